@@ -1,0 +1,58 @@
+//! What a connection knows of its other end. `net` records it; a stream's ending reads it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The other end of one connection.
+#[derive(Debug)]
+pub struct Peer {
+    address: Option<SocketAddr>,
+    gone: AtomicU8,
+}
+
+/// How the other end went, as the socket told it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Gone {
+    /// It is still there, as far as we know.
+    No,
+    /// It closed its side (FIN).
+    Closed,
+    /// It reset the connection (RST), or wrote to us what no peer may.
+    Reset,
+    /// It took no byte for so long that we gave up.
+    Stalled,
+    /// Another error of the socket.
+    Failed,
+}
+
+impl Peer {
+    /// An end of which nothing is known but where it is.
+    #[must_use]
+    pub fn new(address: Option<SocketAddr>) -> Self {
+        Self { address, gone: AtomicU8::new(Gone::No as u8) }
+    }
+
+    /// Its address; none on a Unix socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Records how it went. The first word counts: what follows is an effect of it.
+    pub fn record(&self, gone: Gone) {
+        let _ = self.gone.compare_exchange(Gone::No as u8, gone as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// How it went.
+    #[must_use]
+    pub fn gone(&self) -> Gone {
+        match self.gone.load(Ordering::Relaxed) {
+            1 => Gone::Closed,
+            2 => Gone::Reset,
+            3 => Gone::Stalled,
+            4 => Gone::Failed,
+            _ => Gone::No,
+        }
+    }
+}

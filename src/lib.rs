@@ -1,0 +1,15 @@
+//! Encke: a gateway for live events on the web.
+//!
+//! A backend publishes events over HTTP; the gateway keeps them in one internal event stream and renders that stream to
+//! every kind of client. Modules stand in the order in which an event travels, and each imports only to its right:
+//!
+//! ```text
+//! main → gateway → {net, http, source} → delivery → {hub → log, transport} → event
+//! leaves, plain data in and out: access, metrics, shutdown, config
+//! ```
+
+pub mod delivery;
+pub mod log;
+
+pub mod event;
+pub mod shutdown;

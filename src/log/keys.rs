@@ -1,0 +1,146 @@
+//! Publishers' keys: how a repeat is recognised.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::event::{Event, Key, Offset, Timestamp};
+
+/// The keys of the last ten minutes, at most 100 000, oldest out first.
+///
+/// Cost: about 150 bytes a key, and one SHA-256 of the event when it has one.
+#[derive(Debug, Default)]
+pub struct Keys {
+    seen: HashMap<Key, Seen>,
+    order: VecDeque<(Timestamp, Key, Offset)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    offset: Offset,
+    content: [u8; 16],
+}
+
+/// What a key says of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Not seen before: store it.
+    New,
+    /// The same event as the one at this offset.
+    Same(Offset),
+    /// The key was used for another event.
+    Other,
+}
+
+impl Keys {
+    /// How long a key is remembered.
+    pub const WINDOW: Duration = Duration::from_secs(600);
+    /// How many keys are remembered.
+    pub const MAX: usize = 100_000;
+
+    /// Looks an event up by its key.
+    #[must_use]
+    pub fn check(&self, event: &Event) -> Repeat {
+        match event.key.as_ref().and_then(|key| self.seen.get(key)) {
+            None => Repeat::New,
+            Some(seen) if seen.content == content(event) => Repeat::Same(seen.offset),
+            Some(_) => Repeat::Other,
+        }
+    }
+
+    /// Remembers the key of an event stored at `offset`, if it has one.
+    pub fn remember(&mut self, event: &Event, offset: Offset, time: Timestamp) {
+        let Some(key) = &event.key else { return };
+        if self.order.len() == Self::MAX {
+            self.forget_oldest();
+        }
+        self.seen.insert(key.clone(), Seen { offset, content: content(event) });
+        self.order.push_back((time, key.clone(), offset));
+    }
+
+    /// Drops a key again whose event was not stored after all.
+    pub fn forget(&mut self, event: &Event, offset: Offset) {
+        let Some(key) = &event.key else { return };
+        if self.seen.get(key).is_some_and(|seen| seen.offset == offset) {
+            self.seen.remove(key);
+            self.order.retain(|(_, _, at)| *at != offset);
+        }
+    }
+
+    /// Drops what is older than the window.
+    pub fn expire(&mut self, now: Timestamp) {
+        let window = u64::try_from(Self::WINDOW.as_millis()).unwrap_or(u64::MAX);
+        while self.order.front().is_some_and(|(time, ..)| time.0.saturating_add(window) < now.0) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key, offset)) = self.order.pop_front()
+            && self.seen.get(&key).is_some_and(|seen| seen.offset == offset)
+        {
+            self.seen.remove(&key);
+        }
+    }
+}
+
+/// What two events with one key must share to be the same event.
+fn content(event: &Event) -> [u8; 16] {
+    let mut digest = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        digest.update(bytes.len().to_le_bytes());
+        digest.update(bytes);
+    };
+    part(event.kind.as_ref().map_or("", |kind| kind.as_str()).as_bytes());
+    part(event.content_type.as_ref().map_or("", |media| media.as_str()).as_bytes());
+    part(&event.data);
+    for topic in &event.topics {
+        part(topic.as_str().as_bytes());
+    }
+    let digest: [u8; 32] = digest.finalize().into();
+    std::array::from_fn(|i| digest[i])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Topic;
+
+    fn event(key: &str, data: &'static str) -> Event {
+        let mut event = Event::new(Topic::parse("t").expect("a topic"), data);
+        event.key = Some(Key::parse(key).expect("a key"));
+        event
+    }
+
+    #[test]
+    fn a_key_names_one_event_for_ten_minutes() {
+        let mut keys = Keys::default();
+        assert_eq!(keys.check(&event("k", "a")), Repeat::New);
+        keys.remember(&event("k", "a"), 7, Timestamp(1_000));
+        assert_eq!(keys.check(&event("k", "a")), Repeat::Same(7));
+        assert_eq!(keys.check(&event("k", "b")), Repeat::Other);
+        keys.expire(Timestamp(601_000));
+        assert_eq!(keys.check(&event("k", "a")), Repeat::Same(7));
+        keys.expire(Timestamp(601_001));
+        assert_eq!(keys.check(&event("k", "a")), Repeat::New);
+    }
+
+    #[test]
+    fn a_key_whose_event_was_not_stored_is_free_again() {
+        let mut keys = Keys::default();
+        keys.remember(&event("k", "a"), 7, Timestamp(1));
+        keys.forget(&event("k", "a"), 7);
+        assert_eq!(keys.check(&event("k", "b")), Repeat::New);
+    }
+
+    #[test]
+    fn the_oldest_key_goes_when_there_are_too_many() {
+        let mut keys = Keys::default();
+        for n in 0..=Keys::MAX {
+            keys.remember(&event(&n.to_string(), ""), n as u64 + 1, Timestamp(1));
+        }
+        assert_eq!(keys.check(&event("0", "")), Repeat::New);
+        assert_eq!(keys.check(&event("1", "")), Repeat::Same(2));
+    }
+}

@@ -1,0 +1,230 @@
+//! The one internal event stream: keeps events and gives them back by offset.
+//!
+//! A [`Log`] is one total order of offsets. It alone decides what a cursor means, and so it alone decides gaps. Offsets
+//! of one log are contiguous: what is missing between two bounds was trimmed, and trimming goes from the old end only.
+//! *Deliberately absent*: subscribers, selections, rendering, HTTP. Those read pages through the hub.
+
+mod epochs;
+mod keys;
+mod live;
+pub mod memory;
+mod position;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+
+use crate::event::{Appended, Cursor, Event, Offset, Timestamp};
+
+pub use epochs::{Epochs, Resolved};
+pub use keys::{Keys, Repeat};
+pub use live::{Commit, Live};
+pub use memory::MemoryLog;
+pub use position::{GapReason, Missing, Position, Start};
+
+/// How many offsets a page spans at most. A page never crosses a multiple of it, so all readers share the same pages.
+pub const PAGE: u64 = 1024;
+
+/// How many bytes of events a page holds at most, unless a single event is larger.
+pub const PAGE_BYTES: usize = 1 << 20;
+
+/// Where events are kept. Two stores exist; both pass one contract suite.
+pub trait Log: Send + Sync + 'static {
+    /// Stores `batch`, all of it or nothing, and answers once it is as durable as [`Log::durability`] says. Receipts
+    /// come in the order of the events. Dropping the future does not undo the append.
+    ///
+    /// # Errors
+    /// See [`AppendError`]: each variant asks for a different action.
+    fn append(&self, batch: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>>;
+
+    /// Turns a start position into the offset after which reading begins, and says what is missing there.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>>;
+
+    /// The page that holds `at`; if `at` was trimmed, the oldest page there is; past the newest event, an empty page.
+    ///
+    /// # Errors
+    /// The store could not be read.
+    fn read(&self, at: Offset) -> BoxFuture<'_, Result<Page, ReadError>>;
+
+    /// Every event after `after`, once, in order, commit by commit, as it becomes durable. Never ends while the log
+    /// lives; a consumer that is slow is caught up from the store, so nothing is buffered for it.
+    fn tail(&self, after: Offset) -> BoxStream<'static, Arc<[Arc<Appended>]>>;
+
+    /// The oldest and the newest offset kept.
+    fn bounds(&self) -> Bounds;
+
+    /// The cursor of the event at `offset`, or of the place after which the log begins.
+    fn cursor(&self, offset: Offset) -> Cursor;
+
+    /// What a successful append promises.
+    fn durability(&self) -> Durability;
+
+    /// Figures for metrics and health, cheap enough to read at each scrape.
+    fn stats(&self) -> Stats;
+
+    /// Stores what was accepted and closes the store; later appends are refused.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A run of consecutive events as the store gives it.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The events, by rising offset without holes. Empty only past the newest event.
+    pub events: Vec<Arc<Appended>>,
+}
+
+impl Page {
+    /// The offset of its first event.
+    #[must_use]
+    pub fn first(&self) -> Option<Offset> {
+        self.events.first().map(|event| event.cursor.offset)
+    }
+
+    /// The offset of its last event.
+    #[must_use]
+    pub fn last(&self) -> Option<Offset> {
+        self.events.last().map(|event| event.cursor.offset)
+    }
+}
+
+/// The oldest and the newest offset kept; an empty log has `first == last + 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The oldest offset that can still be read.
+    pub first: Offset,
+    /// The newest offset.
+    pub last: Offset,
+}
+
+impl Bounds {
+    /// How many events are kept.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        (self.last + 1).saturating_sub(self.first)
+    }
+}
+
+/// What a publisher is told of one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's place; that of the first one if this is a repeat.
+    pub cursor: Cursor,
+    /// The key was seen before, and nothing was stored.
+    pub duplicate: bool,
+}
+
+/// What survives after a publish was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing after the process.
+    Memory,
+    /// A crash of the process, not a power cut.
+    Os,
+    /// A power cut.
+    Fsync,
+}
+
+impl Durability {
+    /// Its name in receipts and options.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Os => "os",
+            Self::Fsync => "fsync",
+        }
+    }
+}
+
+/// How much is kept. Whole commits go, oldest first, once any limit is passed.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// How many events.
+    pub events: u64,
+    /// How long.
+    pub age: Duration,
+    /// How many bytes, as the store counts them.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events: 1_000_000, age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30 }
+    }
+}
+
+/// Where a store reads the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The wall clock of the machine.
+#[must_use]
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    })
+}
+
+/// An epoch nobody has used.
+///
+/// # Panics
+/// If the operating system has no random numbers, as nothing here is safe without them.
+#[must_use]
+pub fn new_epoch() -> crate::event::Epoch {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
+    crate::event::Epoch::from_random(u64::from_le_bytes(bytes))
+}
+
+/// Figures of a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Bytes that count against [`Retention::bytes`].
+    pub bytes: u64,
+    /// Bytes of the write-ahead log, if there is one.
+    pub wal_bytes: u64,
+    /// Commits since the start.
+    pub commits: u64,
+    /// Events trimmed by retention since the start.
+    pub trimmed: u64,
+    /// Appends refused because too much was waiting, since the start.
+    pub refused: u64,
+    /// Whether appends are possible.
+    pub writable: bool,
+}
+
+/// Why nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Too much is waiting: come back after `retry_after`.
+    #[error("the log is busy; try again in {} s", retry_after.as_secs())]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The key of event `index` of the batch was used for other content.
+    #[error("the key was used before, for an event with other content")]
+    KeyReused {
+        /// Which event of the batch.
+        index: usize,
+    },
+    /// No room on the disk; free some.
+    #[error("the disk is full")]
+    Full,
+    /// The log can no longer be written; reading goes on. A restart may recover it.
+    #[error("the log cannot be written")]
+    ReadOnly(#[source] Option<StoreError>),
+}
+
+/// The store could not be read. Nothing is known of what it holds.
+#[derive(Debug, thiserror::Error)]
+#[error("the log cannot be read")]
+pub struct ReadError(#[source] pub StoreError);
+
+/// What went wrong inside a store, for the log of the operator.
+pub type StoreError = Box<dyn std::error::Error + Send + Sync>;
