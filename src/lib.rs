@@ -10,6 +10,7 @@
 
 pub mod delivery;
 pub mod log;
+pub mod transport;
 
 pub mod event;
 pub mod shutdown;

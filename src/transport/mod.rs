@@ -1,0 +1,246 @@
+//! Turns events into the bytes of each transport.
+//!
+//! Events and notices enter, bytes leave. A transport is a row of [`TRANSPORTS`]: a format, how it is carried, and what
+//! it keeps. A format renders an event once; everybody who reads that format shares the bytes.
+//!
+//! Invariants: what is rendered from one event is read back as that one event, whatever was published (no data, type or
+//! name can add a field, a line or a part), and bytes of events and notices may follow one another in any order.
+//!
+//! Deliberately absent: sockets, timers, HTTP heads, and who reads. That is why it is tested without a server.
+
+mod data;
+mod event_stream;
+mod json;
+mod notice;
+mod part;
+mod timestamp;
+
+use bytes::Bytes;
+
+use crate::event::Appended;
+pub use json::answer;
+pub use notice::{Bye, Notice, Resume};
+
+/// A row of the table of transports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Its name, as `?transport=` and the metrics' label spell it.
+    pub name: &'static str,
+    /// What its bytes look like.
+    pub format: Format,
+    /// How the response is carried.
+    pub carry: Carry,
+    /// What it owes its reader.
+    pub keeps: Keeps,
+}
+
+/// How a response is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carry {
+    /// One response that stays open.
+    Stream,
+    /// One that waits for news and ends with its answer.
+    Wait,
+}
+
+/// What a transport owes its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Keeps {
+    /// Every event, in order (a log transport).
+    Events,
+    /// The newest state; events between may be skipped (a state transport).
+    State,
+}
+
+/// What the bytes look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `text/event-stream` (WHATWG HTML § 9.2).
+    EventStream,
+    /// `application/x-ndjson`: a JSON object a line.
+    JsonLines,
+    /// `application/json`: the answer of a poll, which [`answer`] joins from the events' JSON.
+    Answer,
+    /// `multipart/x-mixed-replace`: each body part replaces the one before.
+    Part,
+}
+
+/// The transports there are.
+pub static TRANSPORTS: &[Transport] = &[
+    Transport { name: "sse", format: Format::EventStream, carry: Carry::Stream, keeps: Keeps::Events },
+    Transport { name: "ndjson", format: Format::JsonLines, carry: Carry::Stream, keeps: Keeps::Events },
+    Transport { name: "long-poll", format: Format::Answer, carry: Carry::Wait, keeps: Keeps::Events },
+    Transport { name: "multipart-replace", format: Format::Part, carry: Carry::Stream, keeps: Keeps::State },
+];
+
+/// The transport of that name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Transport> {
+    TRANSPORTS.iter().find(|transport| transport.name == name)
+}
+
+/// A format with what equal subscribers must share.
+///
+/// ```
+/// use encke::event::{Appended, Cursor, Epoch, Event, Timestamp, Topic};
+/// use encke::transport::{Format, Rendering};
+///
+/// let event = Event::new(Topic::parse("orders/42")?, "paid\nin full");
+/// let cursor = Cursor { epoch: Epoch::parse("k3v9x0a1").expect("an epoch"), offset: 128 };
+/// let appended = Appended::new(cursor, Timestamp(0), event);
+///
+/// let sse = Rendering { format: Format::EventStream, envelope: false };
+/// assert_eq!(sse.event(&appended), "id: k3v9x0a1-128\ndata: paid\ndata: in full\n\n");
+///
+/// let lines = Rendering { format: Format::JsonLines, envelope: false };
+/// let line = r#"{"id":"k3v9x0a1-128","topic":"orders/42","type":"message","time":"1970-01-01T00:00:00.000Z","data":"paid\nin full"}"#;
+/// assert_eq!(lines.event(&appended), format!("{line}\n"));
+/// # Ok::<(), encke::event::TopicError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rendering {
+    /// What the bytes look like.
+    pub format: Format,
+    /// In an event stream: `data` is the event's JSON, so that readers see topic, time and key. Elsewhere without effect.
+    pub envelope: bool,
+}
+
+impl Rendering {
+    /// The media type for `Content-Type`, with its parameters.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        match self.format {
+            Format::EventStream => "text/event-stream",
+            Format::JsonLines => "application/x-ndjson",
+            Format::Answer => "application/json",
+            Format::Part => part::content_type(),
+        }
+    }
+
+    /// What goes before the first notice or event.
+    #[must_use]
+    pub fn preamble(&self) -> Bytes {
+        match self.format {
+            Format::Part => part::preamble(),
+            Format::EventStream | Format::JsonLines | Format::Answer => Bytes::new(),
+        }
+    }
+
+    /// One event; [`Format::Answer`] gives its JSON alone, for [`answer`].
+    ///
+    /// Cost: the first call for an event renders it, with one allocation for the bytes that stay; every later one is an
+    /// atomic increment. A poll's JSON is a slice of the line.
+    #[must_use]
+    pub fn event(&self, event: &Appended) -> Bytes {
+        match self.format {
+            Format::EventStream if self.envelope => event.rendered(slot::ENVELOPE, || event_stream::envelope(event)),
+            Format::EventStream => event.rendered(slot::EVENT_STREAM, || event_stream::event(event)),
+            Format::JsonLines => event.rendered(slot::JSON_LINE, || json::line(event)),
+            Format::Answer => {
+                let line = event.rendered(slot::JSON_LINE, || json::line(event));
+                line.slice(..line.len() - 1)
+            }
+            Format::Part => event.rendered(slot::PART, || part::event(event)),
+        }
+    }
+
+    /// What the gateway itself says; empty where the format has no place for it.
+    #[must_use]
+    pub fn notice(&self, notice: &Notice<'_>) -> Bytes {
+        match (self.format, notice) {
+            (Format::EventStream, notice) => event_stream::notice(notice),
+            (Format::JsonLines, notice) => json::notice(notice),
+            (Format::Part, Notice::Heartbeat) => self.heartbeat(),
+            (Format::Answer | Format::Part, _) => Bytes::new(),
+        }
+    }
+
+    /// Bytes that say nothing, for intermediaries that time out and for ends that wonder.
+    #[must_use]
+    pub fn heartbeat(&self) -> Bytes {
+        Bytes::from_static(match self.format {
+            Format::EventStream => b":\n\n",
+            Format::JsonLines => b"\n",
+            Format::Answer => b"",
+            Format::Part => part::HEARTBEAT,
+        })
+    }
+
+    /// What goes after the last event of a response that ends on purpose.
+    #[must_use]
+    pub fn end(&self) -> Bytes {
+        match self.format {
+            Format::Part => part::end(),
+            Format::EventStream | Format::JsonLines | Format::Answer => Bytes::new(),
+        }
+    }
+}
+
+/// Which rendering of an event is kept in which of its slots.
+mod slot {
+    pub(super) const EVENT_STREAM: usize = 0;
+    pub(super) const ENVELOPE: usize = 1;
+    pub(super) const JSON_LINE: usize = 2;
+    pub(super) const PART: usize = 3;
+    const _: () = assert!(PART < crate::event::Appended::SLOTS);
+}
+
+/// What the tables beside the formats share.
+#[cfg(test)]
+mod sample {
+    use crate::event::{Appended, ContentType, Cursor, Epoch, Event, Timestamp, Topic};
+
+    pub(super) fn cursor(offset: u64) -> Cursor {
+        Cursor { epoch: Epoch::parse("k3v9x0a1").expect("an epoch"), offset }
+    }
+
+    pub(super) fn event(data: &[u8], content_type: Option<&str>) -> Event {
+        let mut event = Event::new(Topic::parse("a").expect("a topic"), data.to_vec());
+        event.content_type = content_type.map(|text| ContentType::parse(text).expect("a media type"));
+        event
+    }
+
+    pub(super) fn appended(event: Event) -> Appended {
+        Appended::new(cursor(7), Timestamp(1_767_225_600_042), event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMATS: [Format; 4] = [Format::EventStream, Format::JsonLines, Format::Answer, Format::Part];
+
+    #[test]
+    fn a_transport_is_found_by_its_own_name_only() {
+        for transport in TRANSPORTS {
+            assert_eq!(by_name(transport.name), Some(transport));
+        }
+        for name in ["", "SSE", "sse ", "event-stream"] {
+            assert_eq!(by_name(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn equal_readers_share_the_bytes_and_others_do_not() {
+        let event = sample::appended(sample::event(b"x", None));
+        let mut seen = Vec::new();
+        for rendering in FORMATS.map(|format| Rendering { format, envelope: false }) {
+            let (first, second) = (rendering.event(&event), rendering.event(&event));
+            assert_eq!(first.as_ptr(), second.as_ptr(), "{rendering:?} rendered twice");
+            seen.push(first);
+        }
+        seen.push(Rendering { format: Format::EventStream, envelope: true }.event(&event));
+        assert_eq!(seen[1].as_ptr(), seen[2].as_ptr(), "a poll's JSON is a slice of the line");
+        for (index, bytes) in seen.iter().enumerate() {
+            assert!(!seen[..index].contains(bytes), "format {index} gave the bytes of another");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_no_place_for_what_only_a_stream_says() {
+        let rendering = Rendering { format: Format::Answer, envelope: false };
+        assert!(rendering.notice(&Notice::Heartbeat).is_empty());
+        assert!(rendering.heartbeat().is_empty() && rendering.preamble().is_empty() && rendering.end().is_empty());
+    }
+}
