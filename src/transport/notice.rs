@@ -145,7 +145,7 @@ impl Notice<'_> {
         let mut object = Object::open(out);
         match *self {
             Self::Hello { stream, resume, transport, heartbeat, .. } => {
-                let seconds = heartbeat.as_secs() + u64::from(heartbeat.subsec_nanos() > 0);
+                let seconds = heartbeat.as_secs().saturating_add(u64::from(heartbeat.subsec_nanos() > 0));
                 object.string("stream", stream);
                 object.string("resume", resume.as_str());
                 object.string("transport", transport);

@@ -74,23 +74,53 @@ struct Boundary {
 
 /// Of 128 random bits, drawn once a process, so that all streams share their bytes and no publisher can foresee it.
 /// One who also subscribes knows it: hence the search.
-static BOUNDARY: LazyLock<Boundary> = LazyLock::new(|| {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).expect("the operating system gives random bytes");
-    let text = random.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes every character");
-        text
-    });
-    Boundary {
-        content_type: format!("multipart/x-mixed-replace;boundary={text}"),
-        line: format!("--{text}\r\n"),
-        close: format!("--{text}--\r\n\r\n"),
-    }
-});
+static BOUNDARY: LazyLock<Boundary> = LazyLock::new(Boundary::draw);
 
 impl Boundary {
+    fn draw() -> Self {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).expect("the operating system gives random bytes");
+        let text = random.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes every character");
+            text
+        });
+        Self {
+            content_type: format!("multipart/x-mixed-replace;boundary={text}"),
+            line: format!("--{text}\r\n"),
+            close: format!("--{text}--\r\n\r\n"),
+        }
+    }
+
     /// Without dashes and line end: Firefox takes it without the dashes, too.
     fn text(&self) -> &[u8] {
         self.line.trim_matches(['-', '\r', '\n']).as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::sample;
+
+    #[test]
+    fn each_process_draws_a_boundary_of_its_own() {
+        let (one, other) = (Boundary::draw(), Boundary::draw());
+        assert_eq!(one.text().len(), 32);
+        assert!(one.text().iter().all(u8::is_ascii_hexdigit));
+        assert_ne!(one.text(), other.text());
+        assert!(one.content_type.as_bytes().ends_with(one.text()));
+    }
+
+    #[test]
+    fn the_next_delimiter_goes_out_with_each_part() {
+        for (data, content_type, expected) in [
+            (&b"ab"[..], None, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n"),
+            (b"", Some("image/jpeg"), "Content-Type: image/jpeg\r\nContent-Length: 0\r\n"),
+        ] {
+            let rendered = event(&sample::appended(sample::event(data, content_type)));
+            let text = std::str::from_utf8(data).expect("text");
+            assert_eq!(rendered, format!("{expected}Encke-Id: k3v9x0a1-7\r\n\r\n{text}\r\n{}", BOUNDARY.line));
+        }
+        assert_eq!(preamble(), BOUNDARY.line);
     }
 }
