@@ -8,6 +8,8 @@
 //! leaves, plain data in and out: access, metrics, shutdown, config
 //! ```
 
+pub mod net;
+
 pub mod delivery;
 pub mod log;
 
