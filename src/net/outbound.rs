@@ -101,3 +101,62 @@ impl<B: Body<Data = Bytes>> Body for Paced<B> {
         hint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_body_comes_in_small_pieces_each_after_the_one_before_is_flushed() {
+        let exchange = Arc::new(Exchange::new(1024, None));
+        let whole: Bytes = (0..40_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+        let mut body = Paced::new(Full::new(whole.clone()), Arc::clone(&exchange));
+        let wakes = Arc::<Wakes>::default();
+        let waker = Arc::clone(&wakes).into();
+        let mut cx = Context::from_waker(&waker);
+        let mut next = |body: &mut Paced<_>| Pin::new(body).poll_frame(&mut cx).map(|frame| frame.unwrap().unwrap());
+        let mut read = Vec::new();
+        for (piece, left) in [(AHEAD, 40_000 - AHEAD), (AHEAD, 40_000 - 2 * AHEAD), (40_000 - 2 * AHEAD, 0)] {
+            let Poll::Ready(frame) = next(&mut body) else { panic!("nothing of it is in the buffer") };
+            let data = frame.into_data().unwrap();
+            assert_eq!(data.len(), piece);
+            read.extend_from_slice(&data);
+            assert_eq!(body.size_hint().exact(), Some(left as u64));
+            assert_eq!(body.is_end_stream(), left == 0);
+            if left > 0 {
+                let before = wakes.0.load(Ordering::Relaxed);
+                exchange.outbound.set_blocked(true);
+                assert!(next(&mut body).is_pending());
+                assert_eq!(wakes.0.load(Ordering::Relaxed), before, "the socket will wake the task");
+                exchange.outbound.set_blocked(false);
+                assert!(next(&mut body).is_pending());
+                assert_eq!(wakes.0.load(Ordering::Relaxed), before + 1, "nothing else would");
+                exchange.outbound.flushed();
+            }
+        }
+        assert_eq!(read, whole);
+    }
+
+    #[tokio::test]
+    async fn trailers_pass() {
+        let trailers: http::HeaderMap =
+            [(http::header::ETAG, http::HeaderValue::from_static("x"))].into_iter().collect();
+        let with = Full::new(Bytes::from("a")).with_trailers(std::future::ready(Some(Ok(trailers.clone()))));
+        let body = Paced::new(with, Arc::new(Exchange::new(1024, None))).collect().await.unwrap();
+        assert_eq!(body.trailers(), Some(&trailers));
+        assert_eq!(body.to_bytes(), "a");
+    }
+}

@@ -32,6 +32,7 @@ pub(super) async fn sniff<T: AsyncRead + Unpin>(io: &mut T, options: &Options, s
     let mut begun = Instant::now();
     loop {
         tokio::select! {
+            biased; // What has come is read, also when the end begins.
             read = io.read(&mut prefix[have..]) => match read {
                 Ok(0) | Err(_) => return Spoken::Nothing,
                 Ok(read) => {

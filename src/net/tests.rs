@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use proptest::prelude::*;
@@ -118,6 +119,63 @@ async fn an_idle_connection_is_closed_without_words_and_a_slow_second_head_with_
         let (answer, seconds) = with(&shared(), talk, server).await;
         assert!(answer.starts_with(words) && answer.is_empty() == words.is_empty(), "{second:?}: {answer}");
         assert_eq!(seconds, limit, "{second:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipelined_head_has_its_whole_time_after_the_answer_before_it() {
+    let (mut client, server) = duplex(1024);
+    let service = tower::service_fn(|_: Request<Incoming>| async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Answer::Ok(Response::new(Body::empty()))
+    });
+    let begun = Instant::now();
+    let talk = async {
+        client.write_all(&[GET, b"GET"].concat()).await.unwrap();
+        let answers = rest(&mut client).await;
+        assert!(answers.starts_with("HTTP/1.1 200 OK\r\n") && answers.contains("\nHTTP/1.1 408 "), "{answers}");
+        assert_eq!(begun.elapsed().as_secs(), 70);
+    };
+    tokio::join!(connection::serve(server, None, service, shared()), talk);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_answer_is_still_being_taken_is_not_idle() {
+    // 1. The service answers before it has read the request. 2. The client does not take all of the answer. 3. It sends
+    // the rest of its request: for hyper the exchange is over, and its head timer starts.
+    let (mut client, server) = duplex(1024);
+    let (bodies, mut body) = mpsc::unbounded_channel();
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        bodies.send(request.into_body()).unwrap();
+        std::future::ready(Answer::Ok(Response::new(Body::from(vec![b'x'; 5000]))))
+    });
+    let talk = async {
+        client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe").await.unwrap();
+        let mut body: Incoming = body.recv().await.unwrap();
+        client.read_exact(&mut [0; 1]).await.unwrap();
+        client.write_all(b"llo").await.unwrap();
+        while !body.is_end_stream() {
+            body.frame().await.unwrap().unwrap(); // To its last byte; hyper tells its end only with the next request.
+        }
+        tokio::time::sleep(Duration::from_secs(100)).await; // Longer than `keep_alive`, shorter than `stall`.
+        let since = Instant::now();
+        let answer = rest(&mut client).await;
+        (answer, since.elapsed().as_secs())
+    };
+    let ((), (answer, seconds)) = tokio::join!(connection::serve(server, None, service, shared()), talk);
+    assert!(answer.ends_with(&format!("\r\n\r\n{}", "x".repeat(5000))), "{} bytes", answer.len());
+    assert_eq!(seconds, 75);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_has_come_when_the_end_begins_is_answered() {
+    for _ in 0..20 {
+        let (mut client, server) = duplex(1024);
+        let shared = shared();
+        client.write_all(GET).await.unwrap();
+        shared.shutdown.drain();
+        let answer = with(&shared, rest(&mut client), server).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
     }
 }
 
