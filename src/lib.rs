@@ -4,15 +4,32 @@
 //! every kind of client. Modules stand in the order in which an event travels, and each imports only to its right:
 //!
 //! ```text
-//! main → gateway → {net, http, source} → delivery → {hub → log, transport} → event
+//! main → gateway → {net, http, source, cli} → delivery → {hub → log, transport} → event
 //! leaves, plain data in and out: access, metrics, shutdown, config
 //! ```
+
+pub mod gateway;
+
+pub mod net;
+
+pub mod http;
 
 pub mod source;
 
 pub mod delivery;
+
+pub mod hub;
+
 pub mod log;
+
 pub mod transport;
 
 pub mod event;
+
+pub mod access;
+
+pub mod config;
+
+pub mod metrics;
+
 pub mod shutdown;

@@ -1,0 +1,217 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::exchange::Exchange;
+use super::observe::Observed;
+use super::refusal::{Refusal, linger, refuse};
+use super::service::{Http1, Http2};
+use super::sniff::{PREFACE, Spoken, sniff};
+use super::waits::HeadTimer;
+use super::{Counters, Options};
+use crate::delivery::{Gone, Peer};
+use crate::shutdown::Shutdown;
+
+/// HTTP/2: bytes of one stream that may wait for its window.
+const H2_SEND_BUFFER: usize = 32 * 1024;
+/// HTTP/2: bytes that a peer may send ahead, a stream and a connection.
+const H2_WINDOW: u32 = 64 * 1024;
+/// HTTP/2: streams a connection.
+const H2_STREAMS: u32 = 256;
+/// HTTP/2: a PING this often, and how long its answer may take. Streams need no life sign of their own for this.
+const H2_PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) counters: Arc<Counters>,
+    pub(super) shutdown: Shutdown,
+}
+
+/// Counts a connection as open until it is dropped, also by a panic.
+pub(super) struct Open(Arc<Counters>);
+
+impl Open {
+    pub(super) fn count(counters: &Arc<Counters>) -> Self {
+        counters.accepted.fetch_add(1, Ordering::Relaxed);
+        counters.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counters))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve<T, S, B>(io: T, address: Option<SocketAddr>, service: S, shared: Arc<Shared>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Shared { options, counters, shutdown } = &*shared;
+    let peer = Arc::new(Peer::new(address));
+    let mut io = Observed::new(io, Arc::clone(&peer), Arc::clone(counters), options.stall);
+    match sniff(&mut io, options, shutdown).await {
+        Spoken::Nothing => {}
+        Spoken::Part => late(io, &shared).await,
+        Spoken::Http1(prefix, begun) => {
+            let begun = (!matches!(prefix[0], b'\r' | b'\n')).then_some(begun);
+            let exchange = Arc::new(Exchange::new(options.head_bytes, begun));
+            io.replay(&prefix, Some(Arc::clone(&exchange)));
+            serve_http1(io, Http1 { service, peer, exchange }, &shared).await;
+        }
+        Spoken::Http2 => {
+            io.replay(PREFACE, None);
+            // Boxed: it is large, and the task of an HTTP/1 connection would have its size.
+            Box::pin(serve_http2(io, Http2 { service, peer }, &shared)).await;
+        }
+    }
+}
+
+/// HTTP/1.0 and 1.1.
+///
+/// A peer that closes its writing side ends the exchange, as with hyper's default: on a stream that is how a reader
+/// leaves, and a FIN does not say which of the two it is. A client that half-closes after its request (`nc -N`) gets no
+/// answer.
+async fn serve_http1<T, S, B>(io: Observed<T>, service: Http1<S>, shared: &Shared)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let options = &shared.options;
+    let exchange = Arc::clone(&service.exchange);
+    let timer = HeadTimer {
+        exchange: Arc::clone(&exchange),
+        head_timeout: options.head_timeout,
+        keep_alive: options.keep_alive,
+    };
+    let mut connection = http1::Builder::new()
+        .timer(timer)
+        .header_read_timeout(options.head_timeout) // Switches the timer on; how long it takes is the timer's own affair.
+        // Above the limit for heads, so that ours is reached first and answered in our words. What an answer may hold of
+        // this is bounded by `Paced`.
+        .max_buf_size(options.head_bytes + 8192)
+        .writev(false)
+        .serve_connection(TokioIo::new(io), service);
+    let Some(end) = drive(Pin::new(&mut connection), http1::Connection::graceful_shutdown, &shared.shutdown).await
+    else {
+        return;
+    };
+    let io = connection.into_parts().io.into_inner();
+    match end {
+        Err(error) if error.is_timeout() => {
+            // An idle connection, or one that has not even taken its last answer, is closed without words.
+            if exchange.inbound.progress().begun.is_some() && !exchange.outbound.is_blocked() {
+                late(io, shared).await;
+            }
+        }
+        Err(_) if exchange.inbound.is_too_large() => {
+            shared.counters.head_too_large.fetch_add(1, Ordering::Relaxed);
+            farewell(refuse(io.into_inner(), Refusal::Large, options), shared).await;
+        }
+        Err(error) if error.is_parse() => {
+            // hyper has answered: 400, or 431 to more than 100 fields.
+            if error.is_parse_too_large() {
+                shared.counters.head_too_large.fetch_add(1, Ordering::Relaxed);
+            }
+            farewell(linger(io.into_inner(), options.linger), shared).await;
+        }
+        Ok(()) if !io.is_closed() => farewell(linger(io.into_inner(), options.linger), shared).await,
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// HTTP/2 by prior knowledge. How fast streams may be reset is limited by h2's own defaults (CVE-2023-44487).
+async fn serve_http2<T, S, B>(io: Observed<T>, service: Http2<S>, shared: &Shared)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let peer = Arc::clone(&service.peer);
+    let mut connection = http2::Builder::new(Tracked(shared.shutdown.clone()))
+        .timer(TokioTimer::new())
+        .max_send_buf_size(H2_SEND_BUFFER)
+        .initial_stream_window_size(H2_WINDOW)
+        .initial_connection_window_size(H2_WINDOW)
+        .max_concurrent_streams(H2_STREAMS)
+        .keep_alive_interval(H2_PING.0)
+        .keep_alive_timeout(H2_PING.1)
+        .max_header_list_size(u32::try_from(shared.options.head_bytes).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(io), service);
+    let end = drive(Pin::new(&mut connection), http2::Connection::graceful_shutdown, &shared.shutdown).await;
+    if let Some(Err(_)) = end {
+        peer.record(Gone::Failed); // No answer to a PING, or a broken protocol. What the socket said before stays.
+    }
+}
+
+/// Drives a connection to its end: `None` if it was cut.
+async fn drive<C>(mut connection: Pin<&mut C>, finish: fn(Pin<&mut C>), shutdown: &Shutdown) -> Option<C::Output>
+where
+    C: Future,
+{
+    tokio::select! {
+        biased; // A request that has come is still read before the connection is told to finish.
+        end = connection.as_mut() => return Some(end),
+        () = shutdown.draining() => finish(connection.as_mut()),
+    }
+    tokio::select! {
+        end = connection => Some(end),
+        () = shutdown.cutting() => None,
+    }
+}
+
+/// A head has begun and not ended in time.
+async fn late<T: AsyncRead + AsyncWrite + Unpin>(io: Observed<T>, shared: &Shared) {
+    shared.counters.head_timeouts.fetch_add(1, Ordering::Relaxed);
+    farewell(refuse(io.into_inner(), Refusal::Late, &shared.options), shared).await;
+}
+
+/// Last words, as long as there is time for them.
+async fn farewell(words: impl Future<Output = ()>, shared: &Shared) {
+    tokio::select! {
+        () = words => {}
+        () = shared.shutdown.cutting() => {}
+    }
+}
+
+/// Runs hyper's HTTP/2 streams as tasks that the end waits for.
+#[derive(Clone)]
+struct Tracked(Shutdown);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}

@@ -1,0 +1,103 @@
+//! The request head as the peer sent it, and where it ends.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// The first 4 KiB of an HTTP/1 request head, byte for byte: the order and case of field names tell intermediaries apart.
+///
+/// It holds credentials: it is never logged, and `Debug` shows only its length.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RawHead(Bytes);
+
+impl RawHead {
+    /// How much of a head is kept.
+    pub const KEPT: usize = 4096;
+
+    pub(super) fn new(head: Vec<u8>) -> Self {
+        Self(head.into())
+    }
+
+    /// The request line and field lines, with the empty line at their end if all of it fits.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RawHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawHead({} bytes)", self.0.len())
+    }
+}
+
+/// Finds the empty line that ends a head, however the bytes are cut.
+#[derive(Debug, Default)]
+pub(super) struct HeadScan {
+    /// Bytes of the line being read.
+    line: usize,
+    /// Whether its first byte is a CR.
+    cr: bool,
+    /// Whether anything but empty lines came. A robust server skips those before a request (RFC 9112 § 2.2).
+    pub(super) started: bool,
+}
+
+impl HeadScan {
+    /// How many of `bytes` belong to the head, if its end is among them.
+    pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut from = 0;
+        for lf in memchr::memchr_iter(b'\n', bytes) {
+            self.extend(&bytes[from..lf]);
+            if self.is_blank() && self.started {
+                return Some(lf + 1);
+            }
+            (self.line, self.cr) = (0, false);
+            from = lf + 1;
+        }
+        self.extend(&bytes[from..]);
+        None
+    }
+
+    fn extend(&mut self, piece: &[u8]) {
+        if self.line == 0 {
+            self.cr = piece.first() == Some(&b'\r');
+        }
+        self.line += piece.len();
+        self.started |= !self.is_blank();
+    }
+
+    fn is_blank(&self) -> bool {
+        self.line == 0 || (self.line == 1 && self.cr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, bytes: &[u8], end: Option<usize>) {
+        assert_eq!(HeadScan::default().end(bytes), end, "{name}");
+        let mut scan = HeadScan::default();
+        let piecewise = bytes.iter().position(|&byte| scan.end(&[byte]).is_some()).map(|at| at + 1);
+        assert_eq!(piecewise, end, "{name}, byte by byte");
+    }
+
+    #[test]
+    fn a_head_ends_at_its_first_empty_line() {
+        check("CRLF", b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest", Some(24));
+        check("bare LF", b"GET / HTTP/1.1\nA: b\n\nrest", Some(21));
+        check("no fields", b"GET / HTTP/1.1\r\n\r\n", Some(18));
+        check("empty lines before it", b"\r\n\nGET / HTTP/1.1\r\n\r\n", Some(21));
+        check("not complete", b"GET / HTTP/1.1\r\nA: b\r\n\r", None);
+        check("only empty lines", b"\r\n\r\n\r\n", None);
+        check("a CR inside a line ends nothing", b"GET /\rx\n\r\r\n", None);
+        check("nothing", b"", None);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let head = RawHead::new(b"GET / HTTP/1.1\r\nAuthorization: Bearer s3cret\r\n\r\n".to_vec());
+        assert_eq!(format!("{head:?}"), "RawHead(48 bytes)");
+    }
+}

@@ -1,0 +1,81 @@
+//! Listeners and connections: our own accept loop over hyper.
+//!
+//! Sockets enter; requests leave, to a tower `Service`, each with what only the socket knows in its extensions: an
+//! `Arc<Peer>` (one a connection, which also says later how the peer went) and, for HTTP/1, the [`RawHead`]. HTTP/1.0,
+//! HTTP/1.1 and HTTP/2 by prior knowledge come in on one port.
+//!
+//! Invariants: nothing that a peer sends or leaves out ends the loop, panics, or holds more than a bounded piece of
+//! memory and a bounded time. Deliberately absent: routes, problem documents other than for heads that never became a
+//! request, TLS.
+
+mod chunks;
+mod connection;
+mod exchange;
+mod head;
+mod inbound;
+mod listener;
+mod observe;
+mod outbound;
+mod refusal;
+mod service;
+mod sniff;
+#[cfg(test)]
+mod tests;
+mod waits;
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+pub use head::RawHead;
+pub use listener::{bind, serve};
+
+/// What a listener and its connections allow.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The time a request head may take from its first byte to its last; also the time a new connection may be silent.
+    pub head_timeout: Duration,
+    /// The bytes a request head may have; more is answered 431.
+    pub head_bytes: usize,
+    /// How long an HTTP/1 connection may be idle between two requests.
+    pub keep_alive: Duration,
+    /// How long a peer may take no byte though some are offered.
+    pub stall: Duration,
+    /// How long to read on after the last answer, so that the peer sees it before a reset (RFC 9112 § 9.6).
+    pub linger: Duration,
+    /// Connections that may wait to be accepted. Linux cuts this to `net.core.somaxconn`.
+    pub backlog: u32,
+    /// `TCP_NOTSENT_LOWAT`, in bytes: a slow peer's backlog stays with us as a cursor, not in the kernel as bytes. With
+    /// it a writable socket also means that the peer takes bytes, which is what makes `stall` a fair rule.
+    pub notsent_lowat: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            head_timeout: Duration::from_secs(10),
+            head_bytes: 64 * 1024,
+            keep_alive: Duration::from_secs(75),
+            stall: Duration::from_secs(120),
+            linger: Duration::from_secs(1),
+            backlog: 4096,
+            notsent_lowat: 16 * 1024,
+        }
+    }
+}
+
+/// What listeners count; read when metrics are scraped.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections open now.
+    pub open: AtomicU64,
+    /// Accepts that failed.
+    pub accept_errors: AtomicU64,
+    /// Request heads begun but not complete in time (408).
+    pub head_timeouts: AtomicU64,
+    /// Request heads that were too large (431).
+    pub head_too_large: AtomicU64,
+    /// Connections ended because the peer took no byte for too long.
+    pub stalled: AtomicU64,
+}

@@ -1,0 +1,182 @@
+//! The socket under hyper, watched.
+//!
+//! It records how the peer goes, ends a connection whose peer takes nothing, and hands hyper the bytes of one message at
+//! a time, so that raw heads can be told apart.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::Counters;
+use super::exchange::Exchange;
+use crate::delivery::{Gone, Peer};
+
+/// One connection's socket.
+pub(super) struct Observed<T> {
+    io: T,
+    peer: Arc<Peer>,
+    counters: Arc<Counters>,
+    stall: Duration,
+    /// Runs while bytes are offered and none are taken.
+    blocked: Option<Pin<Box<Sleep>>>,
+    /// Bytes read that hyper gets later.
+    held: Bytes,
+    /// None until the protocol is known, and for HTTP/2.
+    exchange: Option<Arc<Exchange>>,
+    /// Whether the peer closed its side.
+    closed: bool,
+}
+
+impl<T> Observed<T> {
+    pub(super) fn new(io: T, peer: Arc<Peer>, counters: Arc<Counters>, stall: Duration) -> Self {
+        Self { io, peer, counters, stall, blocked: None, held: Bytes::new(), exchange: None, closed: false }
+    }
+
+    /// Gives back what was read to learn the protocol, and follows HTTP/1 messages from there if there is an exchange.
+    pub(super) fn replay(&mut self, prefix: &[u8], exchange: Option<Arc<Exchange>>) {
+        self.held = Bytes::copy_from_slice(prefix);
+        self.exchange = exchange;
+    }
+
+    /// Whether the peer closed its side.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn into_inner(self) -> T {
+        self.io
+    }
+
+    /// How many of the bytes that came next hyper may have now.
+    fn take(&self, bytes: &[u8]) -> usize {
+        self.exchange.as_ref().map_or(bytes.len(), |exchange| exchange.inbound.take(bytes))
+    }
+
+    fn progressed(&mut self) {
+        if self.blocked.take().is_some() {
+            self.tell_blocked(false);
+        }
+    }
+
+    fn tell_blocked(&self, blocked: bool) {
+        if let Some(exchange) = &self.exchange {
+            exchange.outbound.set_blocked(blocked);
+        }
+    }
+
+    /// The socket takes nothing: waits no longer than the stall rule allows.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.blocked.is_none() {
+            self.tell_blocked(true);
+        }
+        let stall = self.stall;
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        ready!(blocked.as_mut().poll(cx));
+        self.peer.record(Gone::Stalled);
+        self.counters.stalled.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
+    }
+
+    fn wrote(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Ok(_)) => self.progressed(),
+            Poll::Pending => return self.poll_blocked(cx),
+            Poll::Ready(Err(ref error)) => self.failed(error),
+        }
+        result
+    }
+
+    #[cold]
+    fn failed(&self, error: &io::Error) {
+        self.peer.record(match error.kind() {
+            io::ErrorKind::ConnectionReset => Gone::Reset,
+            // Linux says EPIPE first only to one whose peer had closed before it reset (`tcp_reset` in CLOSE_WAIT), also
+            // when we have not read as far as its FIN.
+            io::ErrorKind::BrokenPipe if self.closed || cfg!(target_os = "linux") => Gone::Closed,
+            io::ErrorKind::BrokenPipe => Gone::Reset,
+            _ => Gone::Failed,
+        });
+    }
+}
+
+impl<T: AsyncRead + Unpin> Observed<T> {
+    /// Reads from the socket; what is beyond the message being read is held back.
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, buf)) {
+            self.failed(&error);
+            return Poll::Ready(Err(error));
+        }
+        let read = &buf.filled()[before..];
+        if read.is_empty() {
+            self.closed = true;
+            self.peer.record(Gone::Closed);
+            return Poll::Ready(Ok(()));
+        }
+        let taken = self.take(read);
+        if taken < read.len() {
+            self.held = Bytes::copy_from_slice(&read[taken..]);
+            buf.set_filled(before + taken);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.exchange.as_ref().is_some_and(|exchange| !exchange.inbound.admits()) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request head is too large")));
+        }
+        if this.held.is_empty() {
+            return this.poll_socket(cx, buf);
+        }
+        let next = &this.held[..this.held.len().min(buf.remaining())];
+        let taken = this.take(next);
+        buf.put_slice(&next[..taken]);
+        this.held.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.wrote(cx, result)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.wrote(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(exchange) = &this.exchange {
+            exchange.outbound.flushed();
+        }
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}

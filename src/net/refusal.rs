@@ -1,0 +1,69 @@
+//! The answers to heads that never became a request, and how a connection is closed so that they arrive.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::Options;
+
+/// Why a head became no request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusal {
+    /// It was not complete in time.
+    Late,
+    /// It was too large.
+    Large,
+}
+
+impl Refusal {
+    /// A whole HTTP/1.1 answer with a problem document (RFC 9457).
+    fn answer(self, options: &Options) -> String {
+        let (status, title, detail) = match self {
+            Self::Late => {
+                let seconds = options.head_timeout.as_secs_f32();
+                let detail = format!("The request head was not complete {seconds} s after its first byte.");
+                (408, "Request Timeout", detail)
+            }
+            Self::Large => {
+                let detail = format!("The request line and header fields have more than {} bytes.", options.head_bytes);
+                (431, "Request Header Fields Too Large", detail)
+            }
+        };
+        let problem = serde_json::json!({ "title": title, "status": status, "detail": detail }).to_string();
+        let date = OffsetDateTime::now_utc()
+            .format(format_description!(
+                "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+            ))
+            .unwrap_or_default();
+        format!(
+            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+             cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\ndate: {date}\r\n\r\n{problem}",
+            problem.len(),
+        )
+    }
+}
+
+/// Answers and closes. Gives up with the peer that does not take it.
+pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, refusal: Refusal, options: &Options) {
+    let answer = refusal.answer(options);
+    let sent = timeout(options.linger, async {
+        io.write_all(answer.as_bytes()).await?;
+        io.shutdown().await
+    });
+    if let Ok(Ok(())) = sent.await {
+        linger(io, options.linger).await;
+    }
+}
+
+/// Reads on until the peer closes too: closing a socket with unread bytes resets it, and a reset can overtake the answer
+/// (RFC 9112 § 9.6).
+pub(super) async fn linger<T: AsyncRead + Unpin>(mut io: T, patience: Duration) {
+    let drained = timeout(patience, async {
+        let mut scrap = [0; 512];
+        while let Ok(1..) = io.read(&mut scrap).await {}
+    });
+    let _ = drained.await; // Either way the socket is closed now.
+}

@@ -1,0 +1,57 @@
+//! Which protocol a new connection speaks, from its first bytes.
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, sleep_until};
+
+use super::Options;
+use crate::shutdown::Shutdown;
+
+/// What an HTTP/2 client says first (RFC 9113 § 3.4).
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the first bytes told.
+#[derive(Debug)]
+pub(super) enum Spoken {
+    /// The HTTP/2 preface, whole.
+    Http2,
+    /// Anything else: these bytes, the first of them then.
+    Http1(Vec<u8>, Instant),
+    /// Nothing in time, or the connection ended. There is nobody to answer.
+    Nothing,
+    /// A beginning that could still be either, and no more in time.
+    Part,
+}
+
+/// Reads until the protocol is known: one byte for most requests, all of the preface at most.
+///
+/// hyper-util's detection costs each connection a second 8 KiB of read buffer; this keeps 24 bytes on the stack, and a
+/// connection that says nothing never gets hyper's buffers.
+pub(super) async fn sniff<T: AsyncRead + Unpin>(io: &mut T, options: &Options, shutdown: &Shutdown) -> Spoken {
+    let mut prefix = [0; PREFACE.len()];
+    let mut have = 0;
+    let mut begun = Instant::now();
+    loop {
+        tokio::select! {
+            biased; // What has come is read, also when the end begins.
+            read = io.read(&mut prefix[have..]) => match read {
+                Ok(0) | Err(_) => return Spoken::Nothing,
+                Ok(read) => {
+                    if have == 0 {
+                        begun = Instant::now();
+                    }
+                    have += read;
+                }
+            },
+            () = sleep_until(begun + options.head_timeout) => {
+                return if have == 0 { Spoken::Nothing } else { Spoken::Part };
+            }
+            () = shutdown.draining(), if have == 0 => return Spoken::Nothing,
+        }
+        if prefix[..have] != PREFACE[..have] {
+            return Spoken::Http1(prefix[..have].to_vec(), begun);
+        }
+        if have == PREFACE.len() {
+            return Spoken::Http2;
+        }
+    }
+}
