@@ -21,7 +21,7 @@ pub enum Resolved {
 }
 
 impl Epochs {
-    /// How many runs are remembered; cursors of older ones are unknown.
+    /// How many runs are remembered. Those that stored nothing are forgotten first, as hardly any cursor names them.
     pub const MAX: usize = 4096;
 
     /// The table with one run, which begins at `first`.
@@ -30,13 +30,14 @@ impl Epochs {
         Self(vec![(epoch, first)])
     }
 
-    /// Appends a run that begins at `first`; offsets never fall. Forgets the oldest run if there are too many.
-    pub fn begin(&mut self, epoch: Epoch, first: Offset) {
+    /// Appends a run that begins at `first`; offsets never fall. If there are too many, one is forgotten and named: the
+    /// oldest that stored nothing, or else the oldest.
+    pub fn begin(&mut self, epoch: Epoch, first: Offset) -> Option<Epoch> {
         debug_assert!(self.0.last().is_none_or(|&(_, before)| before <= first), "runs follow one another");
-        if self.0.len() == Self::MAX {
-            self.0.remove(0);
-        }
         self.0.push((epoch, first));
+        let too_many = self.0.len() > Self::MAX;
+        let empty = || self.0.windows(2).position(|runs| runs[0].1 == runs[1].1).unwrap_or(0);
+        too_many.then(empty).map(|at| self.0.remove(at).0)
     }
 
     /// The runs: name and first offset.
@@ -93,6 +94,17 @@ mod tests {
         assert_eq!(resolve("cccccccc", 15), Resolved::Known(15));
         assert_eq!(resolve("cccccccc", 16), Resolved::Ahead);
         assert_eq!(resolve("dddddddd", 1), Resolved::Unknown);
+    }
+
+    #[test]
+    fn a_run_that_stored_nothing_is_forgotten_first() {
+        let mut epochs = three_runs();
+        for n in 3..Epochs::MAX as u64 {
+            assert_eq!(epochs.begin(Epoch::from_random(n), 11 + n), None);
+        }
+        assert_eq!(epochs.begin(epoch("zzzzzzzz"), 9_999), Some(epoch("bbbbbbbb")));
+        assert_eq!(epochs.begin(epoch("yyyyyyyy"), 10_000), Some(epoch("aaaaaaaa")));
+        assert_eq!(epochs.iter().count(), Epochs::MAX);
     }
 
     #[test]

@@ -52,19 +52,37 @@ impl Keys {
     /// Remembers the key of an event stored at `offset`, if it has one.
     pub fn remember(&mut self, event: &Event, offset: Offset, time: Timestamp) {
         let Some(key) = &event.key else { return };
-        if self.order.len() == Self::MAX {
+        if self.is_full() {
             self.forget_oldest();
         }
         self.seen.insert(key.clone(), Seen { offset, content: content(event) });
         self.order.push_back((time, key.clone(), offset));
     }
 
-    /// Drops a key again whose event was not stored after all.
+    /// Remembers the key of an event that is older than all those remembered. A store calls it when it opens, from the
+    /// newest event backwards, until the keys are [full](Self::is_full).
+    pub fn recall(&mut self, event: &Event, offset: Offset, time: Timestamp) {
+        let Some(key) = &event.key else { return };
+        if !self.is_full() && !self.seen.contains_key(key) {
+            self.seen.insert(key.clone(), Seen { offset, content: content(event) });
+            self.order.push_front((time, key.clone(), offset));
+        }
+    }
+
+    /// Whether another key would push the oldest out.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.order.len() >= Self::MAX
+    }
+
+    /// Drops a key again whose event was not stored after all. Newest first, this costs nothing.
     pub fn forget(&mut self, event: &Event, offset: Offset) {
         let Some(key) = &event.key else { return };
         if self.seen.get(key).is_some_and(|seen| seen.offset == offset) {
             self.seen.remove(key);
-            self.order.retain(|(_, _, at)| *at != offset);
+            if let Some(at) = self.order.iter().rposition(|&(_, _, known)| known == offset) {
+                self.order.remove(at);
+            }
         }
     }
 
@@ -132,6 +150,18 @@ mod tests {
         keys.remember(&event("k", "a"), 7, Timestamp(1));
         keys.forget(&event("k", "a"), 7);
         assert_eq!(keys.check(&event("k", "b")), Repeat::New);
+    }
+
+    #[test]
+    fn keys_are_recalled_backwards() {
+        let mut keys = Keys::default();
+        keys.recall(&event("k", "new"), 9, Timestamp(700_000));
+        keys.recall(&event("other", "x"), 8, Timestamp(100_000));
+        keys.recall(&event("k", "old"), 7, Timestamp(50_000)); // Used again since, when it had expired.
+        assert_eq!(keys.check(&event("k", "new")), Repeat::Same(9));
+        keys.expire(Timestamp(700_001));
+        assert_eq!(keys.check(&event("other", "x")), Repeat::New);
+        assert_eq!(keys.check(&event("k", "new")), Repeat::Same(9));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! A store calls [`Live::commit`] once a commit is durable; [`Live::tail`] follows. A tail that falls behind what is kept
 //! here reads the store, so a slow one costs nothing and loses nothing.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_stream::stream;
 use futures_core::future::BoxFuture;
@@ -20,18 +22,18 @@ pub type Commit = Arc<[Arc<Appended>]>;
 /// The newest commits and the bounds of a log.
 #[derive(Debug)]
 pub struct Live {
-    recent: Mutex<VecDeque<Commit>>,
+    recent: Arc<Recent>,
     bounds: watch::Sender<Bounds>,
 }
 
 impl Live {
-    /// How many commits are kept for tails.
-    const RECENT: usize = 64;
+    /// How long a tail waits before it reads a failing store again.
+    const RETRY: Duration = Duration::from_millis(200);
 
     /// For a log with these bounds.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { recent: Mutex::default(), bounds: watch::Sender::new(bounds) }
+        Self { recent: Arc::default(), bounds: watch::Sender::new(bounds) }
     }
 
     /// The bounds now.
@@ -42,13 +44,7 @@ impl Live {
     /// Makes a durable commit visible to every tail.
     pub fn commit(&self, commit: Commit) {
         let Some(last) = commit.last().map(|event| event.cursor.offset) else { return };
-        {
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            if recent.len() == Self::RECENT {
-                recent.pop_front();
-            }
-            recent.push_back(commit);
-        }
+        self.recent.push(commit);
         self.bounds.send_modify(|bounds| bounds.last = last); // Wakes the tails; the events are there already.
     }
 
@@ -57,21 +53,30 @@ impl Live {
         self.bounds.send_modify(|bounds| bounds.first = first);
     }
 
-    /// Every event after `after`, commit by commit. `read` gives the page that holds an offset, as [`super::Log::read`]
-    /// does, for a tail that has fallen behind.
-    pub fn tail<R>(self: &Arc<Self>, mut after: Offset, read: R) -> BoxStream<'static, Commit>
+    /// Every event after `after`, commit by commit; ends when this value is dropped. `read` gives the page that holds an
+    /// offset, as [`super::Log::read`] does, for a tail that has fallen behind.
+    pub fn tail<R>(&self, mut after: Offset, read: R) -> BoxStream<'static, Commit>
     where
         R: Fn(Offset) -> BoxFuture<'static, Result<Page, ReadError>> + Send + Sync + 'static,
     {
-        let live = Arc::clone(self);
-        let mut bounds = live.bounds.subscribe();
+        let recent = Arc::clone(&self.recent);
+        let mut bounds = self.bounds.subscribe();
         Box::pin(stream! {
             loop {
-                while bounds.borrow_and_update().last > after {
-                    let commit = match live.after(after) {
+                loop {
+                    let last = bounds.borrow_and_update().last;
+                    if last <= after {
+                        break;
+                    }
+                    let commit = match recent.after(after) {
                         Some(commit) => commit,
                         None => match read(after + 1).await {
+                            Ok(page) if page.events.is_empty() => {
+                                after = last; // All of it was trimmed meanwhile.
+                                continue;
+                            }
                             Ok(page) => page.events.into_iter().filter(|e| e.cursor.offset > after).collect(),
+                            Err(_) if bounds.has_changed().is_err() => return, // The log is gone, not broken.
                             Err(error) => {
                                 tracing::error!(error = &error as &dyn std::error::Error, "the live edge waits for the log");
                                 tokio::time::sleep(Self::RETRY).await;
@@ -90,20 +95,47 @@ impl Live {
             }
         })
     }
+}
 
-    /// How long a tail waits before it reads a failing store again.
-    const RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+/// The newest commits: at most 64 and 16 MiB of them, but always the last one.
+#[derive(Debug, Default)]
+struct Recent(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    commits: VecDeque<(Commit, usize)>,
+    bytes: usize,
+}
+
+impl Recent {
+    const COMMITS: usize = 64;
+    const BYTES: usize = 16 << 20;
+
+    fn push(&self, commit: Commit) {
+        let bytes = commit.iter().map(|event| event.event.weight()).sum();
+        let mut kept = self.kept();
+        kept.commits.push_back((commit, bytes));
+        kept.bytes += bytes;
+        while kept.commits.len() > Self::COMMITS || (kept.bytes > Self::BYTES && kept.commits.len() > 1) {
+            let oldest = kept.commits.pop_front().map_or(0, |(_, bytes)| bytes);
+            kept.bytes -= oldest;
+        }
+    }
 
     /// What is kept of the commit that holds the event next to `after`, or nothing if that one is no longer here.
     fn after(&self, after: Offset) -> Option<Commit> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = recent.partition_point(|commit| commit.last().is_none_or(|event| event.cursor.offset <= after));
-        let commit = recent.get(at)?;
+        let kept = self.kept();
+        let at = kept.commits.partition_point(|(commit, _)| commit.last().is_none_or(|e| e.cursor.offset <= after));
+        let (commit, _) = kept.commits.get(at)?;
         let first = commit.first()?.cursor.offset;
         match first.cmp(&(after + 1)) {
-            std::cmp::Ordering::Greater => None,
-            std::cmp::Ordering::Equal => Some(Arc::clone(commit)),
-            std::cmp::Ordering::Less => Some(commit.iter().filter(|e| e.cursor.offset > after).cloned().collect()),
+            Ordering::Greater => None,
+            Ordering::Equal => Some(Arc::clone(commit)),
+            Ordering::Less => Some(commit.iter().filter(|e| e.cursor.offset > after).cloned().collect()),
         }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -70,7 +70,7 @@ impl Inner {
                 Repeat::Same(offset) => (offset, true),
                 Repeat::New => (before + 1 + commit.len() as u64, false),
                 Repeat::Other => {
-                    commit.iter().for_each(|stored| state.keys.forget(&stored.event, stored.cursor.offset));
+                    commit.iter().rev().for_each(|stored| state.keys.forget(&stored.event, stored.cursor.offset));
                     return Err(AppendError::KeyReused { index });
                 }
             };
@@ -120,6 +120,9 @@ impl Inner {
         let state = self.state();
         let Some(first) = state.events.front().map(|event| event.cursor.offset) else { return Page::default() };
         let at = at.max(first);
+        if at > state.last {
+            return Page::default();
+        }
         let begin = (at - at % PAGE).max(first);
         let index = usize::try_from(begin - first).unwrap_or(usize::MAX);
         // Pages are cut by bytes from their first event on, so that every reader finds the same cuts.
@@ -160,10 +163,11 @@ impl Log for MemoryLog {
     }
 
     fn tail(&self, after: Offset) -> BoxStream<'static, Arc<[Arc<Appended>]>> {
-        let inner = Arc::clone(&self.inner);
+        // Weak, so that a tail does not keep the log; it ends with the log.
+        let inner = Arc::downgrade(&self.inner);
         self.inner.live.tail(after, move |at| {
-            let page = inner.read(at);
-            Box::pin(async move { Ok(page) })
+            let page = inner.upgrade().map(|inner| inner.read(at));
+            Box::pin(async move { page.ok_or_else(|| ReadError("the log is gone".into())) })
         })
     }
 

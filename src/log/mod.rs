@@ -4,11 +4,14 @@
 //! of one log are contiguous: what is missing between two bounds was trimmed, and trimming goes from the old end only.
 //! *Deliberately absent*: subscribers, selections, rendering, HTTP. Those read pages through the hub.
 
+#[cfg(test)]
+mod contract;
 mod epochs;
 mod keys;
 mod live;
 pub mod memory;
 mod position;
+pub mod sqlite;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ pub use keys::{Keys, Repeat};
 pub use live::{Commit, Live};
 pub use memory::MemoryLog;
 pub use position::{GapReason, Missing, Position, Start};
+pub use sqlite::{SqliteLog, SqliteOptions};
 
 /// How many offsets a page spans at most. A page never crosses a multiple of it, so all readers share the same pages.
 pub const PAGE: u64 = 1024;

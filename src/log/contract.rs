@@ -1,0 +1,641 @@
+//! What every store promises: one suite, run on each of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+
+use super::*;
+use crate::event::{ContentType, EventType, Key, Topic};
+
+/// A log with a clock that only the test moves.
+pub(super) struct Fixture {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) clock: TestClock,
+    /// Bound by every test, as it is removed when it is dropped.
+    pub(super) _directory: Option<TempDir>,
+}
+
+type Open = fn(Retention) -> Fixture;
+
+fn memory(retention: Retention) -> Fixture {
+    let clock = TestClock::default();
+    Fixture { log: Arc::new(MemoryLog::new(retention, clock.clock())), clock, _directory: None }
+}
+
+fn sqlite(retention: Retention) -> Fixture {
+    let (clock, directory) = (TestClock::default(), TempDir::new().expect("a directory"));
+    // Without waiting for the disk, which makes no difference to what is promised here.
+    let options = SqliteOptions {
+        retention,
+        clock: clock.clock(),
+        durability: Durability::Os,
+        ..SqliteOptions::new(directory.path())
+    };
+    Fixture { log: Arc::new(SqliteLog::open(options).expect("a log")), clock, _directory: Some(directory) }
+}
+
+macro_rules! on_every_store {
+    ($($test:ident),* $(,)?) => {
+        mod memory { $(#[tokio::test] async fn $test() { super::$test(super::memory).await })* }
+        mod sqlite { $(#[tokio::test] async fn $test() { super::$test(super::sqlite).await })* }
+    };
+}
+
+on_every_store! {
+    receipts_come_in_order_and_their_cursors_rise,
+    an_append_is_seen_by_read_and_tail_and_bounds,
+    an_empty_batch_stores_nothing,
+    every_field_comes_back,
+    a_batch_with_a_reused_key_stores_nothing,
+    a_repeat_gets_the_first_cursor,
+    a_key_is_free_again_after_ten_minutes,
+    time_never_falls_though_the_clock_does,
+    a_publisher_that_goes_away_does_not_undo_its_append,
+    a_tail_catches_up_from_far_behind,
+    a_tail_goes_on_after_all_it_waited_for_was_trimmed,
+    a_tail_ends_with_its_log,
+    retention_by_events_takes_the_oldest,
+    retention_by_age_takes_the_oldest,
+    retention_by_bytes_takes_the_oldest,
+    a_batch_larger_than_retention_is_trimmed_no_further_than_it_must,
+    every_start_position_is_found,
+    a_time_is_found_among_many_commits,
+    page_cuts_are_the_same_for_every_reader,
+    pages_do_not_cross_their_boundaries,
+    an_event_larger_than_a_page_stands_alone,
+    a_closed_log_refuses_appends,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tails_see_each_event_once_under_concurrent_appends_in_memory() {
+    tails_see_each_event_once_under_concurrent_appends(memory).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tails_see_each_event_once_under_concurrent_appends_in_sqlite() {
+    tails_see_each_event_once_under_concurrent_appends(sqlite).await;
+}
+
+async fn receipts_come_in_order_and_their_cursors_rise(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    let mut before = log.cursor(0);
+    for size in [1, 3, 1, 40] {
+        let receipts = log.append((0..size).map(|n| event(&n.to_string())).collect()).await.expect("stored");
+        assert_eq!(receipts.len(), size);
+        for receipt in receipts {
+            assert!(!receipt.duplicate);
+            assert_eq!((receipt.cursor.epoch, receipt.cursor.offset), (before.epoch, before.offset + 1));
+            before = receipt.cursor;
+        }
+    }
+}
+
+async fn an_append_is_seen_by_read_and_tail_and_bounds(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    assert_eq!(log.bounds(), Bounds { first: 1, last: 0 });
+    assert!(log.read(1).await.expect("a page").events.is_empty());
+    let mut tail = log.tail(0);
+    let receipts = log.append(vec![event("a"), event("b")]).await.expect("stored");
+    assert_eq!(log.bounds(), Bounds { first: 1, last: 2 });
+    let page = log.read(2).await.expect("a page");
+    let tailed = tail.next().await.expect("a commit");
+    for seen in [&page.events[..], &tailed[..]] {
+        assert_eq!(data(seen), ["a", "b"]);
+        assert_eq!([seen[0].cursor, seen[1].cursor], [receipts[0].cursor, receipts[1].cursor]);
+    }
+    assert_eq!(log.cursor(2), receipts[1].cursor);
+    assert!(log.read(3).await.expect("a page").events.is_empty(), "past the newest event");
+    assert_eq!((log.stats().commits, log.stats().writable), (1, true));
+}
+
+async fn an_empty_batch_stores_nothing(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    assert_eq!(log.append(Vec::new()).await.expect("stored"), []);
+    assert_eq!(log.bounds(), Bounds { first: 1, last: 0 });
+}
+
+async fn every_field_comes_back(open: Open) {
+    let Fixture { log, clock, _directory } = open(EVERYTHING);
+    clock.set(1_234_567);
+    let mut full = Event::new(topic("orders/42"), &b"\0\xff\r\n\xc3"[..]);
+    full.topics.extend([topic("ümläut/→"), topic("https://example.org/a?b#c")]);
+    full.kind = EventType::parse("paid").expect("a type");
+    full.content_type = Some(ContentType::parse("image/png; q=\"a;b\"").expect("a media type"));
+    full.key = Some(Key::parse("schlüssel-1").expect("a key"));
+    let events = vec![full, event(""), Event::new(topic(&"t".repeat(1024)), vec![7; 100_000])];
+    log.append(events.clone()).await.expect("stored");
+    let page = log.read(1).await.expect("a page");
+    assert_eq!(page.events.iter().map(|event| event.event.clone()).collect::<Vec<_>>(), events);
+    assert!(page.events.iter().all(|event| event.time == Timestamp(1_234_567)));
+}
+
+async fn a_batch_with_a_reused_key_stores_nothing(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    log.append(vec![keyed("k", "a")]).await.expect("stored");
+    let refused = log.append(vec![keyed("new", "x"), event("y"), keyed("k", "b")]).await;
+    assert!(matches!(refused, Err(AppendError::KeyReused { index: 2 })), "{refused:?}");
+    assert_eq!(log.bounds().last, 1);
+    let free = log.append(vec![keyed("new", "other"), event("z")]).await.expect("its keys are free");
+    assert_eq!((free[0].cursor.offset, free[0].duplicate), (2, false));
+    let within = log.append(vec![keyed("twice", "1"), keyed("twice", "2")]).await;
+    assert!(matches!(within, Err(AppendError::KeyReused { index: 1 })), "{within:?}");
+    assert_eq!(everything(&log).await, ["a", "other", "z"]);
+}
+
+async fn a_repeat_gets_the_first_cursor(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    let first = log.append(vec![event("x"), keyed("k", "a")]).await.expect("stored")[1];
+    let again = log.append(vec![keyed("k", "a"), event("y"), keyed("n", "b"), keyed("n", "b")]).await.expect("stored");
+    assert_eq!(again[0], Receipt { cursor: first.cursor, duplicate: true });
+    assert_eq!(again[3], Receipt { cursor: again[2].cursor, duplicate: true });
+    let only = log.append(vec![keyed("k", "a")]).await.expect("known");
+    assert_eq!(only, [Receipt { cursor: first.cursor, duplicate: true }]);
+    assert_eq!(everything(&log).await, ["x", "a", "y", "b"]);
+}
+
+async fn a_key_is_free_again_after_ten_minutes(open: Open) {
+    let Fixture { log, clock, _directory } = open(EVERYTHING);
+    log.append(vec![keyed("k", "a")]).await.expect("stored");
+    clock.advance(Keys::WINDOW);
+    assert!(log.append(vec![keyed("k", "a")]).await.expect("known")[0].duplicate);
+    clock.advance(Duration::from_millis(1));
+    assert!(!log.append(vec![keyed("k", "b")]).await.expect("stored")[0].duplicate);
+}
+
+async fn time_never_falls_though_the_clock_does(open: Open) {
+    let Fixture { log, clock, _directory } = open(EVERYTHING);
+    for time in [5_000, 3_000, 6_000, 0] {
+        clock.set(time);
+        log.append(vec![event("x")]).await.expect("stored");
+    }
+    let times: Vec<u64> = log.read(1).await.expect("a page").events.iter().map(|event| event.time.0).collect();
+    assert_eq!(times, [5_000, 5_000, 6_000, 6_000]);
+}
+
+async fn a_publisher_that_goes_away_does_not_undo_its_append(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    tokio::select! {
+        biased;
+        _ = log.append(vec![event("a")]) => {}
+        () = std::future::ready(()) => {} // The append was begun, and is dropped.
+    }
+    log.append(vec![event("b")]).await.expect("stored");
+    assert_eq!(everything(&log).await, ["a", "b"]);
+}
+
+async fn a_tail_catches_up_from_far_behind(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    let (mut slow, mut from_seven) = (log.tail(0), log.tail(7));
+    for n in 1..=200 {
+        log.append(vec![event(&n.to_string())]).await.expect("stored");
+    }
+    assert_eq!(offsets(&mut slow, 200).await, (1..=200).collect::<Vec<_>>());
+    assert_eq!(offsets(&mut from_seven, 193).await, (8..=200).collect::<Vec<_>>());
+    log.append(vec![event("live")]).await.expect("stored");
+    assert_eq!(offsets(&mut slow, 1).await, [201]);
+}
+
+async fn a_tail_goes_on_after_all_it_waited_for_was_trimmed(open: Open) {
+    // 1. More commits than are kept for tails; 2. all of them expire; 3. a tail begins before them.
+    let Fixture { log, clock, _directory } = open(Retention { age: Duration::from_secs(10), ..EVERYTHING });
+    for _ in 0..100 {
+        log.append(vec![event("old")]).await.expect("stored");
+    }
+    clock.advance(Duration::from_secs(11));
+    until(|| log.bounds() == Bounds { first: 101, last: 100 }).await;
+    let mut tail = log.tail(0);
+    let next = tokio::time::timeout(Duration::from_millis(50), tail.next()).await;
+    assert!(next.is_err(), "nothing is left: {next:?}");
+    log.append(vec![event("new")]).await.expect("stored");
+    assert_eq!(offsets(&mut tail, 1).await, [101]);
+}
+
+async fn a_tail_ends_with_its_log(open: Open) {
+    let Fixture { log, clock, _directory } = open(EVERYTHING);
+    log.append(vec![event("a")]).await.expect("stored");
+    let (mut at_the_edge, mut behind) = (log.tail(1), log.tail(0));
+    drop(log);
+    assert!(at_the_edge.next().await.is_none());
+    assert_eq!(offsets(&mut behind, 1).await, [1], "what was kept for it is still given");
+    assert!(behind.next().await.is_none());
+    drop(clock);
+}
+
+async fn tails_see_each_event_once_under_concurrent_appends(open: Open) {
+    const PUBLISHERS: usize = 8;
+    const APPENDS: usize = 60;
+    let size = |publisher, n| 1 + (publisher + n) % 4;
+    let total: usize = (0..PUBLISHERS).flat_map(|publisher| (0..APPENDS).map(move |n| size(publisher, n))).sum();
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    let all: Vec<Offset> = (1..=total as u64).collect();
+
+    let mut tails = JoinSet::new();
+    let mut early = log.tail(0);
+    tails.spawn(async move { offsets(&mut early, total).await });
+    let mut publishers = JoinSet::new();
+    for publisher in 0..PUBLISHERS {
+        let log = Arc::clone(&log);
+        publishers.spawn(async move {
+            let mut given = Vec::new();
+            for n in 0..APPENDS {
+                let batch = (0..size(publisher, n)).map(|_| event(&format!("{publisher}.{n}"))).collect();
+                given.extend(log.append(batch).await.expect("stored").into_iter().map(|r| r.cursor.offset));
+            }
+            assert!(given.is_sorted(), "one publisher's events keep their order");
+            given
+        });
+    }
+    until(|| log.bounds().last > 0).await;
+    let mut late = log.tail(0);
+    tails.spawn(async move { offsets(&mut late, total).await });
+
+    let mut given: Vec<Offset> = publishers.join_all().await.into_iter().flatten().collect();
+    given.sort_unstable();
+    assert_eq!(given, all, "every receipt names another offset");
+    for seen in tails.join_all().await {
+        assert_eq!(seen, all);
+    }
+}
+
+async fn retention_by_events_takes_the_oldest(open: Open) {
+    let Fixture { log, _directory, .. } = open(Retention { events: 10, ..EVERYTHING });
+    for n in 1..=25 {
+        log.append(vec![event(&n.to_string())]).await.expect("stored");
+    }
+    until(|| log.bounds() == Bounds { first: 16, last: 25 }).await;
+    assert_eq!(log.stats().trimmed, 15);
+    for at in [0, 1, 15, 16, 25] {
+        let page = log.read(at).await.expect("a page");
+        assert_eq!((page.first(), page.last()), (Some(16), Some(25)), "the oldest page, asked for {at}");
+    }
+}
+
+async fn retention_by_age_takes_the_oldest(open: Open) {
+    let Fixture { log, clock, _directory } = open(Retention { age: Duration::from_secs(60), ..EVERYTHING });
+    for n in 0..4 {
+        log.append(vec![event(&n.to_string()), event("x")]).await.expect("stored");
+        clock.advance(Duration::from_secs(20));
+    }
+    // Stored at 0, 20, 40 and 60 s; now it is 80 s, and nobody publishes any more.
+    until(|| log.bounds() == Bounds { first: 3, last: 8 }).await;
+    clock.advance(Duration::from_secs(1));
+    until(|| log.bounds() == Bounds { first: 5, last: 8 }).await;
+    clock.advance(Duration::from_secs(3600));
+    until(|| log.bounds() == Bounds { first: 9, last: 8 }).await;
+    assert!(log.read(1).await.expect("a page").events.is_empty());
+    let next = log.append(vec![event("y")]).await.expect("stored");
+    assert_eq!(next[0].cursor.offset, 9, "offsets go on");
+}
+
+async fn retention_by_bytes_takes_the_oldest(open: Open) {
+    const LIMIT: u64 = 1 << 20;
+    let Fixture { log, _directory, .. } = open(Retention { bytes: LIMIT, ..EVERYTHING });
+    for n in 1..=300 {
+        log.append(vec![Event::new(topic("t"), vec![0; 10_000])]).await.expect("stored");
+        assert_eq!(log.bounds().last, n);
+    }
+    until(|| log.stats().bytes <= LIMIT).await;
+    let Bounds { first, last } = log.bounds();
+    assert_eq!(last, 300);
+    // 10 000 bytes of data take at most three database pages.
+    assert!((LIMIT / 13_000..=LIMIT / 10_000).contains(&(last + 1 - first)), "{first} to {last}");
+    assert_eq!(log.read(1).await.expect("a page").first(), Some(first));
+}
+
+async fn a_batch_larger_than_retention_is_trimmed_no_further_than_it_must(open: Open) {
+    let Fixture { log, _directory, .. } = open(Retention { events: 100, ..EVERYTHING });
+    let batch = |n: usize| (0..n).map(|n| event(&n.to_string())).collect::<Vec<_>>();
+    log.append(batch(5_000)).await.expect("stored");
+    log.append(batch(1)).await.expect("stored");
+    let Bounds { first, last } = log.bounds();
+    assert_eq!(last, 5_001);
+    assert!((100..=100 + PAGE).contains(&(last + 1 - first)), "{first} to {last}");
+}
+
+async fn every_start_position_is_found(open: Open) {
+    let Fixture { log, clock, _directory } = open(Retention { events: 10, ..EVERYTHING });
+    let at = |offset| Cursor { offset, ..log.cursor(1) };
+    let missing = |reason, offsets| Some(Missing { reason, offsets });
+    let seek = async |start| log.seek(start).await.expect("a position");
+    for start in [Start::Latest, Start::Earliest, Start::Cursor(at(0)), Start::Since(Timestamp(0))] {
+        assert_eq!(seek(start).await, Position { after: 0, missing: None }, "{start:?} in an empty log");
+    }
+    for n in 1..=20 {
+        clock.set(n * 1_000);
+        log.append(vec![event("x")]).await.expect("stored");
+    }
+    until(|| log.bounds() == Bounds { first: 11, last: 20 }).await;
+    let other = Cursor { epoch: new_epoch(), offset: 15 };
+    for (start, after, gap) in [
+        (Start::Latest, 20, None),
+        (Start::Earliest, 10, None),
+        (Start::Cursor(at(20)), 20, None),
+        (Start::Cursor(at(15)), 15, None),
+        (Start::Cursor(at(10)), 10, None),
+        (Start::Cursor(at(9)), 10, missing(GapReason::Expired, Some(1))),
+        (Start::Cursor(at(0)), 10, missing(GapReason::Expired, Some(10))),
+        (Start::Cursor(at(21)), 20, missing(GapReason::Ahead, None)),
+        (Start::Cursor(at(u64::MAX)), 20, missing(GapReason::Ahead, None)),
+        (Start::Cursor(other), 20, missing(GapReason::Unknown, None)),
+        (Start::Unreadable, 20, missing(GapReason::Unknown, None)),
+        (Start::Since(Timestamp(0)), 10, None),
+        (Start::Since(Timestamp(11_000)), 10, None),
+        (Start::Since(Timestamp(11_001)), 11, None),
+        (Start::Since(Timestamp(15_000)), 14, None),
+        (Start::Since(Timestamp(20_000)), 19, None),
+        (Start::Since(Timestamp(20_001)), 20, None),
+        (Start::Since(Timestamp(u64::MAX)), 20, None),
+    ] {
+        assert_eq!(seek(start).await, Position { after, missing: gap }, "{start:?}");
+    }
+}
+
+async fn a_time_is_found_among_many_commits(open: Open) {
+    let Fixture { log, clock, _directory } = open(EVERYTHING);
+    let mut first_at = BTreeMap::new(); // The last offset before each time.
+    for n in 0..120_u64 {
+        clock.set(n / 3 * 10);
+        let before = log.bounds().last;
+        first_at.entry(n / 3 * 10).or_insert(before);
+        log.append((0..1 + n % 7).map(|_| event("x")).collect()).await.expect("stored");
+    }
+    for time in 0..=400 {
+        let expected = first_at.range(time..).next().map_or(log.bounds().last, |(_, before)| *before);
+        let found = log.seek(Start::Since(Timestamp(time))).await.expect("a position");
+        assert_eq!(found.after, expected, "since {time}");
+    }
+}
+
+async fn page_cuts_are_the_same_for_every_reader(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    let sizes = [300_000, 1, 700_000, 90_000, 1_000_000, 40_000, 10, 20, 600_000, 500_000];
+    let events = |sizes: &[usize]| sizes.iter().map(|&size| Event::new(topic("t"), vec![1; size])).collect();
+    log.append(events(&sizes)).await.expect("stored");
+    for size in sizes {
+        log.append(events(&[size])).await.expect("stored");
+    }
+    let mut pages = BTreeMap::new();
+    for at in 1..=20 {
+        let page = log.read(at).await.expect("a page");
+        let (first, last) = (page.first().expect("events"), page.last().expect("events"));
+        assert!((first..=last).contains(&at), "{first}–{last} holds {at}");
+        let weight: usize = page.events.iter().map(|event| event.event.weight()).sum();
+        assert!(weight <= PAGE_BYTES, "{weight} bytes in {first}–{last}");
+        assert_eq!(*pages.entry(first).or_insert(last), last, "one page begins at {first}");
+    }
+    let covered: Vec<Offset> = pages.iter().flat_map(|(&first, &last)| first..=last).collect();
+    assert_eq!(covered, (1..=20).collect::<Vec<_>>(), "pages neither overlap nor leave holes: {pages:?}");
+    let before = pages.clone();
+    log.append(events(&[200_000])).await.expect("stored");
+    for (first, last) in before.into_iter().rev().skip(1) {
+        let page = log.read(last).await.expect("a page");
+        assert_eq!((page.first(), page.last()), (Some(first), Some(last)), "a page that was full stays as it is");
+    }
+}
+
+async fn pages_do_not_cross_their_boundaries(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    for _ in 0..5 {
+        log.append((0..700).map(|n| event(&n.to_string())).collect()).await.expect("stored");
+    }
+    let mut at = 1;
+    while at <= 3_500 {
+        let page = log.read(at).await.expect("a page");
+        let (first, last) = (page.first().expect("events"), page.last().expect("events"));
+        assert_eq!((first, last), (at, (at / PAGE * PAGE + PAGE - 1).min(3_500)));
+        assert_eq!(page.events.len() as u64, last + 1 - first);
+        at = last + 1;
+    }
+}
+
+async fn an_event_larger_than_a_page_stands_alone(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    let large = || Event::new(topic("t"), vec![9; PAGE_BYTES + 1]);
+    log.append(vec![event("a"), large(), event("b"), large(), large(), event("c")]).await.expect("stored");
+    for at in 1..=6 {
+        let page = log.read(at).await.expect("a page");
+        assert_eq!((page.first(), page.last()), (Some(at), Some(at)));
+    }
+}
+
+async fn a_closed_log_refuses_appends(open: Open) {
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    log.append(vec![event("a")]).await.expect("stored");
+    log.close().await;
+    log.close().await;
+    let refused = log.append(vec![event("b")]).await;
+    assert!(matches!(refused, Err(AppendError::ReadOnly(None))), "{refused:?}");
+    assert!(!log.stats().writable);
+    assert_eq!(log.bounds().last, 1);
+}
+
+/// One step of the property below.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Append events of these sizes, all or none with the key of this number.
+    Append(Vec<usize>, Option<u8>),
+    /// Let time go by.
+    Wait(u64),
+    /// Read at this percentage of the log.
+    Read(u64),
+    /// Tail from this percentage of the log.
+    Tail(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let size = prop_oneof![8 => 0..200_usize, 2 => 1_000..20_000_usize, 1 => 300_000..1_200_000_usize];
+    prop_oneof![
+        5 => (prop::collection::vec(size, 1..12), prop::option::weighted(0.3, 0..5_u8)).prop_map(|(s, k)| Step::Append(s, k)),
+        1 => prop::collection::vec(0..50_usize, 500..1_500).prop_map(|sizes| Step::Append(sizes, None)),
+        2 => (0..30_000_u64).prop_map(Step::Wait),
+        3 => (0..110_u64).prop_map(Step::Read),
+        2 => (0..100_u64).prop_map(Step::Tail),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_plain_vec_says_the_same_as_memory(steps in prop::collection::vec(step(), 1..30)) {
+        runtime().block_on(model(memory, steps));
+    }
+
+    #[test]
+    fn a_plain_vec_says_the_same_as_sqlite(steps in prop::collection::vec(step(), 1..30)) {
+        runtime().block_on(model(sqlite, steps));
+    }
+}
+
+/// Does `steps` on a log and on a `Vec` that forgets nothing, and compares what is kept.
+async fn model(open: Open, steps: Vec<Step>) {
+    let retention = Retention { events: 1_200, age: Duration::from_secs(60), bytes: 4 << 20 };
+    let Fixture { log, clock, _directory } = open(retention);
+    let mut all: Vec<(Event, Timestamp)> = Vec::new();
+    let mut first = 1;
+    for (number, step) in steps.into_iter().enumerate() {
+        let share = |percent| log.bounds().last * percent / 100;
+        match step {
+            Step::Append(sizes, key) => append_to_both(&log, &mut all, &clock, number, &sizes, key).await,
+            Step::Wait(milliseconds) => clock.advance(Duration::from_millis(milliseconds)),
+            Step::Read(percent) => {
+                let at = share(percent);
+                let page = log.read(at).await.expect("a page");
+                let bounds = log.bounds(); // After the read: what is kept now was kept then.
+                assert!(at > bounds.last || at < bounds.first || page.first() <= Some(at) && Some(at) <= page.last());
+                compare(&page.events, &all);
+            }
+            Step::Tail(percent) => {
+                let after = share(percent).max(log.bounds().first - 1);
+                let mut tail = log.tail(after);
+                let mut next = after + 1;
+                while next <= log.bounds().last {
+                    let commit = tail.next().await.expect("a commit");
+                    let begins = commit[0].cursor.offset;
+                    assert!(begins == next || next < log.bounds().first, "only what was trimmed is passed over");
+                    compare(&commit, &all);
+                    next = commit.last().expect("a commit has events").cursor.offset + 1;
+                }
+            }
+        }
+        let bounds = log.bounds();
+        assert_eq!(bounds.last, all.len() as u64);
+        assert!(bounds.first >= first, "what is gone does not come back");
+        first = bounds.first;
+    }
+    let young = clock.now().0.saturating_sub(60_000);
+    until(|| {
+        let bounds = log.bounds();
+        let oldest = all.get(usize::try_from(bounds.first).expect("a small number") - 1);
+        let by_count = bounds.events() <= retention.events + PAGE;
+        by_count && oldest.is_none_or(|(_, time)| time.0 >= young) && log.stats().bytes <= retention.bytes + (2 << 20)
+    })
+    .await;
+}
+
+async fn append_to_both(
+    log: &Arc<dyn Log>,
+    all: &mut Vec<(Event, Timestamp)>,
+    clock: &TestClock,
+    number: usize,
+    sizes: &[usize],
+    key: Option<u8>,
+) {
+    let mut batch: Vec<Event> =
+        sizes.iter().map(|&size| Event::new(topic("t"), vec![number.to_le_bytes()[0]; size])).collect();
+    if let Some(key) = key {
+        batch[0] = keyed(&key.to_string(), &key.to_string());
+    }
+    let remembered = clock.now().0.saturating_sub(600_000);
+    let known =
+        all.iter().rposition(|(stored, time)| stored.key.is_some() && *stored == batch[0] && time.0 >= remembered);
+    let receipts = log.append(batch.clone()).await.expect("stored");
+    for (index, (event, receipt)) in batch.into_iter().zip(receipts).enumerate() {
+        match known {
+            Some(at) if index == 0 => {
+                assert_eq!((receipt.cursor.offset, receipt.duplicate), (at as u64 + 1, true));
+            }
+            _ => {
+                all.push((event, clock.now()));
+                assert_eq!((receipt.cursor.offset, receipt.duplicate), (all.len() as u64, false));
+            }
+        }
+    }
+}
+
+fn compare(events: &[Arc<Appended>], all: &[(Event, Timestamp)]) {
+    for pair in events.windows(2) {
+        assert_eq!(pair[0].cursor.offset + 1, pair[1].cursor.offset);
+    }
+    for event in events {
+        let (expected, time) = &all[usize::try_from(event.cursor.offset).expect("a small number") - 1];
+        assert_eq!((&event.event, event.time), (expected, *time));
+    }
+}
+
+/// A clock that only the test moves.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    pub(super) fn clock(&self) -> Clock {
+        let time = Arc::clone(&self.0);
+        Arc::new(move || Timestamp(time.load(SeqCst)))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(SeqCst))
+    }
+
+    pub(super) fn set(&self, milliseconds: u64) {
+        self.0.store(milliseconds, SeqCst);
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        self.0.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), SeqCst);
+    }
+}
+
+/// Retention that takes nothing away.
+pub(super) const EVERYTHING: Retention = Retention { events: u64::MAX, age: Duration::MAX, bytes: u64::MAX };
+
+pub(super) fn topic(name: &str) -> Topic {
+    Topic::parse(name).expect("a topic")
+}
+
+pub(super) fn event(data: &str) -> Event {
+    Event::new(topic("t"), data.to_owned())
+}
+
+pub(super) fn keyed(key: &str, data: &str) -> Event {
+    Event { key: Some(Key::parse(key).expect("a key")), ..event(data) }
+}
+
+pub(super) fn data(events: &[Arc<Appended>]) -> Vec<String> {
+    events.iter().map(|event| String::from_utf8_lossy(&event.event.data).into_owned()).collect()
+}
+
+/// The data of all that is kept, page by page.
+pub(super) async fn everything(log: &Arc<dyn Log>) -> Vec<String> {
+    let mut all = Vec::new();
+    let Bounds { first, last } = log.bounds();
+    let mut at = first;
+    while at <= last {
+        let page = log.read(at).await.expect("a page");
+        at = page.last().expect("events") + 1;
+        all.extend(data(&page.events));
+    }
+    all
+}
+
+/// The offsets of the next `count` events of a tail, which must end with a commit.
+async fn offsets(tail: &mut BoxStream<'static, Commit>, count: usize) -> Vec<Offset> {
+    let mut offsets = Vec::new();
+    while offsets.len() < count {
+        let commit = tail.next().await.expect("a commit");
+        offsets.extend(commit.iter().map(|event| event.cursor.offset));
+    }
+    assert_eq!(offsets.len(), count);
+    offsets
+}
+
+/// Waits for a state that the store reaches by itself (retention is asynchronous), and fails if it does not.
+pub(super) async fn until(reached: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if reached() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the log did not get there in 20 s");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}

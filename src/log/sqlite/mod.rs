@@ -1,0 +1,247 @@
+//! The store that survives: one SQLite file in WAL mode, written by one thread and read beside it.
+//!
+//! `append` hands a batch to the [`writer`]; it comes back when the transaction that holds it is synced. Tails follow
+//! [`Live`]; whoever is behind reads pages through [`Readers`]. The tables are drawn in [`schema`], the bytes of an event
+//! in [`codec`]. Only this module knows SQL.
+//!
+//! Invariants: an offset is never given twice, also after a crash and when every event has expired; nothing is shown
+//! before it is durable; a read never sees more than [`Log::bounds`] says; what the disk gives is checked, and what is
+//! not there is an error, never a shorter page.
+//!
+//! *Deliberately absent*: an index (see [`schema`]), and giving room back to the file system: the file stays as large as
+//! retention once let it grow, and its free pages are used again.
+
+mod codec;
+mod directory;
+mod error;
+mod reader;
+mod recover;
+mod retention;
+mod schema;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AppendError, Bounds, Clock, Commit, Durability, Epochs, Live, Log, Page, Position, ReadError, Receipt, Retention,
+    Start, Stats, system_clock,
+};
+use crate::event::{Cursor, Event, Offset};
+
+pub use error::OpenError;
+use reader::Readers;
+use shared::{Shared, Size};
+use writer::{Answer, Append, Writer};
+
+/// How a log is opened.
+#[derive(Clone)]
+pub struct SqliteOptions {
+    /// Where `encke.db` lies; made if it is not there. It belongs to one process at a time.
+    pub directory: PathBuf,
+    /// Whether an append waits for the disk ([`Durability::Fsync`]) or only for the operating system (anything else).
+    pub durability: Durability,
+    /// How much is kept.
+    pub retention: Retention,
+    /// Where the time is read.
+    pub clock: Clock,
+    /// How long to wait for a process that still has the directory.
+    pub lock_patience: Duration,
+}
+
+impl SqliteOptions {
+    /// The defaults, for a log in `directory`.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            durability: Durability::Fsync,
+            retention: Retention::default(),
+            clock: system_clock(),
+            lock_patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A log in a SQLite file. Clones are handles of the same log; it closes when the last one goes, or by [`Log::close`].
+#[derive(Clone)]
+pub struct SqliteLog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    durability: Durability,
+    write_ahead_log: PathBuf,
+    epochs: Arc<Epochs>,
+    live: Arc<Live>,
+    readers: Arc<Readers>,
+    shared: Arc<Shared>,
+    /// The way to the writer; gone once the log is closed. The thread ends when this has gone and all is stored.
+    queue: Mutex<Option<mpsc::Sender<Append>>>,
+    /// The writer has stopped, and the directory is free.
+    ended: CancellationToken,
+}
+
+impl SqliteLog {
+    /// Opens the log, or makes it, and begins a new epoch. Blocks on the disk, and up to `lock_patience` on another
+    /// process.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. A file that cannot be read in full is refused, never shortened.
+    pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        Self::open_tuned(options, |_| Ok(()))
+    }
+
+    /// As `open`; `tune` sets what tests need on the writer's connection.
+    fn open_tuned(
+        options: SqliteOptions,
+        tune: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<Self, OpenError> {
+        let SqliteOptions { directory, durability, retention, clock, lock_patience } = options;
+        let durability = if durability == Durability::Fsync { durability } else { Durability::Os };
+        let lock = directory::lock(&directory, lock_patience)?;
+        let file = directory::database(&directory);
+        let write_ahead_log = directory::write_ahead_log(&directory);
+        let mut connection = schema::open(&file, &write_ahead_log)?;
+        let recover::Recovered { epochs, bounds, time, keys } = recover::recover(&mut connection, &file, clock())?;
+        let prepare = || {
+            if durability == Durability::Os {
+                connection.pragma_update(None, "synchronous", "NORMAL")?; // The new epoch is synced in any case.
+            }
+            tune(&connection)?;
+            retention::used_bytes(&connection)
+        };
+        let bytes = prepare().map_err(|error| OpenError::of_sqlite(&file, error))?;
+
+        let epochs = Arc::new(epochs);
+        let live = Arc::new(Live::new(bounds));
+        let shared = Arc::new(Shared::default());
+        shared.bytes.store(bytes, Relaxed);
+        let readers = Arc::new(Readers::new(file, Arc::clone(&epochs)));
+        let ended = CancellationToken::new();
+        let (queue, appends) = mpsc::channel();
+        let writer = Writer {
+            connection,
+            clock,
+            retention,
+            epochs: Arc::clone(&epochs),
+            live: Arc::clone(&live),
+            readers: Arc::clone(&readers),
+            shared: Arc::clone(&shared),
+            keys,
+            last: bounds.last,
+            time,
+            broken: None,
+            behind: true, // Much may have expired while the log was closed.
+            ahead_pages: 0,
+            row: Vec::new(),
+            lock,
+            ended: ended.clone().drop_guard(),
+        };
+        let thread = std::thread::Builder::new().name("encke-log".to_owned());
+        thread.spawn(move || writer.run(&appends)).map_err(|source| OpenError::Directory { directory, source })?;
+        let queue = Mutex::new(Some(queue));
+        Ok(Self { inner: Arc::new(Inner { durability, write_ahead_log, epochs, live, readers, shared, queue, ended }) })
+    }
+}
+
+impl Inner {
+    /// Hands a batch to the writer. Never waits: if too much waits already, the publisher is sent away.
+    fn submit(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Answer>, AppendError> {
+        let size = Size::of(&events);
+        let (answer, receipts) = oneshot::channel();
+        let queue = self.queue();
+        let Some(writer) = queue.as_ref() else { return Err(AppendError::ReadOnly(None)) };
+        if !self.shared.waiting.enter(size) {
+            self.shared.refused.fetch_add(1, Relaxed);
+            return Err(AppendError::Busy { retry_after: error::RETRY_AFTER });
+        }
+        writer.send(Append { events, size, answer }).map_err(|_| AppendError::ReadOnly(None))?;
+        Ok(receipts)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<mpsc::Sender<Append>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, at: Offset) -> BoxFuture<'static, Result<Page, ReadError>> {
+        let last = self.live.bounds().last;
+        Box::pin(Arc::clone(&self.readers).page(at, last))
+    }
+}
+
+impl Log for SqliteLog {
+    fn append(&self, batch: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
+        Box::pin(async {
+            let receipts = self.inner.submit(batch)?;
+            receipts.await.unwrap_or(Err(AppendError::ReadOnly(None))) // The writer has died.
+        })
+    }
+
+    fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>> {
+        Box::pin(async move {
+            let Inner { epochs, live, readers, .. } = &*self.inner;
+            let before = match start {
+                Start::Since(time) => Arc::clone(readers).before(time, live.bounds().last).await?,
+                Start::Latest | Start::Earliest | Start::Cursor(_) | Start::Unreadable => 0,
+            };
+            Ok(Position::decide(start, epochs, live.bounds(), |_| before))
+        })
+    }
+
+    fn read(&self, at: Offset) -> BoxFuture<'_, Result<Page, ReadError>> {
+        self.inner.read(at)
+    }
+
+    fn tail(&self, after: Offset) -> BoxStream<'static, Commit> {
+        // Weak, so that a tail does not keep the log open; it ends with the log.
+        let inner = Arc::downgrade(&self.inner);
+        self.inner.live.tail(after, move |at| match inner.upgrade() {
+            Some(inner) => inner.read(at),
+            None => Box::pin(async { Err(ReadError("the log was closed".into())) }),
+        })
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.inner.live.bounds()
+    }
+
+    fn cursor(&self, offset: Offset) -> Cursor {
+        self.inner.epochs.cursor(offset)
+    }
+
+    fn durability(&self) -> Durability {
+        self.inner.durability
+    }
+
+    fn stats(&self) -> Stats {
+        let Inner { shared, write_ahead_log, ended, .. } = &*self.inner;
+        let closed = self.inner.queue().is_none() || ended.is_cancelled();
+        Stats {
+            bytes: shared.bytes.load(Relaxed),
+            wal_bytes: std::fs::metadata(write_ahead_log).map_or(0, |metadata| metadata.len()),
+            commits: shared.commits.load(Relaxed),
+            trimmed: shared.trimmed.load(Relaxed),
+            refused: shared.refused.load(Relaxed),
+            writable: !closed && !shared.broken.load(Relaxed),
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            drop(self.inner.queue().take()); // The writer stores what was sent, then finds nobody left.
+            self.inner.ended.cancelled().await;
+        })
+    }
+}

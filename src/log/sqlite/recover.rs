@@ -1,0 +1,124 @@
+//! What a log knows when it opens: its runs, its bounds, its keys. And the new run that it begins.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::{Bounds, Epochs, Keys, new_epoch};
+use super::{OpenError, codec};
+use crate::event::{Epoch, Offset, Timestamp};
+
+/// What the file held.
+pub(super) struct Recovered {
+    /// Every run, the new one last.
+    pub(super) epochs: Epochs,
+    /// The oldest and the newest offset.
+    pub(super) bounds: Bounds,
+    /// When the newest event was stored, even if it is gone.
+    pub(super) time: Timestamp,
+    /// The keys of the last ten minutes.
+    pub(super) keys: Keys,
+}
+
+/// Reads what the file holds and begins a new run after it, synced to the disk before this returns.
+pub(super) fn recover(connection: &mut Connection, file: &Path, now: Timestamp) -> Result<Recovered, OpenError> {
+    let failed = |error| OpenError::of_sqlite(file, error);
+    let damaged = |what| OpenError::Damaged { file: file.to_owned(), what, source: None };
+
+    let (bounds, time) = newest(connection).map_err(failed)?;
+    if bounds.first == 0 || bounds.first > bounds.last + 1 {
+        return Err(damaged("its offsets are impossible"));
+    }
+    let runs = runs(connection).map_err(failed)?.ok_or(damaged("its table of epochs cannot be read"))?;
+    let began = runs.last().map_or(1, |&(_, first)| first);
+    if bounds.last + 1 < began {
+        // The newest run began after the newest event, so events were there that are not there now.
+        return Err(damaged("its newest events are missing"));
+    }
+    let keys = keys(connection, now.max(time)).map_err(failed)?.map_err(|error| OpenError::Damaged {
+        file: file.to_owned(),
+        what: "its newest events cannot be read",
+        source: Some(error.into()),
+    })?;
+    let epochs = begin_run(connection, &runs, bounds.last + 1).map_err(failed)?;
+    Ok(Recovered { epochs, bounds, time, keys })
+}
+
+/// The bounds, and when the newest event was stored. Offsets count on from there even if every event has expired.
+fn newest(connection: &Connection) -> rusqlite::Result<(Bounds, Timestamp)> {
+    let ends =
+        "SELECT (SELECT min(first) FROM commits), first + count - 1, time FROM commits ORDER BY first DESC LIMIT 1";
+    let kept = connection
+        .query_row(ends, (), |row| Ok((Bounds { first: row.get(0)?, last: row.get(1)? }, Timestamp(row.get(2)?))))
+        .optional()?;
+    if let Some(kept) = kept {
+        return Ok(kept);
+    }
+    let gone = connection
+        .query_row("SELECT last, time FROM emptied", (), |row| Ok((row.get(0)?, Timestamp(row.get(1)?))))
+        .optional()?;
+    let (last, time): (Offset, _) = gone.unwrap_or_default();
+    Ok((Bounds { first: last + 1, last }, time))
+}
+
+/// The runs so far, or nothing if they cannot be: a name that is none, or a run before the one that it follows.
+fn runs(connection: &Connection) -> rusqlite::Result<Option<Vec<(Epoch, Offset)>>> {
+    let mut select = connection.prepare("SELECT name, first FROM epochs ORDER BY run")?;
+    let rows = select.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    let mut runs: Vec<(Epoch, Offset)> = Vec::new();
+    for row in rows {
+        let (name, first) = row?;
+        match Epoch::parse(&name) {
+            Some(epoch) if first >= runs.last().map_or(1, |&(_, before)| before) => runs.push((epoch, first)),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(runs))
+}
+
+/// Adds a run that begins at `first`. Those that are forgotten for it leave the table in the same transaction.
+fn begin_run(connection: &mut Connection, runs: &[(Epoch, Offset)], first: Offset) -> rusqlite::Result<Epochs> {
+    let mut epoch = new_epoch();
+    while runs.iter().any(|&(known, _)| known == epoch) {
+        epoch = new_epoch();
+    }
+    let mut all = runs.iter().copied().chain([(epoch, first)]);
+    let (oldest, begins) = all.next().unwrap_or((epoch, first));
+    let mut epochs = Epochs::new(oldest, begins);
+    let transaction = connection.transaction()?;
+    for (next, begins) in all {
+        if let Some(forgotten) = epochs.begin(next, begins) {
+            transaction.execute("DELETE FROM epochs WHERE name = ?1", [forgotten.as_str()])?;
+        }
+    }
+    transaction.execute("INSERT INTO epochs (name, first) VALUES (?1, ?2)", params![epoch.as_str(), first])?;
+    transaction.commit()?;
+    Ok(epochs)
+}
+
+/// The keys of the last ten minutes, read backwards from the newest event until there are enough.
+fn keys(connection: &Connection, now: Timestamp) -> rusqlite::Result<Result<Keys, codec::Damaged>> {
+    let window = u64::try_from(Keys::WINDOW.as_millis()).unwrap_or(u64::MAX);
+    let mut keys = Keys::default();
+    let mut select = connection.prepare("SELECT time, keys, first, events FROM commits ORDER BY first DESC")?;
+    let mut rows = select.query(())?;
+    while let Some(row) = rows.next()? {
+        let time: u64 = row.get(0)?;
+        if time.saturating_add(window) < now.0 || keys.is_full() {
+            break;
+        }
+        if row.get::<_, u64>(1)? == 0 {
+            continue; // The blob is not even read.
+        }
+        let first: Offset = row.get(2)?;
+        let events = match codec::decode(&Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?)) {
+            Ok(events) => events,
+            Err(damaged) => return Ok(Err(damaged)),
+        };
+        for (index, event) in events.iter().enumerate().rev() {
+            keys.recall(event, first + index as u64, Timestamp(time));
+        }
+    }
+    Ok(Ok(keys))
+}

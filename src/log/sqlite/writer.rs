@@ -1,0 +1,310 @@
+//! The one thread that writes: it takes what waits, stores it in one transaction with one sync, shows it to the tails,
+//! and only then answers the publishers.
+//!
+//! A batch is all or nothing: if one of its keys was used for other content, only that batch is refused. If the
+//! transaction fails, all of them are, and every key of theirs is free again.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior, params};
+use tokio::sync::oneshot;
+use tokio_util::sync::DropGuard;
+
+use super::super::{AppendError, Clock, Epochs, Keys, Live, PAGE, PAGE_BYTES, Receipt, Repeat, Retention};
+use super::error::{Broken, Failure};
+use super::retention::{self, Incoming, Trimmed};
+use super::schema::PAGE_SIZE;
+use super::shared::{Shared, Size};
+use super::{Readers, codec};
+use crate::event::{Appended, Event, Offset, Timestamp};
+
+/// One call of `append`, on its way to the writer.
+pub(super) struct Append {
+    pub(super) events: Vec<Event>,
+    pub(super) size: Size,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+pub(super) type Answer = Result<Vec<Receipt>, AppendError>;
+
+/// What the thread owns.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) clock: Clock,
+    pub(super) retention: Retention,
+    pub(super) epochs: Arc<Epochs>,
+    pub(super) live: Arc<Live>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) keys: Keys,
+    /// The newest offset that is stored.
+    pub(super) last: Offset,
+    /// When it was stored; what is stored next gets no earlier time.
+    pub(super) time: Timestamp,
+    /// Set by the first write that failed for good.
+    pub(super) broken: Option<Broken>,
+    /// Retention has more to take away than one step may.
+    pub(super) behind: bool,
+    /// About how many pages of the write-ahead log are not in the file yet.
+    pub(super) ahead_pages: u64,
+    /// The row that is being encoded; kept for its capacity.
+    pub(super) row: Vec<u8>,
+    /// The last two fields, in this order: whoever waits for the end finds the directory free.
+    pub(super) lock: File,
+    pub(super) ended: DropGuard,
+}
+
+/// What one transaction is to store, and what the publishers are told after it.
+#[derive(Default)]
+struct Staged {
+    events: Vec<Arc<Appended>>,
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+}
+
+impl Writer {
+    /// How long the thread sleeps when nothing comes; then it looks whether events have grown too old.
+    const WAKE: Duration = Duration::from_secs(1);
+    /// How much one transaction takes at most, unless one batch alone is larger.
+    const GROUP: Size = Size { events: 4096, bytes: 4 << 20 };
+    /// After how many pages (8 MiB) the write-ahead log is moved into the file. More would make that pause longer, fewer
+    /// would write pages of the tree that soon change again.
+    const CHECKPOINT_PAGES: u64 = (8 << 20) / PAGE_SIZE;
+    /// How long the write-ahead log may get (64 MiB) because readers are in it; then the writer waits until they are out.
+    const MOST_PAGES: u64 = (64 << 20) / PAGE_SIZE;
+
+    /// Runs until every sender of `queue` is gone, and stores all that was sent.
+    pub(super) fn run(mut self, queue: &Receiver<Append>) {
+        loop {
+            let patience = if self.behind { Duration::ZERO } else { Self::WAKE };
+            match queue.recv_timeout(patience) {
+                Ok(append) => {
+                    let group = self.gather(append, queue);
+                    self.commit(group);
+                }
+                Err(RecvTimeoutError::Timeout) => self.trim(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.finish();
+    }
+
+    /// What waits now, up to [`Self::GROUP`].
+    fn gather(&self, first: Append, queue: &Receiver<Append>) -> Vec<Append> {
+        let mut size = first.size;
+        let mut group = vec![first];
+        while size.fits(Self::GROUP) {
+            let Ok(append) = queue.try_recv() else { break };
+            size += append.size;
+            group.push(append);
+        }
+        self.shared.waiting.leave(size);
+        group
+    }
+
+    fn commit(&mut self, group: Vec<Append>) {
+        let now = self.now();
+        self.keys.expire(now);
+        let mut staged = Staged::default();
+        for Append { events, answer, .. } in group {
+            let receipts = self.stage(events, now, &mut staged.events);
+            staged.answers.push((answer, receipts));
+        }
+        match self.store(&staged.events, now) {
+            Ok(trimmed) => self.publish(staged, trimmed),
+            Err(failure) => self.refuse(staged, failure),
+        }
+        self.checkpoint();
+    }
+
+    /// Gives the events of one batch their places behind those in `stored`, or none of them.
+    fn stage(&mut self, batch: Vec<Event>, now: Timestamp, stored: &mut Vec<Arc<Appended>>) -> Answer {
+        let before = stored.len();
+        let mut receipts = Vec::with_capacity(batch.len());
+        for (index, event) in batch.into_iter().enumerate() {
+            let (offset, duplicate) = match self.keys.check(&event) {
+                Repeat::New => (self.last + 1 + stored.len() as u64, false),
+                Repeat::Same(offset) => (offset, true),
+                Repeat::Other => {
+                    self.take_back(stored, before);
+                    return Err(AppendError::KeyReused { index });
+                }
+            };
+            let cursor = self.epochs.cursor(offset);
+            receipts.push(Receipt { cursor, duplicate });
+            if !duplicate {
+                self.keys.remember(&event, offset, now);
+                stored.push(Arc::new(Appended::new(cursor, now, event)));
+            }
+        }
+        Ok(receipts)
+    }
+
+    /// Drops all but the first `keep` events again, newest first, and frees their keys.
+    fn take_back(&mut self, stored: &mut Vec<Arc<Appended>>, keep: usize) {
+        for event in stored.drain(keep..).rev() {
+            self.keys.forget(&event.event, event.cursor.offset);
+        }
+    }
+
+    /// Stores `events` and takes away what is too much, in one transaction. Nothing of the log's own state has changed
+    /// if this fails.
+    fn store(&mut self, events: &[Arc<Appended>], now: Timestamp) -> Result<Option<Trimmed>, Failure> {
+        if let Some(broken) = &self.broken {
+            return if events.is_empty() { Ok(None) } else { Err(Failure::Broken(broken.clone())) };
+        }
+        let incoming = Incoming {
+            last: self.last + events.len() as u64,
+            events: events.len() as u64,
+            bytes: events.iter().map(|event| codec::encoded_len(&event.event) as u64).sum(),
+        };
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // First, so that the room of the old rows is there for the new ones.
+        let trimmed = retention::trim(&transaction, &self.retention, now, &incoming)?;
+        let pages = insert(&transaction, events, now, &mut self.row)?;
+        if trimmed.is_some_and(|trimmed| trimmed.first > incoming.last) {
+            retention::note_emptied(&transaction, incoming.last, self.time)?;
+        }
+        let bytes = retention::used_bytes(&transaction)?;
+        transaction.commit()?; // The sync.
+        self.last = incoming.last;
+        self.ahead_pages += pages + u64::from(trimmed.is_some());
+        self.shared.bytes.store(bytes, Relaxed);
+        Ok(trimmed)
+    }
+
+    /// The commit is durable: shows it to the tails, then answers.
+    fn publish(&mut self, staged: Staged, trimmed: Option<Trimmed>) {
+        if !staged.events.is_empty() {
+            self.shared.commits.fetch_add(1, Relaxed);
+            self.live.commit(staged.events.into());
+        }
+        self.note_trimmed(trimmed);
+        for (publisher, answer) in staged.answers {
+            let _ = publisher.send(answer); // A publisher that went away does not undo what it published.
+        }
+    }
+
+    fn refuse(&mut self, mut staged: Staged, failure: Failure) {
+        self.take_back(&mut staged.events, 0);
+        for (publisher, _) in staged.answers {
+            let _ = publisher.send(Err(failure.refusal()));
+        }
+        self.note_failure(failure);
+    }
+
+    /// One step of retention when nobody publishes.
+    fn trim(&mut self) {
+        let now = self.now();
+        match self.store(&[], now) {
+            Ok(trimmed) => self.note_trimmed(trimmed),
+            Err(failure) => self.note_failure(failure),
+        }
+        self.checkpoint();
+    }
+
+    fn note_trimmed(&mut self, trimmed: Option<Trimmed>) {
+        self.behind = trimmed.is_some_and(|trimmed| trimmed.more);
+        if let Some(Trimmed { first, .. }) = trimmed {
+            self.shared.trimmed.fetch_add(first - self.live.bounds().first, Relaxed);
+            self.live.trim(first);
+        }
+    }
+
+    fn note_failure(&mut self, failure: Failure) {
+        self.behind = false; // Trying at once again would not help.
+        match failure {
+            Failure::Full => tracing::warn!("the disk is full; events are refused until there is room"),
+            Failure::Locked => {
+                tracing::warn!("another program has locked the log; events are refused until it is done")
+            }
+            Failure::Broken(broken) => self.fail(broken),
+        }
+    }
+
+    /// From here on nothing is written any more.
+    fn fail(&mut self, broken: Broken) {
+        if self.broken.is_none() {
+            let error: &dyn std::error::Error = &broken;
+            tracing::error!(error, "the log cannot be written any more; it is read only until a restart");
+            self.shared.broken.store(true, Relaxed);
+            self.broken = Some(broken);
+        }
+    }
+
+    /// Moves the write-ahead log into the file once it is long enough, while no publisher waits for an answer.
+    ///
+    /// A full disk is no harm here: what is in the write-ahead log is stored.
+    fn checkpoint(&mut self) {
+        if self.ahead_pages < Self::CHECKPOINT_PAGES || self.broken.is_some() {
+            return;
+        }
+        self.ahead_pages = 0;
+        let pages = |mode| self.connection.query_row(mode, (), |row| row.get::<_, i64>(1));
+        let moved = pages("PRAGMA wal_checkpoint(PASSIVE)").and_then(|pages_now| match u64::try_from(pages_now) {
+            Ok(now) if now > Self::MOST_PAGES => pages("PRAGMA wal_checkpoint(TRUNCATE)"),
+            _ => Ok(pages_now),
+        });
+        if let Err(error) = moved {
+            self.note_failure(error.into());
+        }
+    }
+
+    /// The clock, but never earlier than what is stored.
+    fn now(&mut self) -> Timestamp {
+        self.time = self.time.max((self.clock)());
+        self.time
+    }
+
+    /// Leaves one file behind that holds everything.
+    fn finish(self) {
+        self.readers.close();
+        if self.broken.is_none()
+            && let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the write-ahead log stays until the next start");
+        }
+        let Self { connection, lock, ended, .. } = self;
+        drop(connection);
+        drop(lock);
+        drop(ended);
+    }
+}
+
+/// Writes `events` as rows, and answers how many pages that took, about.
+fn insert(
+    transaction: &Connection,
+    mut events: &[Arc<Appended>],
+    now: Timestamp,
+    row: &mut Vec<u8>,
+) -> rusqlite::Result<u64> {
+    let mut insert = transaction
+        .prepare_cached("INSERT INTO commits (first, count, time, keys, events) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut pages = 0;
+    while let Some(first) = events.first() {
+        codec::begin(row);
+        let count = fill(row, events);
+        let (these, rest) = events.split_at(count);
+        let keys = these.iter().filter(|event| event.event.key.is_some()).count();
+        insert.execute(params![first.cursor.offset, count, now.0, keys, &*row])?;
+        pages += 2 + row.len() as u64 / PAGE_SIZE;
+        events = rest;
+    }
+    Ok(pages)
+}
+
+/// Encodes as many of `events` as one row holds, at least one, and answers how many.
+fn fill(row: &mut Vec<u8>, events: &[Arc<Appended>]) -> usize {
+    let page = events[0].cursor.offset / PAGE;
+    for (count, event) in events.iter().enumerate() {
+        let fits = event.cursor.offset / PAGE == page && row.len() + codec::encoded_len(&event.event) <= PAGE_BYTES;
+        if count > 0 && !fits {
+            return count;
+        }
+        codec::encode(&event.event, row);
+    }
+    events.len()
+}
