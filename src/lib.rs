@@ -8,6 +8,7 @@
 //! leaves, plain data in and out: access, metrics, shutdown, config
 //! ```
 
+pub mod cli;
 pub mod delivery;
 pub mod log;
 
