@@ -1,0 +1,138 @@
+//! The commands that speak to a gateway over HTTP: `publish`, `subscribe`, `tail`.
+//!
+//! They know a gateway only from outside, by its HTTP interface, so they work with any that speaks it. Each command is
+//! an `Args` structure for clap and an `async fn run`. Its output goes to standard output, everything else to standard
+//! error.
+//!
+//! Exit codes, the same for each: 0 done (also when standard output was closed) · 1 the network, a file or a terminal
+//! failed · 2 wrong usage · 3 the gateway refused, in the words of its problem document · 4 `tail` reached its end, but
+//! the gateway had refused some events.
+
+mod backoff;
+mod client;
+mod console;
+mod event_stream;
+mod problem;
+pub mod publish;
+mod resuming;
+pub mod subscribe;
+pub mod tail;
+#[cfg(test)]
+mod test_server;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+pub use problem::Problem;
+pub use publish::PublishArgs;
+pub use subscribe::SubscribeArgs;
+pub use tail::TailArgs;
+
+use crate::event::{EventType, FieldError};
+
+/// What the help of each command ends with.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 the network or a file failed, 2 wrong usage, 3 the gateway refused, \
+                          4 it refused some of the events";
+
+/// Which gateway, and who asks.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Gateway")]
+pub struct Connect {
+    /// The gateway's URL, with its base path if it has one
+    #[arg(
+        long,
+        env = "ENCKE_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    url: Secret,
+    /// The publish key (the environment hides it better from other users than the command line)
+    #[arg(long, env = "ENCKE_PUBLISH_KEY", hide_env_values = true, value_name = "KEY")]
+    publish_key: Option<Secret>,
+    /// A file that holds the publish key; wins over the key itself
+    #[arg(long, env = "ENCKE_PUBLISH_KEY_FILE", value_name = "FILE")]
+    publish_key_file: Option<PathBuf>,
+}
+
+/// A text that is, or may hold, a secret: it is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+/// Why a command ended before it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The arguments do not fit together, or a value means nothing.
+    #[error("{0}")]
+    Usage(String),
+    /// The network, a file or a terminal failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The gateway refused.
+    #[error("{0}")]
+    Refused(Problem),
+    /// The gateway refused so many of the events; the others are published.
+    #[error("{0} of the events were refused and are not published")]
+    Incomplete(u64),
+}
+
+impl CliError {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Refused(_) => 3,
+            Self::Incomplete(_) => 4,
+        })
+    }
+}
+
+impl Connect {
+    /// A gateway that asks for no key.
+    #[cfg(test)]
+    pub(crate) fn to(url: &str) -> Self {
+        Self { url: Secret(url.to_owned()), publish_key: None, publish_key_file: None }
+    }
+
+    /// The publish key, from where it is kept.
+    fn key(&self) -> Result<Option<String>, CliError> {
+        let key = match &self.publish_key_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| CliError::Failed(format!("cannot read {}: {error}", path.display())))?,
+            None => self.publish_key.clone().map_or_else(String::new, |key| key.0),
+        };
+        let key = key.trim();
+        Ok((!key.is_empty()).then(|| key.to_owned()))
+    }
+}
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// `--type`: `message` is the same as no type.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kind(pub(crate) Option<EventType>);
+
+impl FromStr for Kind {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        EventType::parse(text).map(Self)
+    }
+}

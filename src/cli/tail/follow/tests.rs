@@ -1,0 +1,161 @@
+//! Files that grow, shrink, move and come back.
+
+use std::io::Write;
+
+use super::*;
+
+/// A directory with one log in it, and what was seen of it.
+struct Log {
+    directory: tempfile::TempDir,
+    follow: Follow,
+}
+
+impl Log {
+    fn new(start: Start, content: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("log"), content).expect("written");
+        let follow = Follow::new(directory.path().join("log"), start, false, 100);
+        Self { directory, follow }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        let mut file = File::options().append(true).create(true).open(self.path(name)).expect("opened");
+        file.write_all(text.as_bytes()).expect("written");
+    }
+
+    /// Everything that is there now, in short.
+    fn read(&mut self) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.follow.next().expect("readable") {
+                Step::Line(line) => seen.push(String::from_utf8(line.data.to_vec()).expect("text")),
+                Step::Notice(notice) => seen.push(format!("({notice:?})")),
+                Step::Idle => return seen.join(" "),
+                Step::End => return seen.join(" ") + " (end)",
+            }
+        }
+    }
+
+    fn restart(&mut self, once: bool) {
+        let place = self.follow.place().expect("readable").expect("found");
+        self.follow = Follow::new(self.path("log"), Start::At(place), once, 100);
+    }
+}
+
+#[test]
+fn lines_come_as_they_are_completed() {
+    let mut log = Log::new(Start::Beginning, "one\ntwo\nthr");
+    assert_eq!(log.read(), "one two");
+    log.append("log", "ee");
+    assert_eq!(log.read(), "");
+    log.append("log", "\n\nfive\n");
+    assert_eq!(log.read(), "three  five");
+}
+
+#[test]
+fn from_the_end_means_from_the_next_completed_line() {
+    let mut log = Log::new(Start::End, "one\ntwo\nthr");
+    assert_eq!(log.read(), "");
+    log.append("log", "ee\nfour\n");
+    assert_eq!(log.read(), "three four");
+    let mut log = Log::new(Start::End, &format!("one\n{}", "x".repeat(9000)));
+    assert_eq!(log.read(), "");
+    log.append("log", "x\nnext\n");
+    assert_eq!(log.read(), "x next", "a line that is too long anyway is not looked for");
+}
+
+#[test]
+fn a_file_that_appears_later_is_read_from_its_start() {
+    let mut log = Log::new(Start::End, "");
+    fs::remove_file(log.path("log")).expect("removed");
+    assert_eq!((log.read(), log.read()), ("(Missing)".into(), String::new()));
+    log.append("log", "one\n");
+    assert_eq!(log.read(), "(Appeared) one");
+}
+
+#[test]
+fn a_truncated_file_is_read_again_from_its_start() {
+    let mut log = Log::new(Start::Beginning, "one\ntwo\nhal");
+    assert_eq!(log.read(), "one two");
+    let before = log.follow.place().expect("readable").expect("found");
+    fs::write(log.path("log"), "new\n").expect("written");
+    assert_eq!(log.read(), "hal (Truncated) new");
+    let after = log.follow.place().expect("readable").expect("found");
+    assert_eq!((before.truncations, after.truncations, after.offset), (0, 1, 4));
+    fs::write(log.path("log"), "grown again beyond where we were\n").expect("written");
+    assert_eq!(log.read(), "(Truncated) grown again beyond where we were");
+}
+
+#[test]
+fn a_rotated_file_is_read_to_its_end_before_the_new_one() {
+    let mut log = Log::new(Start::Beginning, "one\n");
+    assert_eq!(log.read(), "one");
+    log.append("log", "two\n");
+    fs::rename(log.path("log"), log.path("log.1")).expect("renamed");
+    assert_eq!(log.read(), "two", "no new file yet");
+    log.append("log.1", "three\n");
+    log.append("log", "");
+    assert_eq!(log.read(), "three", "the writer has not opened the new file yet");
+    log.append("log.1", "four\nunfinished");
+    log.append("log", "five\n");
+    assert_eq!(log.read(), "four unfinished (Rotated) five");
+    log.append("log", "six\n");
+    assert_eq!(log.read(), "six");
+}
+
+#[test]
+fn a_restart_goes_on_where_the_last_run_stopped_also_after_a_rotation() {
+    let mut log = Log::new(Start::Beginning, "one\n");
+    assert_eq!(log.read(), "one");
+    log.append("log", "two\n");
+    log.restart(false);
+    assert_eq!(log.read(), "two");
+    log.append("log", "three\n");
+    fs::rename(log.path("log"), log.path("log-20240101")).expect("renamed");
+    log.append("log", "four\n");
+    log.restart(false);
+    assert_eq!(log.read(), "three (Rotated) four");
+    fs::write(log.path("log"), "a\n").expect("written");
+    log.restart(false);
+    assert_eq!(log.read(), "(Truncated) a");
+    fs::rename(log.path("log"), log.path("log.1")).expect("renamed");
+    log.append("log", "b\n");
+    fs::remove_file(log.path("log.1")).expect("removed");
+    log.restart(false);
+    // Its inode may be used again by the new file: then it looks truncated.
+    assert!(["(Lost) b", "(Truncated) b"].contains(&log.read().as_str()));
+}
+
+#[test]
+fn once_ends_at_the_end_with_the_unfinished_line() {
+    let mut log = Log::new(Start::Beginning, "one\ntw");
+    log.follow.once = true;
+    assert_eq!(log.read(), "one tw (end)");
+    log.append("log", "o\n");
+    fs::rename(log.path("log"), log.path("log.1")).expect("renamed");
+    log.append("log", "three\n");
+    log.restart(true);
+    assert_eq!(log.read(), "o (Rotated) three (end)");
+    fs::remove_file(log.path("log")).expect("removed");
+    let mut missing = Follow::new(log.path("log"), Start::Beginning, true, 100);
+    assert!(missing.next().is_err());
+}
+
+#[test]
+fn a_file_is_known_by_its_first_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("log");
+    let head_of = |content: &str| {
+        fs::write(&path, content).expect("written");
+        head(&File::open(&path).expect("opened")).expect("readable")
+    };
+    assert_eq!(head_of("no line yet"), None);
+    let first = head_of("first\n");
+    assert!(first.is_some() && first == head_of("first\nand more\n") && first != head_of("other\n"));
+    let long = "x".repeat(HEAD);
+    assert_eq!(head_of(&long), head_of(&format!("{long}yz")));
+}
