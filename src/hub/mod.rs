@@ -1,0 +1,152 @@
+//! The log's events in memory, in pages, and the way through them.
+//!
+//! The newest pages are pinned and filled by the log's tail; older ones are read when somebody needs them and shared by
+//! all that do. Replay and live are the same thing here: the page after a cursor, which at the live edge is not full yet.
+//! *Deliberately absent*: formats and sockets.
+
+mod page;
+mod pages;
+mod reader;
+mod selection;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_stream::StreamExt;
+
+use crate::event::Offset;
+use crate::log::{Log, Position, ReadError, Start};
+use crate::shutdown::Shutdown;
+
+pub use page::Page;
+pub use pages::{Pages, PagesOptions};
+pub use reader::{Budget, Reader, Step};
+pub use selection::Selection;
+
+/// The pages of one log.
+pub struct Hub {
+    log: Arc<dyn Log>,
+    pages: Pages,
+    moved: Notify,
+    replays: Semaphore,
+    loads: AtomicU64,
+}
+
+impl Hub {
+    /// How many page reads and backward searches may go on at once; others wait their turn.
+    pub const REPLAYS: usize = 64;
+
+    /// Loads the page at the live edge and follows the log's tail from there.
+    ///
+    /// # Errors
+    /// The log could not be read.
+    pub async fn start(log: Arc<dyn Log>, options: PagesOptions, shutdown: &Shutdown) -> Result<Arc<Self>, ReadError> {
+        let edge = log.bounds().last;
+        let newest = log.read(edge.max(1)).await?;
+        let hub = Arc::new(Self {
+            pages: Pages::new(edge, &newest.events, options),
+            moved: Notify::new(),
+            replays: Semaphore::new(Self::REPLAYS),
+            loads: AtomicU64::new(0),
+            log,
+        });
+        let (following, stop) = (Arc::clone(&hub), shutdown.clone());
+        shutdown.spawn_service(async move {
+            tokio::select! {
+                () = following.follow(edge) => {}
+                () = stop.quiet() => {} // Nobody is left who would read.
+            }
+        });
+        Ok(hub)
+    }
+
+    async fn follow(&self, after: Offset) {
+        let mut tail = self.log.tail(after);
+        while let Some(commit) = tail.next().await {
+            self.pages.push(&commit);
+            self.moved.notify_one();
+        }
+    }
+
+    /// Resolves when the live edge has moved since the last call. For one follower: the feeds.
+    pub async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
+    /// The pages in memory.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// The log behind the pages.
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    /// How many pages were read from the log since the start.
+    pub fn loads(&self) -> u64 {
+        self.loads.load(Ordering::Relaxed)
+    }
+
+    /// The page that holds `at`, read from the log if it is not in memory; the oldest page if `at` was trimmed. However
+    /// many ask for one page at once, it is read once.
+    ///
+    /// # Errors
+    /// The log could not be read.
+    ///
+    /// # Panics
+    /// Never: the semaphore is not closed.
+    pub async fn load(&self, at: Offset) -> Result<Arc<Page>, ReadError> {
+        let flight = self.pages.flight(at);
+        let _landed = flight.lock().await;
+        if let Some(page) = self.pages.get(at) {
+            return Ok(page);
+        }
+        let _turn = self.replays.acquire().await.expect("the semaphore is never closed");
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let page = self.log.read(at).await?;
+        Ok(self.pages.keep(&page.events))
+    }
+
+    /// Where reading begins for `start`.
+    ///
+    /// # Errors
+    /// The log could not be read.
+    pub async fn seek(&self, start: Start) -> Result<Position, ReadError> {
+        match start {
+            // At the live edge as far as it is in memory: what is durable but not here yet will still be delivered.
+            Start::Latest => Ok(Position { after: self.pages.edge(), missing: None }),
+            _ => self.log.seek(start).await,
+        }
+    }
+
+    /// The offset after which exactly the newest `count` matching events stand (fewer, if there are fewer).
+    ///
+    /// Cost: reads back page by page until they are found, so a topic without events costs the whole log.
+    ///
+    /// # Errors
+    /// The log could not be read.
+    pub async fn newest(&self, selection: &Selection, count: usize) -> Result<Offset, ReadError> {
+        let mut at = self.pages.edge();
+        let mut missing = count;
+        while missing > 0 && at >= self.log.bounds().first {
+            let page = match self.pages.get(at) {
+                Some(page) => page,
+                None => self.load(at).await?,
+            };
+            if page.first() > at || page.is_empty() {
+                break; // Trimmed meanwhile.
+            }
+            for event in page.events(page.first(), at).rev().filter(|event| selection.matches(&event.event)) {
+                missing -= 1;
+                if missing == 0 {
+                    return Ok(event.cursor.offset - 1);
+                }
+            }
+            at = page.first() - 1;
+            tokio::task::yield_now().await; // A long way back must not keep others waiting.
+        }
+        Ok(at)
+    }
+}

@@ -1,0 +1,184 @@
+//! The pages that are in memory: the newest ones, pinned, and those that readers behind them asked for.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use super::Page;
+use crate::event::{Appended, Offset};
+use crate::log::PAGE;
+
+/// How much is kept in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct PagesOptions {
+    /// Events in pinned pages.
+    pub pinned_events: u64,
+    /// Bytes in pinned pages.
+    pub pinned_bytes: u64,
+    /// Bytes in pages that readers behind the pinned ones share.
+    pub cached_bytes: u64,
+}
+
+impl Default for PagesOptions {
+    fn default() -> Self {
+        Self { pinned_events: 64 * 1024, pinned_bytes: 64 << 20, cached_bytes: 64 << 20 }
+    }
+}
+
+/// Every page in memory.
+///
+/// Pinned pages are consecutive up to the live edge; the oldest go when there are too many. Cached pages are let go by
+/// least recent use. A reader holds a page only while it takes a step, so what is kept here is what there is.
+#[derive(Debug)]
+pub struct Pages {
+    options: PagesOptions,
+    edge: AtomicU64,
+    pinned: RwLock<VecDeque<Arc<Page>>>,
+    cached: Mutex<Cached>,
+    flights: Mutex<HashMap<u64, Weak<Flight>>>,
+}
+
+type Flight = tokio::sync::Mutex<()>;
+
+#[derive(Debug, Default)]
+struct Cached {
+    pages: BTreeMap<Offset, (Arc<Page>, u64)>,
+    bytes: u64,
+    clock: u64,
+}
+
+impl Pages {
+    /// What a page costs beside its events, in bytes: an allowance, so that many small pages count too.
+    const OVERHEAD: u64 = 16 * 1024;
+
+    /// The pages of a log whose newest page holds `newest` and whose newest offset is `edge`.
+    #[must_use]
+    pub fn new(edge: Offset, newest: &[Arc<Appended>], options: PagesOptions) -> Self {
+        let live = Page::begin(newest.first().map_or(edge + 1, |event| event.cursor.offset));
+        let pages = Self {
+            options,
+            edge: AtomicU64::new(edge),
+            pinned: RwLock::new(VecDeque::from([Arc::new(live)])),
+            cached: Mutex::default(),
+            flights: Mutex::default(),
+        };
+        // Anything after `edge` comes by the tail.
+        let upto_edge: Vec<_> = newest.iter().filter(|event| event.cursor.offset <= edge).cloned().collect();
+        pages.fill(&upto_edge);
+        pages
+    }
+
+    /// The newest offset in memory.
+    #[must_use]
+    pub fn edge(&self) -> Offset {
+        self.edge.load(Ordering::Acquire)
+    }
+
+    /// Adds a commit at the live edge. Only one writer may call this.
+    pub(super) fn push(&self, commit: &[Arc<Appended>]) {
+        self.fill(commit);
+        if let Some(last) = commit.last() {
+            self.edge.store(last.cursor.offset, Ordering::Release);
+        }
+    }
+
+    fn fill(&self, events: &[Arc<Appended>]) {
+        for event in events {
+            let live = self.live();
+            // Trimmed before the tail got to it, an event may be missing: a page holds consecutive ones only.
+            let follows = event.cursor.offset == live.last() + 1;
+            let full = !follows || live.is_full(event.event.weight());
+            let live = if full { self.turn(event.cursor.offset) } else { live };
+            live.put(event);
+        }
+    }
+
+    fn live(&self) -> Arc<Page> {
+        let pinned = self.pinned.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pinned.back().expect("there is always a page at the live edge"))
+    }
+
+    /// Begins a new page at the live edge, and lets the oldest go.
+    #[cold]
+    fn turn(&self, first: Offset) -> Arc<Page> {
+        let page = Arc::new(Page::begin(first));
+        let mut pinned = self.pinned.write().unwrap_or_else(PoisonError::into_inner);
+        pinned.push_back(Arc::clone(&page));
+        let mut bytes: u64 = pinned.iter().map(|page| page.bytes() + Self::OVERHEAD).sum();
+        while let Some(oldest) = pinned.front()
+            && pinned.len() > 1
+            && (first - oldest.first() > self.options.pinned_events || bytes > self.options.pinned_bytes)
+        {
+            bytes -= oldest.bytes() + Self::OVERHEAD;
+            pinned.pop_front();
+        }
+        page
+    }
+
+    /// The page that holds `at`, if it is in memory.
+    #[must_use]
+    pub fn get(&self, at: Offset) -> Option<Arc<Page>> {
+        self.pinned(at).or_else(|| self.cached().get(at))
+    }
+
+    fn pinned(&self, at: Offset) -> Option<Arc<Page>> {
+        let pinned = self.pinned.read().unwrap_or_else(PoisonError::into_inner);
+        let after = pinned.partition_point(|page| page.first() <= at);
+        let page = pinned.get(after.checked_sub(1)?)?;
+        (at <= page.last()).then(|| Arc::clone(page))
+    }
+
+    /// Keeps a page that was read from the log.
+    pub(super) fn keep(&self, events: &[Arc<Appended>]) -> Arc<Page> {
+        let page = Arc::new(Page::of(events));
+        if !events.is_empty() {
+            self.cached().insert(Arc::clone(&page), self.options.cached_bytes);
+        }
+        page
+    }
+
+    /// What those hold that wait for the same page to be read.
+    pub(super) fn flight(&self, at: Offset) -> Arc<Flight> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(&(at / PAGE)).and_then(Weak::upgrade) {
+            return flight;
+        }
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        let flight = Arc::new(Flight::default());
+        flights.insert(at / PAGE, Arc::downgrade(&flight));
+        flight
+    }
+
+    fn cached(&self) -> MutexGuard<'_, Cached> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes the pages in memory take, pinned and cached.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        let pinned = self.pinned.read().unwrap_or_else(PoisonError::into_inner);
+        (pinned.iter().map(|page| page.bytes()).sum(), self.cached().bytes)
+    }
+}
+
+impl Cached {
+    fn get(&mut self, at: Offset) -> Option<Arc<Page>> {
+        self.clock += 1;
+        let (_, (page, used)) = self.pages.range_mut(..=at).next_back()?;
+        *used = self.clock;
+        (at <= page.last()).then(|| Arc::clone(page))
+    }
+
+    fn insert(&mut self, page: Arc<Page>, limit: u64) {
+        self.clock += 1;
+        self.bytes += page.bytes() + Pages::OVERHEAD;
+        if let Some((replaced, _)) = self.pages.insert(page.first(), (page, self.clock)) {
+            self.bytes -= replaced.bytes() + Pages::OVERHEAD;
+        }
+        while self.bytes > limit && self.pages.len() > 1 {
+            let oldest = self.pages.iter().min_by_key(|(_, (_, used))| *used).map(|(first, _)| *first);
+            let Some((page, _)) = oldest.and_then(|first| self.pages.remove(&first)) else { return };
+            self.bytes -= page.bytes() + Pages::OVERHEAD;
+        }
+    }
+}
