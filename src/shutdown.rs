@@ -1,9 +1,10 @@
 //! How the gateway stops: first it drains, then it cuts.
 //!
-//! Every task is spawned here, so that the end can wait for it. Draining tells streams to end by themselves; cutting ends
+//! Every task is spawned here, so that the end can wait for it: connections first, then the services they stand on. Draining tells streams to end by themselves; cutting ends
 //! what is left when the drain time is over.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -14,7 +15,9 @@ use tokio_util::task::TaskTracker;
 pub struct Shutdown {
     drain: CancellationToken,
     cut: CancellationToken,
+    quiet: CancellationToken,
     tasks: TaskTracker,
+    services: TaskTracker,
 }
 
 impl Shutdown {
@@ -24,6 +27,32 @@ impl Shutdown {
         F: Future<Output = ()> + Send + 'static,
     {
         self.tasks.spawn(task);
+    }
+
+    /// Spawns a task on which others stand: it goes on until they have ended, and ends when [`Shutdown::quiet`] resolves.
+    ///
+    /// Without it nothing would be delivered any more, and nobody would know: if it panics, the process ends, and whoever
+    /// started it starts it again.
+    pub fn spawn_service<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.services.spawn(async move {
+            let mut task = std::pin::pin!(task);
+            std::future::poll_fn(|context| {
+                let polled = std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
+                polled.unwrap_or_else(|_| {
+                    tracing::error!("a service panicked; the gateway cannot go on");
+                    std::process::abort()
+                })
+            })
+            .await;
+        });
+    }
+
+    /// Resolves when every task but the services has ended.
+    pub fn quiet(&self) -> WaitForCancellationFuture<'_> {
+        self.quiet.cancelled()
     }
 
     /// Tells everything to come to its end.
@@ -54,6 +83,9 @@ impl Shutdown {
         let in_time = tokio::time::timeout(patience, self.tasks.wait()).await.is_ok();
         self.cut.cancel();
         self.tasks.wait().await;
+        self.quiet.cancel();
+        self.services.close();
+        self.services.wait().await;
         in_time
     }
 }

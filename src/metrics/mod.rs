@@ -1,0 +1,376 @@
+//! What Prometheus scrapes. Each metric is declared once, here; its help text says what it means to an operator.
+//!
+//! Labels come from closed sets that their owners hand over when the gateway is built, and every series exists at zero
+//! from the start, so that `increase()` sees the first drop. Never a label from the network: no id, topic or address.
+//! Gauges of things that others own (the log, the pages, the connections) are read from their owner at each scrape.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// The closed sets that labels are drawn from.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// Names of transports.
+    pub transports: &'a [&'static str],
+    /// Reasons why a stream ends.
+    pub ends: &'a [&'static str],
+    /// Reasons of gaps.
+    pub gaps: &'a [&'static str],
+    /// How a stream begins: `new`, `resumed`, `gap`.
+    pub resumes: &'a [&'static str],
+    /// Why a request was refused.
+    pub refusals: &'a [&'static str],
+}
+
+/// Every metric of the gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    open: IntGauge,
+    streams_active: IntGaugeVec,
+    stream_opens: IntCounterVec,
+    stream_ends: IntCounterVec,
+    stream_age: HistogramVec,
+    stream_idle: HistogramVec,
+    delivered: IntCounterVec,
+    delivered_bytes: IntCounterVec,
+    skipped: IntCounterVec,
+    gaps: IntCounterVec,
+    refused: IntCounterVec,
+    /// Events stored.
+    pub published: IntCounter,
+    /// Publishes answered as repeats.
+    pub duplicates: IntCounter,
+    /// From a publish's last byte to its receipt.
+    pub publish_seconds: Histogram,
+    sampled: Vec<(Sampled, IntGauge)>,
+    sampled_totals: Vec<(Sampled, IntCounter)>,
+}
+
+/// What is read from its owner at each scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sampled {
+    /// Events in the log.
+    LogEvents,
+    /// Bytes of the log that count against retention.
+    LogBytes,
+    /// Bytes of the write-ahead log.
+    LogWalBytes,
+    /// The oldest offset.
+    LogFirstOffset,
+    /// The newest offset.
+    LogLastOffset,
+    /// Whether the log can be written.
+    LogWritable,
+    /// Commits.
+    LogCommits,
+    /// Events trimmed.
+    LogTrimmed,
+    /// Appends refused as too much was waiting.
+    LogRefused,
+    /// Bytes of pinned pages.
+    PagesPinnedBytes,
+    /// Bytes of cached pages.
+    PagesCachedBytes,
+    /// Pages read from the log.
+    PageLoads,
+    /// Open connections.
+    ConnectionsActive,
+    /// Accepted connections.
+    Connections,
+    /// Failed accepts.
+    AcceptErrors,
+    /// Heads that took too long.
+    HeadTimeouts,
+    /// Heads that were too large.
+    HeadsTooLarge,
+    /// Connections that took no byte for too long.
+    Stalled,
+    /// Whether the gateway is draining.
+    Draining,
+}
+
+/// Gauges among the sampled figures: name and help.
+const GAUGES: &[(Sampled, &str, &str)] = &[
+    (Sampled::LogEvents, "encke_log_events", "Events kept in the log."),
+    (Sampled::LogBytes, "encke_log_bytes", "Bytes of the log that count against its retention."),
+    (Sampled::LogWalBytes, "encke_log_wal_bytes", "Bytes of the store's write-ahead log file."),
+    (Sampled::LogFirstOffset, "encke_log_first_offset", "The oldest offset that can still be read."),
+    (Sampled::LogLastOffset, "encke_log_last_offset", "The newest offset."),
+    (
+        Sampled::LogWritable,
+        "encke_log_writable",
+        "1 while events can be stored; 0 after a failed write, until a restart.",
+    ),
+    (Sampled::PagesPinnedBytes, "encke_pages_pinned_bytes", "Bytes of events in memory at the live edge."),
+    (
+        Sampled::PagesCachedBytes,
+        "encke_pages_cached_bytes",
+        "Bytes of events in memory for readers behind the live edge.",
+    ),
+    (Sampled::ConnectionsActive, "encke_connections_active", "Open connections."),
+    (Sampled::Draining, "encke_draining", "1 once the gateway is shutting down."),
+];
+
+/// Counters among the sampled figures: name and help.
+const COUNTERS: &[(Sampled, &str, &str)] = &[
+    (Sampled::LogCommits, "encke_log_commits_total", "Commits to the store; each holds all that was waiting."),
+    (Sampled::LogTrimmed, "encke_log_trimmed_events_total", "Events that retention let go."),
+    (Sampled::LogRefused, "encke_log_refused_total", "Appends refused because too much was waiting."),
+    (Sampled::PageLoads, "encke_page_loads_total", "Pages read from the log for readers behind the pinned ones."),
+    (Sampled::Connections, "encke_connections_total", "Connections accepted."),
+    (Sampled::AcceptErrors, "encke_accept_errors_total", "Failed accepts: raise the limit of open files if it rises."),
+    (Sampled::HeadTimeouts, "encke_head_timeouts_total", "Connections closed because a request head took too long."),
+    (Sampled::HeadsTooLarge, "encke_heads_too_large_total", "Connections closed because a request head was too large."),
+    (Sampled::Stalled, "encke_stalled_total", "Connections closed because the peer took no byte for too long."),
+];
+
+/// The only path there is until intermediaries are told apart.
+const PATH: &str = "unknown";
+
+/// Edges just below and above the timers that intermediaries are known for, so that a cluster stays visible.
+const TIMER_EDGES: &[f64] = &[
+    1.0, 5.0, 10.0, 14.5, 16.0, 28.0, 31.0, 49.0, 52.0, 54.0, 57.0, 59.0, 63.0, 88.0, 98.0, 106.0, 118.0, 128.0, 178.0,
+    190.0, 238.0, 250.0, 295.0, 315.0, 345.0, 365.0, 590.0, 640.0, 890.0, 960.0, 3590.0, 3700.0, 14400.0, 86400.0,
+];
+
+impl Metrics {
+    /// Declares every metric and creates every series.
+    ///
+    /// # Panics
+    /// If a name is declared twice, which no run after the first test can meet.
+    #[must_use]
+    pub fn new(labels: Labels<'_>) -> Self {
+        let registry = Registry::new();
+        let add = Registered(&registry);
+        let metrics = Self {
+            // The sum over transports, for whoever spreads a load by it; not exported.
+            open: IntGauge::new("open", "open").expect("a well-formed declaration"),
+            streams_active: add.gauges("encke_streams_active", "Open streams and waiting polls.", &["transport"]),
+            stream_opens: add.counters(
+                "encke_stream_opens_total",
+                "Streams and polls opened, by how they began: new, resumed by a cursor, or with a gap.",
+                &["transport", "resume"],
+            ),
+            stream_ends: add.counters(
+                "encke_stream_ends_total",
+                "Streams and polls ended, each with exactly one reason; doubt is `unknown`.",
+                &["reason", "transport", "path"],
+            ),
+            stream_age: add.histograms(
+                "encke_stream_age_at_end_seconds",
+                "How old streams were when they ended: a cluster is a duration limit of an intermediary.",
+                &["path"],
+            ),
+            stream_idle: add.histograms(
+                "encke_stream_idle_at_end_seconds",
+                "How long nothing had been written when streams ended: a cluster is an idle limit of an intermediary.",
+                &["path"],
+            ),
+            delivered: add.counters("encke_delivered_total", "Events delivered.", &["transport"]),
+            delivered_bytes: add.counters("encke_delivered_bytes_total", "Bytes written to streams.", &["transport"]),
+            skipped: add.counters(
+                "encke_skipped_total",
+                "Events passed over by state transports because a newer one was there.",
+                &["transport"],
+            ),
+            gaps: add.counters(
+                "encke_gaps_total",
+                "Gaps told to subscribers: events asked for that are gone.",
+                &["reason"],
+            ),
+            refused: add.counters("encke_refused_total", "Requests refused, by the kind of refusal.", &["reason"]),
+            published: add.counter("encke_published_total", "Events stored."),
+            duplicates: add.counter("encke_publish_duplicates_total", "Publishes recognised as repeats by their key."),
+            publish_seconds: add.register(
+                Histogram::with_opts(
+                    HistogramOpts::new("encke_publish_seconds", "From a publish's last byte to its receipt.").buckets(
+                        vec![0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0],
+                    ),
+                )
+                .expect("a well-formed declaration"),
+            ),
+            sampled: GAUGES.iter().map(|&(sampled, name, help)| (sampled, add.gauge(name, help))).collect(),
+            sampled_totals: COUNTERS.iter().map(|&(sampled, name, help)| (sampled, add.counter(name, help))).collect(),
+            registry,
+        };
+        metrics.create_series(labels);
+        metrics
+    }
+
+    fn create_series(&self, labels: Labels<'_>) {
+        for transport in labels.transports {
+            self.streams_active.with_label_values(&[transport]);
+            self.delivered.with_label_values(&[transport]);
+            self.delivered_bytes.with_label_values(&[transport]);
+            self.skipped.with_label_values(&[transport]);
+            for resume in labels.resumes {
+                self.stream_opens.with_label_values(&[transport, resume]);
+            }
+            for reason in labels.ends {
+                self.stream_ends.with_label_values(&[*reason, transport, PATH]);
+            }
+        }
+        self.stream_age.with_label_values(&[PATH]);
+        self.stream_idle.with_label_values(&[PATH]);
+        labels.gaps.iter().for_each(|reason| drop(self.gaps.with_label_values(&[reason])));
+        labels.refusals.iter().for_each(|reason| drop(self.refused.with_label_values(&[reason])));
+    }
+
+    /// Counts an opened stream, and gives what it counts with while it lives: the look-ups happen once.
+    #[must_use]
+    pub fn open(&self, transport: &'static str, resume: &'static str) -> StreamMetrics {
+        self.stream_opens.with_label_values(&[transport, resume]).inc();
+        let active = self.streams_active.with_label_values(&[transport]);
+        active.inc();
+        self.open.inc();
+        StreamMetrics {
+            open: self.open.clone(),
+            active,
+            delivered: self.delivered.with_label_values(&[transport]),
+            delivered_bytes: self.delivered_bytes.with_label_values(&[transport]),
+            skipped: self.skipped.with_label_values(&[transport]),
+        }
+    }
+
+    /// Counts the end of a stream.
+    pub fn end(&self, transport: &'static str, reason: &'static str, age: f64, idle: f64) {
+        self.stream_ends.with_label_values(&[reason, transport, PATH]).inc();
+        self.stream_age.with_label_values(&[PATH]).observe(age);
+        self.stream_idle.with_label_values(&[PATH]).observe(idle);
+    }
+
+    /// Counts a gap told to a subscriber.
+    pub fn gap(&self, reason: &'static str) {
+        self.gaps.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a refused request.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// How many streams and polls are open.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        u64::try_from(self.open.get()).unwrap_or_default()
+    }
+
+    /// The text that Prometheus scrapes; `read` gives the figures that others own.
+    ///
+    /// # Panics
+    /// Never: what was declared here can be written as text.
+    pub fn scrape(&self, read: impl Fn(Sampled) -> u64) -> String {
+        for (sampled, gauge) in &self.sampled {
+            gauge.set(i64::try_from(read(*sampled)).unwrap_or(i64::MAX));
+        }
+        for (sampled, counter) in &self.sampled_totals {
+            counter.inc_by(read(*sampled).saturating_sub(counter.get()));
+        }
+        TextEncoder::new().encode_to_string(&self.registry.gather()).expect("declared metrics can be written as text")
+    }
+}
+
+/// What one open stream counts with.
+#[derive(Debug)]
+pub struct StreamMetrics {
+    open: IntGauge,
+    active: IntGauge,
+    delivered: IntCounter,
+    delivered_bytes: IntCounter,
+    skipped: IntCounter,
+}
+
+impl StreamMetrics {
+    /// Counts events and bytes that were written, and events passed over.
+    pub fn wrote(&self, events: u64, skipped: u64, bytes: usize) {
+        self.delivered.inc_by(events);
+        self.delivered_bytes.inc_by(bytes as u64);
+        if skipped > 0 {
+            self.skipped.inc_by(skipped);
+        }
+    }
+}
+
+impl Drop for StreamMetrics {
+    fn drop(&mut self) {
+        self.active.dec();
+        self.open.dec();
+    }
+}
+
+/// Declares metrics in a registry.
+struct Registered<'a>(&'a Registry);
+
+impl Registered<'_> {
+    fn register<C: Collector + Clone + 'static>(&self, collector: C) -> C {
+        self.0.register(Box::new(collector.clone())).expect("each metric is declared once");
+        collector
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help).expect("a well-formed declaration"))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help).expect("a well-formed declaration"))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels).expect("a well-formed declaration"))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels).expect("a well-formed declaration"))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(TIMER_EDGES.to_vec());
+        self.register(HistogramVec::new(options, labels).expect("a well-formed declaration"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics() -> Metrics {
+        Metrics::new(Labels {
+            transports: &["sse"],
+            ends: &["complete", "unknown"],
+            gaps: &["expired"],
+            resumes: &["new"],
+            refusals: &["key"],
+        })
+    }
+
+    #[test]
+    fn every_series_exists_at_zero_from_the_start() {
+        let text = metrics().scrape(|_| 0);
+        for series in [
+            "encke_stream_ends_total{path=\"unknown\",reason=\"complete\",transport=\"sse\"} 0",
+            "encke_streams_active{transport=\"sse\"} 0",
+            "encke_gaps_total{reason=\"expired\"} 0",
+            "encke_refused_total{reason=\"key\"} 0",
+            "encke_log_commits_total 0",
+        ] {
+            assert!(text.contains(series), "{series} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_active_until_its_metrics_are_dropped() {
+        let metrics = metrics();
+        let stream = metrics.open("sse", "new");
+        assert_eq!(metrics.streams(), 1);
+        stream.wrote(2, 1, 100);
+        drop(stream);
+        assert_eq!(metrics.streams(), 0);
+        let text = metrics.scrape(|_| 7);
+        assert!(text.contains("encke_delivered_total{transport=\"sse\"} 2"), "{text}");
+        assert!(text.contains("encke_log_commits_total 7"), "{text}");
+    }
+}
