@@ -1,5 +1,128 @@
 //! Where readers, formats and sockets meet.
+//!
+//! What enters is what a subscriber wants, parsed; what leaves is the body of a response. Invariants: every stream and
+//! poll ends with exactly one end reason; a subscriber is a cursor, and costs a bounded number of bytes however slow it is.
+//! *Deliberately absent*: the parsing of requests, status codes, and any queue for one subscriber.
 
+mod answer;
+mod body;
+mod ending;
+mod feed;
+mod open;
 mod peer;
+mod stream;
+mod streams;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+pub use answer::Answered;
+pub use ending::{EndReason, Ending};
+pub use feed::{Batch, Feed, FeedKey, FeedStep, Feeds, TURN};
+pub use open::{Begin, Opened, Wanted};
 pub use peer::{Gone, Peer};
+pub use stream::{Heartbeat, Step, Stream};
+pub use streams::{Cut, StreamId, Streams};
+
+/// How streams behave where the subscriber does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The interval of heartbeats.
+    pub heartbeat: Duration,
+    /// The range from which each stream's reconnection time is drawn.
+    pub retry: (Duration, Duration),
+    /// How many events the log keeps at most; a stream is told a new position once a quarter of that went by unseen.
+    pub retention_events: u64,
+    /// Whether streams may be cut by their ids.
+    pub cuttable: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(15),
+            retry: (Duration::from_secs(2), Duration::from_secs(5)),
+            retention_events: 1_000_000,
+            cuttable: false,
+        }
+    }
+}
+
+/// Opens streams and answers polls.
+#[derive(Clone)]
+pub struct Delivery {
+    hub: Arc<Hub>,
+    feeds: Arc<Feeds>,
+    streams: Arc<Streams>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    options: Options,
+}
+
+impl Delivery {
+    /// Begins to wake the feeds that new events concern.
+    #[must_use]
+    pub fn start(hub: Arc<Hub>, metrics: Arc<Metrics>, shutdown: Shutdown, options: Options) -> Self {
+        let feeds = Arc::new(Feeds::default());
+        shutdown.spawn_service(wake_feeds(Arc::clone(&hub), Arc::clone(&feeds), shutdown.clone()));
+        Self { hub, feeds, streams: Arc::default(), metrics, shutdown, options }
+    }
+
+    /// Cuts the stream with this id, if streams may be cut and there is one.
+    #[must_use]
+    pub fn cut(&self, id: StreamId) -> bool {
+        self.streams.cut(id)
+    }
+
+    fn enter(&self, id: StreamId) -> Cut {
+        if self.options.cuttable { self.streams.enter(id) } else { Cut::never(id) }
+    }
+
+    /// The reconnection time of a new stream.
+    fn retry(&self, wanted: Option<Duration>) -> Duration {
+        let (least, most) = self.options.retry;
+        wanted.unwrap_or_else(|| between(least, most))
+    }
+
+    /// The reconnection time on the way out: the more streams come back at once, the wider they are spread.
+    fn retry_after_drain(&self) -> Duration {
+        let spread = Duration::from_millis(self.metrics.streams().saturating_mul(2)).min(Duration::from_secs(60));
+        between(self.options.retry.0, self.options.retry.1 + spread)
+    }
+
+    /// How long one of many readers should wait before it fetches what a gap has lost.
+    fn wait_after_gap(&self) -> Duration {
+        let spread = Duration::from_millis(self.metrics.streams()).min(Duration::from_secs(30));
+        between(Duration::ZERO, spread)
+    }
+}
+
+async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, shutdown: Shutdown) {
+    let mut seen = hub.pages().edge();
+    loop {
+        tokio::select! {
+            () = hub.moved() => {}
+            () = shutdown.quiet() => return,
+        }
+        let edge = hub.pages().edge();
+        while seen < edge {
+            let Some(page) = hub.pages().get(seen + 1) else {
+                feeds.wake_all(); // So much came that its pages are gone already.
+                seen = edge;
+                break;
+            };
+            feeds.wake(page.events(seen + 1, edge).map(|event| &event.event));
+            seen = page.last().min(edge);
+        }
+    }
+}
+
+/// A random time in a range; where the operating system has no random numbers, the longest.
+fn between(least: Duration, most: Duration) -> Duration {
+    let part = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
+    least + most.saturating_sub(least).mul_f64(part)
+}

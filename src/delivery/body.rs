@@ -1,0 +1,61 @@
+//! The ordinary carrier: a stream as the body of a response, for every version of HTTP.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use async_stream::stream;
+use bytes::Bytes;
+use futures_core::Stream as Frames;
+use tokio::time::{Instant, sleep_until};
+
+use super::ending::EndReason;
+use super::stream::{Step, Stream};
+use super::{Cut, Delivery};
+use crate::transport::Bye;
+
+/// Carries `stream` until it ends, the gateway drains, or the peer is gone (then the body is dropped, and with it the
+/// stream, whose ending counts that).
+///
+/// A stream is asked for more only when the connection has room, so one that does not read holds what it was last given
+/// (at most [`super::feed::TURN`]) and its cursor, nothing more.
+pub(super) fn body(
+    mut stream: Stream,
+    delivery: Delivery,
+    cut: Cut,
+) -> impl Frames<Item = Result<Bytes, io::Error>> + Send + 'static {
+    stream! {
+        loop {
+            let feed = Arc::clone(stream.feed());
+            let mut woken = pin!(feed.woken());
+            woken.as_mut().enable(); // Before looking: what is published from here on wakes us.
+            if delivery.shutdown.is_draining() {
+                stream.farewell(Bye::Drain, delivery.retry_after_drain(), EndReason::ServerShutdown);
+            }
+            match stream.step(Instant::now()) {
+                Step::Write(bytes) => yield Ok(bytes),
+                Step::Yield => tokio::task::yield_now().await,
+                Step::End => return,
+                Step::Load(at) => match stream.hub().load(at).await {
+                    Ok(page) => stream.give(page),
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "a stream ends early");
+                        stream.because(EndReason::SourceError);
+                        return;
+                    }
+                },
+                Step::Wait(until) => tokio::select! {
+                    () = woken => {}
+                    () = sleep_until(until) => {}
+                    () = delivery.shutdown.draining() => {}
+                    () = cut.asked() => {
+                        stream.because(EndReason::ServerRecycle);
+                        // An error, so that the peer sees a broken transfer, as when a proxy cuts.
+                        yield Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by request"));
+                        return;
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Exactly one end reason for every stream and poll.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::peer::{Gone, Peer};
+use crate::metrics::{Metrics, StreamMetrics};
+
+/// Why a stream or a poll ended. A closed set; doubt is `Unknown`.
+///
+/// `PeerClosed` and `PeerReset` say what the socket said and blame nobody: whether it was the client, a proxy's timer or
+/// the network cannot be seen from one socket alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// We gave the whole answer, or ended a stream that had all it was to have.
+    Complete,
+    /// The gateway is shutting down.
+    ServerShutdown,
+    /// We cut it because we were asked to.
+    ServerRecycle,
+    /// The log could not be read.
+    SourceError,
+    /// The peer took no byte for too long.
+    SlowReader,
+    /// The peer closed: FIN, or `RST_STREAM` on HTTP/2.
+    PeerClosed,
+    /// The peer, or something on the way, reset the connection.
+    PeerReset,
+    /// Anything else.
+    Unknown,
+}
+
+impl EndReason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::Complete,
+        Self::ServerShutdown,
+        Self::ServerRecycle,
+        Self::SourceError,
+        Self::SlowReader,
+        Self::PeerClosed,
+        Self::PeerReset,
+        Self::Unknown,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ServerShutdown => "server_shutdown",
+            Self::ServerRecycle => "server_recycle",
+            Self::SourceError => "source_error",
+            Self::SlowReader => "slow_reader",
+            Self::PeerClosed => "peer_closed",
+            Self::PeerReset => "peer_reset",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Counts a stream while it lives and its end when it is dropped, whoever drops it.
+#[derive(Debug)]
+pub struct Ending {
+    transport: &'static str,
+    metrics: Arc<Metrics>,
+    stream: StreamMetrics,
+    peer: Arc<Peer>,
+    multiplexed: bool,
+    opened: Instant,
+    written: Instant,
+    reason: Option<EndReason>,
+}
+
+impl Ending {
+    /// A stream that has just been opened. `multiplexed`: it shares its connection with others (HTTP/2).
+    #[must_use]
+    pub fn open(
+        metrics: &Arc<Metrics>,
+        transport: &'static str,
+        resume: &'static str,
+        peer: Arc<Peer>,
+        multiplexed: bool,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            transport,
+            stream: metrics.open(transport, resume),
+            metrics: Arc::clone(metrics),
+            peer,
+            multiplexed,
+            opened: now,
+            written: now,
+            reason: None,
+        }
+    }
+
+    /// Notes what was handed to the connection.
+    pub fn wrote(&mut self, events: u64, skipped: u64, bytes: usize, now: Instant) {
+        self.stream.wrote(events, skipped, bytes);
+        self.written = now;
+    }
+
+    /// Names the reason. The first one counts.
+    pub fn because(&mut self, reason: EndReason) {
+        self.reason.get_or_insert(reason);
+    }
+
+    /// Where gaps are counted.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn verdict(&self) -> EndReason {
+        // A peer that left while we were saying goodbye was told so first: the reason is ours then, not the peer's.
+        self.reason.unwrap_or_else(|| match self.peer.gone() {
+            Gone::Closed => EndReason::PeerClosed,
+            Gone::Reset => EndReason::PeerReset,
+            Gone::Stalled => EndReason::SlowReader,
+            // The connection lives and yet the stream was dropped: only an RST_STREAM does that.
+            Gone::No if self.multiplexed => EndReason::PeerClosed,
+            Gone::No | Gone::Failed => EndReason::Unknown,
+        })
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let (age, idle) = (now - self.opened, now - self.written);
+        let reason = self.verdict();
+        self.metrics.end(self.transport, reason.as_str(), age.as_secs_f64(), idle.as_secs_f64());
+        tracing::debug!(transport = self.transport, reason = reason.as_str(), ?age, ?idle, "stream ended");
+    }
+}
