@@ -16,6 +16,8 @@ pub mod http;
 
 pub mod source;
 
+pub mod cli;
+
 pub mod delivery;
 
 pub mod hub;

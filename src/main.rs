@@ -1,3 +1,125 @@
 //! The `encke` command.
 
-fn main() {}
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use encke::cli::{self, CliError, PublishArgs, SubscribeArgs, TailArgs};
+use encke::config::{LogFormat, ServeArgs};
+use encke::gateway::Gateway;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// A gateway for live events on the web: publish over HTTP; subscribe with `EventSource`, `curl -N`, long polling or
+/// multipart; come back with the last event's id and miss nothing.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run the gateway.
+    Serve(Box<ServeArgs>),
+    /// Publish an event.
+    Publish(PublishArgs),
+    /// Print the events of topics as they come, resuming by itself.
+    Subscribe(SubscribeArgs),
+    /// Publish each line of a growing file, of standard input, or each event of another event stream.
+    Tail(TailArgs),
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.context("cannot start the runtime").and_then(|runtime| runtime.block_on(run(command.action)));
+    outcome.unwrap_or_else(|error| {
+        eprintln!("encke: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(action: Action) -> anyhow::Result<ExitCode> {
+    match action {
+        Action::Serve(args) => serve(*args).await,
+        Action::Publish(args) => Ok(ended(cli::publish::run(args).await)),
+        Action::Subscribe(args) => Ok(ended(cli::subscribe::run(args).await)),
+        Action::Tail(args) => Ok(ended(cli::tail::run(args).await)),
+    }
+}
+
+/// How a client command ended, as its exit code; its words go to standard error.
+fn ended(outcome: Result<(), CliError>) -> ExitCode {
+    outcome.map_or_else(
+        |error| {
+            eprintln!("encke: {error}");
+            error.exit_code()
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let args = args.complete()?;
+    start_logging(&args)?;
+    // Before anything listens, so that no signal finds us without an answer.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let dev = args.dev;
+    let gateway = Gateway::start(args).await?;
+    announce(&gateway, dev);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining: streams are told goodbye");
+    let in_time = tokio::select! {
+        in_time = gateway.stop() => in_time,
+        _ = again(&mut terminate, &mut interrupt) => false,
+    };
+    tracing::info!(in_time, "stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A second signal ends the wait.
+async fn again(terminate: &mut tokio::signal::unix::Signal, interrupt: &mut tokio::signal::unix::Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn start_logging(args: &ServeArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log_level).context("--log-level")?;
+    let colours = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    match args.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}
+
+/// Says where to go. Programs read the `listening on` and `admin on` lines, people the rest.
+fn announce(gateway: &Gateway, dev: bool) {
+    let url = format!("http://{}", gateway.address);
+    println!("listening on {url}");
+    if let Some(admin) = gateway.admin {
+        println!("admin on http://{admin}");
+    }
+    if !dev {
+        return;
+    }
+    let token = gateway.token.as_ref().map(|token| format!("?token={token}")).unwrap_or_default();
+    println!();
+    println!("  live page   {url}/{token}");
+    println!("  subscribe   curl -N {url}/events/demo/clock{token}");
+    println!("  publish     curl -d 'hello' {url}/events/demo/chat{token}");
+    println!("  metrics     {url}/metrics{token}");
+    if gateway.address.ip().is_unspecified() {
+        println!("  from another machine, put this one's name or address in place of {}", gateway.address.ip());
+    }
+}

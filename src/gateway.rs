@@ -1,0 +1,198 @@
+//! Where the parts are built and joined, and taken down again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+use crate::access::{Access, Secret};
+use crate::config::{Durable, ReadRule, ServeArgs, Store};
+use crate::delivery::{self, Delivery, EndReason};
+use crate::http::{self, App, Guards, REFUSALS};
+use crate::hub::{Hub, PagesOptions};
+use crate::log::sqlite::{OpenError, SqliteLog, SqliteOptions};
+use crate::log::{Durability, GapReason, Log, MemoryLog, ReadError, Retention, system_clock};
+use crate::metrics::{Labels, Metrics, Sampled};
+use crate::net;
+use crate::shutdown::Shutdown;
+use crate::source::demo;
+use crate::transport::{Resume, TRANSPORTS};
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// Where metrics and health are, if that is another address.
+    pub admin: Option<SocketAddr>,
+    /// What the page must be opened with, if not everybody may.
+    pub token: Option<String>,
+    log: Arc<dyn Log>,
+    shutdown: Shutdown,
+    drain: Duration,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl Gateway {
+    /// Opens the log, binds the addresses and serves. The arguments must be complete.
+    ///
+    /// # Errors
+    /// The log or an address is not to be had.
+    pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
+        // The addresses first: a log must not be opened (a new epoch) for a gateway that cannot serve.
+        let net_options = net::Options::default();
+        let listener = bind(args.listen, &net_options)?;
+        let admin_listener = if args.dev { None } else { Some(bind(args.admin, &net_options)?) };
+
+        let shutdown = Shutdown::default();
+        let log = open_log(&args).await?;
+        let hub = Hub::start(Arc::clone(&log), PagesOptions::default(), &shutdown).await?;
+        let metrics = Arc::new(Metrics::new(labels()));
+        let delivery_options = delivery::Options {
+            heartbeat: Duration::from_secs(args.heartbeat),
+            retention_events: args.retention_events,
+            cuttable: args.dev,
+            ..delivery::Options::default()
+        };
+        let delivery = Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options);
+        let counters = Arc::new(net::Counters::default());
+        let address = local(&listener, args.listen)?;
+        let token = (args.dev && !address.ip().is_loopback()).then(|| crate::delivery::StreamId::new().to_string());
+
+        let app = App {
+            log: Arc::clone(&log),
+            hub,
+            delivery,
+            access: Arc::new(access(&args)),
+            metrics,
+            connections: connections(Arc::clone(&counters)),
+            shutdown: shutdown.clone(),
+            clock: system_clock(),
+            options: http::Options { event_bytes: EVENT_BYTES, pages: args.dev || args.pages, cuttable: args.dev },
+        };
+        if args.dev {
+            shutdown.spawn(demo::run(Arc::clone(&log), shutdown.clone()));
+        }
+        let admin = admin_listener.as_ref().map(|listener| local(listener, args.admin)).transpose()?;
+        let public = http::public(app.clone(), public_guards(&args, token.as_deref()), args.dev);
+        serve(listener, public, net_options.clone(), &shutdown, &counters);
+        if let Some(listener) = admin_listener {
+            let routes = http::admin(app, admin_guards(&args));
+            serve(listener, routes, net_options, &shutdown, &counters);
+        }
+        Ok(Self { address, admin, token, log, shutdown, drain: Duration::from_secs(args.drain) })
+    }
+
+    /// Ends every stream with a word, finishes what was accepted, and closes the log. Answers whether nothing had to be
+    /// cut.
+    pub async fn stop(self) -> bool {
+        let in_time = self.shutdown.finish(self.drain).await;
+        self.log.close().await;
+        in_time
+    }
+}
+
+/// The largest event.
+const EVENT_BYTES: usize = 1 << 20;
+
+fn bind(address: SocketAddr, options: &net::Options) -> Result<TcpListener, StartError> {
+    net::bind(address, options).map_err(|source| StartError::Listen { address, source })
+}
+
+fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { address, source })
+}
+
+fn serve(
+    listener: TcpListener,
+    routes: axum::Router,
+    options: net::Options,
+    shutdown: &Shutdown,
+    counters: &Arc<net::Counters>,
+) {
+    let service =
+        routes.map_request(|request: axum::http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new));
+    shutdown.spawn(net::serve(listener, service, options, shutdown.clone(), Arc::clone(counters)));
+}
+
+async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
+    let retention = Retention { events: args.retention_events, age: args.retention_age, bytes: args.retention_bytes };
+    if args.store == Store::Memory {
+        return Ok(Arc::new(MemoryLog::new(retention, system_clock())));
+    }
+    let durability = match args.durability {
+        Durable::Fsync => Durability::Fsync,
+        Durable::Os => Durability::Os,
+    };
+    let options = SqliteOptions { durability, retention, ..SqliteOptions::new(args.data.clone()) };
+    // Opening waits for another process's lock and reads the disk: not on the executor.
+    let opened = tokio::task::spawn_blocking(move || SqliteLog::open(options)).await;
+    Ok(Arc::new(opened.expect("opening the log does not panic")?))
+}
+
+fn access(args: &ServeArgs) -> Access {
+    Access {
+        open: args.dev,
+        read_public: args.read == ReadRule::Public,
+        keys: args.publish_key.iter().map(|key| Secret::new(key)).collect(),
+    }
+}
+
+fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {
+    Guards {
+        origins: args.cors_origin.iter().filter(|origin| *origin != "*").cloned().collect(),
+        any_origin: args.cors_origin.iter().any(|origin| origin == "*"),
+        loopback_origins: args.dev,
+        check_host: args.dev,
+        hosts: args.host.clone(),
+        token: token.map(Secret::new),
+    }
+}
+
+fn admin_guards(args: &ServeArgs) -> Guards {
+    Guards { check_host: true, hosts: args.host.clone(), ..Guards::default() }
+}
+
+/// The closed sets that metrics are labelled with.
+fn labels() -> Labels<'static> {
+    use std::sync::LazyLock;
+    static TRANSPORT_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| TRANSPORTS.iter().map(|t| t.name).collect());
+    static ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| EndReason::ALL.iter().map(|r| r.as_str()).collect());
+    static GAPS: LazyLock<Vec<&str>> = LazyLock::new(|| GapReason::ALL.iter().map(|r| r.as_str()).collect());
+    static RESUMES: LazyLock<Vec<&str>> =
+        LazyLock::new(|| [Resume::New, Resume::Resumed, Resume::Gap].iter().map(|r| r.as_str()).collect());
+    Labels { transports: &TRANSPORT_NAMES, ends: &ENDS, gaps: &GAPS, resumes: &RESUMES, refusals: REFUSALS }
+}
+
+/// Reads what the listeners count.
+fn connections(counters: Arc<net::Counters>) -> Arc<dyn Fn(Sampled) -> u64 + Send + Sync> {
+    use std::sync::atomic::Ordering::Relaxed;
+    Arc::new(move |sampled| match sampled {
+        Sampled::ConnectionsActive => counters.open.load(Relaxed),
+        Sampled::Connections => counters.accepted.load(Relaxed),
+        Sampled::AcceptErrors => counters.accept_errors.load(Relaxed),
+        Sampled::HeadTimeouts => counters.head_timeouts.load(Relaxed),
+        Sampled::HeadsTooLarge => counters.head_too_large.load(Relaxed),
+        Sampled::Stalled => counters.stalled.load(Relaxed),
+        _ => 0,
+    })
+}

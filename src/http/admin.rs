@@ -1,0 +1,69 @@
+//! What operators and their tools read: metrics and health.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::App;
+use super::problem::Problem;
+use super::query::Query;
+use crate::metrics::Sampled;
+
+/// `GET /metrics`: Prometheus' text format.
+pub(crate) async fn metrics(State(app): State<App>) -> Response {
+    let bounds = app.log.bounds();
+    let stats = app.log.stats();
+    let (pinned, cached) = app.hub.pages().bytes();
+    let text = app.metrics.scrape(|sampled| match sampled {
+        Sampled::LogEvents => bounds.events(),
+        Sampled::LogBytes => stats.bytes,
+        Sampled::LogWalBytes => stats.wal_bytes,
+        Sampled::LogFirstOffset => bounds.first,
+        Sampled::LogLastOffset => bounds.last,
+        Sampled::LogWritable => u64::from(stats.writable),
+        Sampled::LogCommits => stats.commits,
+        Sampled::LogTrimmed => stats.trimmed,
+        Sampled::LogRefused => stats.refused,
+        Sampled::PagesPinnedBytes => pinned,
+        Sampled::PagesCachedBytes => cached,
+        Sampled::PageLoads => app.hub.loads(),
+        Sampled::Draining => u64::from(app.shutdown.is_draining()),
+        Sampled::ConnectionsActive
+        | Sampled::Connections
+        | Sampled::AcceptErrors
+        | Sampled::HeadTimeouts
+        | Sampled::HeadsTooLarge
+        | Sampled::Stalled => (app.connections)(sampled),
+    });
+    let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, media)], text).into_response()
+}
+
+/// `GET /health/live`: the process answers.
+pub(crate) async fn live() -> Response {
+    health(true, "live")
+}
+
+/// `GET /health/ready`: readers may be sent here; with `?for=publish`, publishers too.
+///
+/// A log that cannot be written leaves readers where they are: a proxy's 503 would end their streams for good.
+pub(crate) async fn ready(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+    let query = Query::of(&uri)?;
+    let purpose = query.first(&["for"]);
+    if app.shutdown.is_draining() {
+        return Ok(health(false, "draining"));
+    }
+    match purpose {
+        Some("publish") if !app.log.stats().writable => Ok(health(false, "the log cannot be written")),
+        None | Some("publish") => Ok(health(true, "ready")),
+        Some(_) => Err(Problem::bad("`for` can only be `publish`")),
+    }
+}
+
+fn health(well: bool, state: &str) -> Response {
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "status": state }).to_string();
+    let fields = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, fields, body).into_response()
+}

@@ -1,0 +1,189 @@
+//! What every request passes before it is served, and what every answer carries.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::problem::{Problem, Refusal};
+use super::publish::IDEMPOTENCY_KEY;
+use super::query::Query;
+use super::subscribe::EXPOSED;
+use super::want::LAST_EVENT_ID;
+use crate::access::Secret;
+use crate::metrics::Metrics;
+
+/// Which origins and hosts are ours.
+#[derive(Clone, Debug, Default)]
+pub struct Guards {
+    /// Origins whose pages may read and publish.
+    pub origins: Vec<String>,
+    /// Pages of any origin may read what is public.
+    pub any_origin: bool,
+    /// Pages of every loopback origin may read and publish (`--dev`).
+    pub loopback_origins: bool,
+    /// `Host` must be one that no foreign name can point at us: an IP literal, localhost, or one of `hosts`.
+    pub check_host: bool,
+    /// Host names that are ours.
+    pub hosts: Vec<String>,
+    /// Whoever does not come with this is not served (`--dev` beyond loopback).
+    pub token: Option<Secret>,
+}
+
+/// The credential of a request: `Authorization: Bearer …` (RFC 6750 § 2.1).
+pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credential) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
+}
+
+/// The state of [`guard`].
+#[derive(Clone)]
+pub(crate) struct Guarded {
+    pub(crate) guards: Arc<Guards>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Refuses what comes by a foreign name, from a foreign page, or without the token; counts refusals; and marks every
+/// answer as what it says it is and nothing else.
+pub(crate) async fn guard(State(guarded): State<Guarded>, request: Request<Body>, next: Next) -> Response {
+    let mut response = match guarded.guards.check(&request) {
+        Ok(None) => next.run(request).await,
+        Ok(Some(redirect)) => redirect,
+        Err(problem) => problem.into_response(),
+    };
+    if let Some(Refusal(kind)) = response.extensions().get() {
+        guarded.metrics.refuse(kind);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry("cross-origin-resource-policy").or_insert(HeaderValue::from_static("same-origin"));
+    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    response
+}
+
+impl Guards {
+    /// What may pass gives nothing; a browser that brings the token in its URL is given a cookie and sent on.
+    fn check(&self, request: &Request<Body>) -> Result<Option<Response>, Problem> {
+        let headers = request.headers();
+        let authority = authority(request);
+        if self.check_host && !authority.as_ref().is_none_or(|authority| self.is_our_host(authority.host())) {
+            let status = StatusCode::MISDIRECTED_REQUEST;
+            return Err(Problem::new(status, "this host name is not one of ours; add it with --host"));
+        }
+        let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if changes && let Some(origin) = headers.get(header::ORIGIN) {
+            let ours = origin.to_str().is_ok_and(|origin| {
+                self.is_listed(origin) || authority.as_ref().is_some_and(|authority| is_same(origin, authority))
+            });
+            if !ours {
+                let detail = "pages of this origin may not publish here; list it with --cors-origin";
+                return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+            }
+        }
+        self.check_token(request)
+    }
+
+    fn check_token(&self, request: &Request<Body>) -> Result<Option<Response>, Problem> {
+        let Some(token) = &self.token else { return Ok(None) };
+        let headers = request.headers();
+        // A preflight carries no credential (Fetch § 4.8); what it asks for is checked when it comes.
+        let brought = credential(headers).or_else(|| cookie(headers));
+        if request.method() == Method::OPTIONS || brought.is_some_and(|brought| token.is(brought)) {
+            return Ok(None);
+        }
+        let query = Query::of(request.uri())?;
+        match query.first(&["token"]) {
+            Some(offered) if token.is(offered) => Ok(Some(with_cookie(request.uri(), offered))),
+            _ => {
+                let detail = "open the address that the gateway printed at its start: it holds the token of this run";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+            }
+        }
+    }
+
+    fn is_our_host(&self, host: &str) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        host.parse::<IpAddr>().is_ok()
+            || host == "localhost"
+            || host.ends_with(".localhost")
+            || self.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
+    }
+
+    fn is_listed(&self, origin: &str) -> bool {
+        self.origins.iter().any(|listed| listed == origin) || (self.loopback_origins && is_loopback(origin))
+    }
+}
+
+/// The rule for pages of other origins (Fetch § 3.2).
+pub(crate) fn cors(guards: &Arc<Guards>) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            LAST_EVENT_ID,
+            header::AUTHORIZATION,
+            IDEMPOTENCY_KEY,
+            header::CONTENT_TYPE,
+            header::CACHE_CONTROL,
+        ])
+        .expose_headers(EXPOSED)
+        .max_age(std::time::Duration::from_secs(3600))
+        .vary(Vec::<HeaderName>::new()); // Answers that differ by origin say so themselves.
+    if guards.any_origin {
+        return layer.allow_origin(tower_http::cors::Any);
+    }
+    let guards = Arc::clone(guards);
+    layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
+        origin.to_str().is_ok_and(|origin| guards.is_listed(origin))
+    }))
+}
+
+/// Where the request was sent: `:authority` on HTTP/2, `Host` before that (RFC 9110 § 7.2).
+fn authority(request: &Request<Body>) -> Option<Authority> {
+    let host = || Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok();
+    request.uri().authority().cloned().or_else(host)
+}
+
+fn is_same(origin: &str, authority: &Authority) -> bool {
+    let host = origin.split_once("://").map(|(_, host)| host);
+    host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str()))
+}
+
+fn is_loopback(origin: &str) -> bool {
+    let Ok(uri) = origin.parse::<Uri>() else { return false };
+    let Some(host) = uri.host() else { return false };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && (host == "localhost"
+            || host.ends_with(".localhost")
+            || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+}
+
+const COOKIE: &str = "encke_dev";
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+}
+
+/// Keeps the token out of the history, the address bar and `Referer`.
+fn with_cookie(uri: &Uri, token: &str) -> Response {
+    let mut response = (StatusCode::SEE_OTHER, ()).into_response();
+    let headers = response.headers_mut();
+    let cookie = HeaderValue::try_from(format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"));
+    headers.insert(header::SET_COOKIE, cookie.expect("the token is one that we made"));
+    // A path of two slashes would be read as another host.
+    let path = if uri.path().starts_with("//") { "/" } else { uri.path() };
+    let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,140 @@
+//! Every route on one screen; requests in, wanted streams and events out.
+//!
+//! Only this module and the gateway know axum. Handlers parse, ask the log or the delivery, and describe the answer; what
+//! happens to a stream after its head is the business of `delivery`.
+
+mod admin;
+mod assets;
+mod guard;
+mod negotiate;
+mod problem;
+mod publish;
+mod query;
+mod subscribe;
+mod want;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Request, StatusCode};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::access::Access;
+use crate::delivery::{Delivery, StreamId};
+use crate::hub::Hub;
+use crate::log::{Clock, Log};
+use crate::metrics::{Metrics, Sampled};
+use crate::shutdown::Shutdown;
+
+pub use guard::Guards;
+use problem::Problem;
+/// The kinds of refusals that are counted.
+pub use problem::REFUSALS;
+
+/// How requests are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The largest event, in bytes of data.
+    pub event_bytes: usize,
+    /// Whether browsers are given pages.
+    pub pages: bool,
+    /// Whether streams may be cut from the page.
+    pub cuttable: bool,
+}
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct App {
+    /// Where events are stored.
+    pub log: Arc<dyn Log>,
+    /// The pages of the log.
+    pub hub: Arc<Hub>,
+    /// Opens streams and answers polls.
+    pub delivery: Delivery,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What the listeners count, read at each scrape.
+    pub connections: Arc<dyn Fn(Sampled) -> u64 + Send + Sync>,
+    /// The end of the gateway.
+    pub shutdown: Shutdown,
+    /// The time.
+    pub clock: Clock,
+    /// How requests are read.
+    pub options: Options,
+}
+
+/// What the public listener serves.
+pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
+    let mut routes = Router::new()
+        .route("/events", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
+        .route("/events/", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
+        .route("/events/{*topic}", get(subscribe::subscribe).post(publish::publish).put(publish::publish));
+    if app.options.pages {
+        routes = routes.merge(assets::routes());
+    }
+    if app.options.cuttable {
+        routes = routes.route("/streams/{id}/cut", post(cut));
+    }
+    if with_admin {
+        routes = routes.merge(admin_routes());
+    }
+    layered(routes, app, guards)
+}
+
+/// What the admin listener serves.
+pub fn admin(app: App, guards: Guards) -> Router {
+    layered(admin_routes(), app, guards)
+}
+
+fn admin_routes() -> Router<App> {
+    Router::new()
+        .route("/metrics", get(admin::metrics))
+        .route("/health/live", get(admin::live))
+        .route("/health/ready", get(admin::ready))
+}
+
+/// What every request passes, outermost first.
+fn layered(routes: Router<App>, app: App, guards: Guards) -> Router {
+    let guards = Arc::new(guards);
+    let guarded = guard::Guarded { guards: Arc::clone(&guards), metrics: Arc::clone(&app.metrics) };
+    let layers = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
+        .layer(guard::cors(&guards))
+        .layer(middleware::from_fn_with_state(guarded, guard::guard))
+        .layer(CatchPanicLayer::custom(panicked));
+    routes.fallback(not_found).method_not_allowed_fallback(not_allowed).layer(layers).with_state(app)
+}
+
+/// One span a request. The query stays out of it: it may hold a token.
+fn span(request: &Request<Body>) -> tracing::Span {
+    tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), version = ?request.version())
+}
+
+async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing here; events are at /events")
+}
+
+async fn not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here; see the Allow field")
+}
+
+/// `POST /streams/{id}/cut`: breaks a stream, so that one can see it come back. Whoever knows its id may.
+async fn cut(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    let cut = StreamId::parse(&id).is_some_and(|id| app.delivery.cut(id));
+    let gone = || Problem::new(StatusCode::NOT_FOUND, "there is no such stream; it may have ended");
+    cut.then_some(StatusCode::NO_CONTENT).ok_or_else(gone)
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked; the other connections go on");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the gateway made a mistake; its log says more").into_response()
+}

@@ -1,0 +1,158 @@
+//! What a client is told when its request cannot be served: a problem document (RFC 9457) that says what to mend.
+//!
+//! This file alone turns errors into statuses. Clients see the kind; the operator's log sees the chain, once, here.
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::access::Decision;
+use crate::event::{FieldError, SelectorError, TopicError};
+use crate::log::{AppendError, ReadError};
+
+/// A refusal.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    detail: String,
+    retry_after: Option<Duration>,
+}
+
+/// Marks a response as a refusal, for the count by kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal(pub(crate) &'static str);
+
+/// Every kind of refusal, for series that exist from the start.
+pub const REFUSALS: &[&str] = &[
+    "bad_request",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "method_not_allowed",
+    "timeout",
+    "too_large",
+    "unsupported_media_type",
+    "misdirected",
+    "key_reused",
+    "busy",
+    "disk_full",
+    "internal",
+];
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), retry_after: None }
+    }
+
+    pub(crate) fn bad(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// The status it is answered with.
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What to mend.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.status.as_u16() {
+            400 => "bad_request",
+            401 => "unauthorized",
+            403 => "forbidden",
+            404 => "not_found",
+            405 => "method_not_allowed",
+            408 => "timeout",
+            413 => "too_large",
+            415 => "unsupported_media_type",
+            421 => "misdirected",
+            422 => "key_reused",
+            503 => "busy",
+            507 => "disk_full",
+            _ => "internal",
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let body =
+            json!({ "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail });
+        let kind = self.kind();
+        let mut response = (self.status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"encke\""));
+        }
+        response.extensions_mut().insert(Refusal(kind));
+        response
+    }
+}
+
+impl From<TopicError> for Problem {
+    fn from(error: TopicError) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<SelectorError> for Problem {
+    fn from(error: SelectorError) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AppendError::Busy { retry_after } => {
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+                Self { retry_after: Some(retry_after), ..problem }
+            }
+            AppendError::KeyReused { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            AppendError::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, detail),
+            AppendError::ReadOnly(cause) => {
+                tracing::error!(cause = cause.as_deref().map(|cause| cause as &dyn Error), "a publish was refused");
+                let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+                Self { retry_after: Some(Duration::from_secs(10)), ..problem }
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        tracing::error!(error = &error as &dyn Error, "a subscriber was refused");
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        Self { retry_after: Some(Duration::from_secs(5)), ..problem }
+    }
+}
+
+/// Lets a request pass that may, and says what the others lack. Whether the topic exists is not told.
+pub(crate) fn allow(decision: Decision, what: &str) -> Result<(), Problem> {
+    let detail = match decision {
+        Decision::Granted => return Ok(()),
+        Decision::NeedsKey => format!("{what} needs a key: send it as `Authorization: Bearer KEY`"),
+        Decision::WrongKey => format!("{what} needs another key than the one that was sent"),
+    };
+    Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+}

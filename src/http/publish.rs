@@ -1,0 +1,160 @@
+//! `POST /events`: stores the body, verbatim, as one event.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout};
+
+use super::problem::{Problem, allow};
+use super::query::{Query, topic_in_path};
+use super::want::MAX_TOPICS;
+use super::{App, guard};
+use crate::event::{ContentType, Event, EventType, Key, Topic, Topics};
+
+/// The publisher's own identity for an event (draft-ietf-httpapi-idempotency-key-header).
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// How long the content of one publish may take to arrive.
+const CONTENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
+    allow(app.access.publish(guard::credential(request.headers())), "publishing")?;
+    let (parts, body) = request.into_parts();
+    let named = named(topic_in_path(&parts.uri)?.as_deref(), &Query::of(&parts.uri)?, &parts.headers)?;
+    let content_type = content_type(&parts.headers)?;
+    let data = content(&parts.headers, body, app.options.event_bytes).await?;
+    check_data(&data, content_type.as_ref())?;
+
+    let received = Instant::now();
+    let event = Event { topics: named.topics, kind: named.kind, data, content_type, key: named.key };
+    let receipts = app.log.append(vec![event]).await?;
+    let receipt = receipts.first().expect("a receipt for each event");
+    app.metrics.publish_seconds.observe(received.elapsed().as_secs_f64());
+
+    let id = receipt.cursor.to_string();
+    let durability = app.log.durability().as_str();
+    let (status, body) = if receipt.duplicate {
+        app.metrics.duplicates.inc();
+        (StatusCode::OK, json!({ "id": id, "durability": durability, "duplicate": true }))
+    } else {
+        app.metrics.published.inc();
+        (StatusCode::CREATED, json!({ "id": id, "durability": durability }))
+    };
+    let mut response = (status, body.to_string()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+struct Named {
+    topics: Topics,
+    kind: Option<EventType>,
+    key: Option<Key>,
+}
+
+/// Reads the target and the key. A parameter that is not known is an error: a publisher that misspells one must hear of it.
+fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap) -> Result<Named, Problem> {
+    let mut topics = Topics::new();
+    let mut add = |name: &str| {
+        let topic = Topic::parse(name)?;
+        if !topics.contains(&topic) {
+            topics.push(topic);
+        }
+        if topics.len() > MAX_TOPICS {
+            return Err(Problem::bad(format!("one event has at most {MAX_TOPICS} topics")));
+        }
+        Ok(())
+    };
+    if let Some(name) = topic_in_path {
+        add(name)?;
+    }
+    let (mut kind, mut key) = (None, None);
+    for (name, value) in query.iter() {
+        match name {
+            "topic" => add(value)?,
+            "type" => kind = EventType::parse(value)?,
+            "key" => key = Some(Key::parse(value)?),
+            _ => {
+                let name: String = name.chars().take(64).collect();
+                return Err(Problem::bad(format!("there is no parameter `{name}`; there are topic, type and key")));
+            }
+        }
+    }
+    if let Some(value) = headers.get(IDEMPOTENCY_KEY) {
+        let text = std::str::from_utf8(value.as_bytes());
+        let header = Key::parse(text.map_err(|_| Problem::bad("the Idempotency-Key is not UTF-8"))?)?;
+        if key.as_ref().is_some_and(|key| *key != header) {
+            return Err(Problem::bad("`key` and Idempotency-Key name two different keys; send one of them"));
+        }
+        key = Some(header);
+    }
+    if topics.is_empty() {
+        return Err(Problem::bad("name a topic: POST /events/TOPIC or /events?topic=TOPIC"));
+    }
+    Ok(Named { topics, kind, key })
+}
+
+/// The media type; none for plain text, and for the urlencoded type, which `curl -d` sends with anything.
+fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, Problem> {
+    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
+    if encoded {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the content without a Content-Encoding"));
+    }
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::bad("the Content-Type is not ASCII"))?;
+    let media = ContentType::parse(text)?;
+    let charset = media.charset();
+    if media.is_text() && charset.as_deref().is_some_and(|name| !matches!(name, "utf-8" | "utf8" | "us-ascii")) {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text is published as UTF-8; re-encode it"));
+    }
+    let plain = matches!(media.essence().as_str(), "text/plain" | "application/x-www-form-urlencoded");
+    Ok((!plain).then_some(media))
+}
+
+async fn content(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let too_large =
+        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("an event has at most {limit} bytes of data"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large()); // Before the client is told to go on (RFC 9110 § 10.1.1).
+    }
+    let collected = timeout(CONTENT_TIMEOUT, Limited::new(body, limit).collect()).await;
+    let collected = collected
+        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the content took too long to arrive; send it again"))?;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.downcast_ref::<LengthLimitError>().is_some() {
+            too_large()
+        } else {
+            Problem::bad("the content ended before it was complete")
+        }
+    })
+}
+
+/// Text must be UTF-8 and JSON must be JSON: readers are given them as such.
+fn check_data(data: &Bytes, content_type: Option<&ContentType>) -> Result<(), Problem> {
+    if !content_type.is_none_or(ContentType::is_text) {
+        return Ok(());
+    }
+    let text = std::str::from_utf8(data).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::bad(format!(
+            "the data is not UTF-8 (from byte {at}); send other bytes with their Content-Type, such as image/png or application/octet-stream"
+        ))
+    })?;
+    if content_type.is_some_and(ContentType::is_json) {
+        serde_json::from_str::<&RawValue>(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            Problem::bad(format!(
+                "the data is not JSON, though its Content-Type says so (line {line}, column {column})"
+            ))
+        })?;
+    }
+    Ok(())
+}
