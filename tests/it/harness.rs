@@ -1,15 +1,13 @@
 //! The tools of the tests, tested: a process ends with its value, a browser's page reports back, a gateway's lines are read.
 
-mod support;
-
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use support::browser::{Browser, Kind};
-use support::gateway::{Addresses, Gateway};
-use support::page_server::PageServer;
-use support::process::Process;
-use support::{PATIENCE, wait_for};
+use crate::support::browser::{Browser, Kind};
+use crate::support::gateway::{Addresses, Gateway};
+use crate::support::page_server::PageServer;
+use crate::support::process::Process;
+use crate::support::{PATIENCE, wait_for};
 
 #[test]
 fn chromium_runs_a_page_that_reports() {

@@ -1,0 +1,16 @@
+//! The whole binary, met as its users meet it: by real clients, through real proxies, scraped by a real Prometheus, fed
+//! what it must refuse, killed and restarted.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod board;
+mod clients;
+mod documents;
+mod durability;
+mod following;
+mod harness;
+mod hostile;
+mod images;
+mod nginx;
+mod page;

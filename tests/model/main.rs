@@ -1,0 +1,112 @@
+//! Under any interleaving of publishing, subscribing, slow reading, retention, cuts, resumes, changes of transport and
+//! topics, and restarts, each subscriber sees what a plain `Vec` says it should, or is told of a gap.
+//!
+//! The parts are the real ones from the log to the bytes of a body; only HTTP and sockets are left out. Time is paused:
+//! a body that has nothing more to give is known by the clock moving on, not by waiting.
+
+#[path = "../support/multipart.rs"]
+mod multipart;
+#[path = "../support/whatwg.rs"]
+#[allow(dead_code, reason = "each test program uses its part of this")]
+mod whatwg;
+
+mod client;
+mod world;
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use world::{Settings, Store, World};
+
+/// Topics that events are published on.
+const TOPICS: [&str; 4] = ["a", "a/b", "a/c", "d"];
+
+/// What subscribers ask for.
+const SELECTIONS: [&[&str]; 6] = [&["a"], &["a/b"], &["a", "d"], &["a/*"], &["a/**", "d"], &["**"]];
+
+/// How many subscribers there are.
+const CLIENTS: usize = 3;
+
+#[derive(Clone, Debug)]
+enum Action {
+    /// Publish so many events, in batches, on topics drawn by the mask.
+    Publish { count: usize, batch: usize, topics: u8 },
+    /// Subscribe anew, or go on from the last id with this selection and transport.
+    Open { client: usize, selection: &'static [&'static str], transport: &'static str, resume: bool },
+    /// Take at most so many frames.
+    Read { client: usize, frames: usize },
+    /// Break the stream off.
+    Cut { client: usize },
+    /// Ask once, by long poll, from the last id.
+    Poll { client: usize },
+    /// Let time pass, so that retention by age has its turn.
+    Age(Duration),
+    /// Close the log and open it again (durable store only).
+    Restart,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let client = || 0..CLIENTS;
+    prop_oneof![
+        4 => (1..900_usize, 1..60_usize, 1..16_u8)
+            .prop_map(|(count, batch, topics)| Action::Publish { count, batch, topics }),
+        4 => (client(), select(&SELECTIONS[..]), select(vec!["sse", "ndjson", "multipart-replace"]), any::<bool>())
+            .prop_map(|(client, selection, transport, resume)| Action::Open { client, selection, transport, resume }),
+        4 => (client(), 1..4_usize).prop_map(|(client, frames)| Action::Read { client, frames }),
+        2 => client().prop_map(|client| Action::Cut { client }),
+        2 => client().prop_map(|client| Action::Poll { client }),
+        1 => (0..40_u64).prop_map(|seconds| Action::Age(Duration::from_secs(seconds))),
+        1 => Just(Action::Restart),
+    ]
+}
+
+fn settings(store: Store) -> impl Strategy<Value = Settings> {
+    (50..4000_u64, 20..200_u64).prop_map(move |(events, age)| Settings { store, events, age: Duration::from_secs(age) })
+}
+
+fn check(settings: Settings, actions: Vec<Action>) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(async {
+        let mut world = World::new(settings).await;
+        for action in actions {
+            match action {
+                Action::Publish { count, batch, topics } => world.publish(count, batch, topics).await,
+                Action::Open { client, selection, transport, resume } => {
+                    world.open(client, selection, transport, resume).await?;
+                }
+                Action::Read { client, frames } => world.read(client, frames).await?,
+                Action::Cut { client } => world.cut(client),
+                Action::Poll { client } => world.poll(client).await?,
+                Action::Age(time) => world.age(time).await,
+                Action::Restart => world.restart().await,
+            }
+        }
+        world.settle().await
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_subscriber_of_the_memory_store_sees_what_the_model_says(
+        settings in settings(Store::Memory),
+        actions in vec(action(), 1..40),
+    ) {
+        check(settings, actions)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_subscriber_of_the_durable_store_sees_what_the_model_says(
+        settings in settings(Store::Sqlite),
+        actions in vec(action(), 1..40),
+    ) {
+        check(settings, actions)?;
+    }
+}
