@@ -1,1 +1,375 @@
+//! What only a store with a file can promise, and break. The rest is in `log::contract`.
 
+use std::path::Path;
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::super::contract::{EVERYTHING, TestClock, data, event, everything, keyed, topic, until};
+use super::super::{GapReason, Missing, PAGE, PAGE_BYTES};
+use super::*;
+use crate::event::{Event, Timestamp};
+
+fn options(directory: &Path, clock: &TestClock) -> SqliteOptions {
+    SqliteOptions {
+        retention: EVERYTHING,
+        clock: clock.clock(),
+        lock_patience: Duration::from_secs(20),
+        ..SqliteOptions::new(directory)
+    }
+}
+
+fn open(directory: &Path) -> SqliteLog {
+    SqliteLog::open(options(directory, &TestClock::default())).expect("a log")
+}
+
+fn refusal(directory: &Path) -> String {
+    let options = SqliteOptions { lock_patience: Duration::ZERO, ..options(directory, &TestClock::default()) };
+    match SqliteLog::open(options) {
+        Ok(_) => panic!("the log was opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A log of these events, closed; and its cursors.
+async fn closed_log(directory: &Path, events: Vec<Event>) -> Vec<Cursor> {
+    let log = open(directory);
+    let receipts = log.append(events).await.expect("stored");
+    log.close().await;
+    receipts.into_iter().map(|receipt| receipt.cursor).collect()
+}
+
+fn sql(directory: &Path, statements: &str) {
+    let connection = Connection::open(directory.join("encke.db")).expect("the file");
+    connection.busy_timeout(Duration::from_secs(5)).expect("patience");
+    connection.execute_batch(statements).expect("done");
+}
+
+#[tokio::test]
+async fn events_and_cursors_and_keys_outlive_the_process() {
+    let directory = TempDir::new().unwrap();
+    let before = closed_log(directory.path(), vec![event("a"), keyed("k", "b"), event("c")]).await;
+    let log = open(directory.path());
+    assert_eq!(log.bounds(), Bounds { first: 1, last: 3 });
+    let page = log.read(1).await.unwrap();
+    assert_eq!(data(&page.events), ["a", "b", "c"]);
+    assert_eq!(page.events.iter().map(|event| event.cursor).collect::<Vec<_>>(), before);
+    assert_eq!(log.cursor(2), before[1]);
+    let repeat = log.append(vec![keyed("k", "b")]).await.unwrap()[0];
+    assert_eq!(repeat, Receipt { cursor: before[1], duplicate: true });
+    assert!(matches!(log.append(vec![keyed("k", "x")]).await, Err(AppendError::KeyReused { index: 0 })));
+    let next = log.append(vec![event("d")]).await.unwrap()[0].cursor;
+    assert_eq!(next.offset, 4);
+    assert_ne!(next.epoch, before[0].epoch, "a new run has a new epoch");
+}
+
+#[tokio::test]
+async fn a_cursor_of_an_earlier_run_is_good_up_to_where_that_run_ended() {
+    let directory = TempDir::new().unwrap();
+    let before = closed_log(directory.path(), vec![event("a"), event("b")]).await;
+    let log = open(directory.path());
+    log.append(vec![event("c"), event("d")]).await.unwrap();
+    let seek = async |cursor| log.seek(Start::Cursor(cursor)).await.unwrap();
+    assert_eq!(seek(before[0]).await, Position { after: 1, missing: None });
+    assert_eq!(seek(before[1]).await, Position { after: 2, missing: None });
+    // As if the first run had stored a third event that a power cut or a restored backup took away.
+    let lost = Cursor { offset: 3, ..before[1] };
+    let ahead = Some(Missing { reason: GapReason::Ahead, offsets: None });
+    assert_eq!(seek(lost).await, Position { after: 4, missing: ahead });
+}
+
+#[tokio::test]
+async fn offsets_and_times_go_on_though_every_event_has_expired() {
+    let (directory, clock) = (TempDir::new().unwrap(), TestClock::default());
+    let short = || SqliteOptions {
+        retention: Retention { age: Duration::from_secs(1), ..EVERYTHING },
+        ..options(directory.path(), &clock)
+    };
+    for run in 0..3_u64 {
+        clock.set(1_000_000 + run * 10_000);
+        let log = SqliteLog::open(short()).unwrap();
+        assert_eq!(log.bounds(), Bounds { first: run * 2 + 1, last: run * 2 });
+        let receipts = log.append(vec![event("x"), event("y")]).await.unwrap();
+        assert_eq!(receipts[1].cursor.offset, run * 2 + 2);
+        clock.advance(Duration::from_secs(2));
+        until(|| log.bounds().first == run * 2 + 3).await;
+        log.close().await;
+    }
+    clock.set(5);
+    let log = SqliteLog::open(short()).unwrap();
+    assert_eq!(log.append(vec![event("z")]).await.unwrap()[0].cursor.offset, 7);
+    assert_eq!(log.read(7).await.unwrap().events[0].time, Timestamp(1_022_000), "the clock went back, time did not");
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_in_the_files_before_anything_is_closed() {
+    let (directory, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let log = open(directory.path());
+    let cursors = log.append(vec![keyed("k", "a"), event("b")]).await.unwrap();
+    // As `kill -9` leaves them.
+    for file in ["encke.db", "encke.db-wal"] {
+        std::fs::copy(directory.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let after = open(copy.path());
+    assert_eq!(data(&after.read(1).await.unwrap().events), ["a", "b"]);
+    let repeat = after.append(vec![keyed("k", "a")]).await.unwrap()[0];
+    assert_eq!(repeat, Receipt { cursor: cursors[0].cursor, duplicate: true });
+}
+
+#[tokio::test]
+async fn a_log_whose_handles_are_dropped_frees_its_directory() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    log.append(vec![event("a")]).await.unwrap();
+    let tail = log.tail(0);
+    drop(log);
+    let log = open(directory.path());
+    assert_eq!(log.bounds().last, 1);
+    drop(tail);
+}
+
+#[tokio::test]
+async fn closing_stores_what_was_accepted_and_leaves_one_file() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    log.append(vec![event("a")]).await.unwrap();
+    assert!(log.stats().wal_bytes > 0);
+    let mut publishers = JoinSet::new();
+    for _ in 0..20 {
+        let log = log.clone();
+        publishers.spawn(async move { log.append(vec![event("x")]).await.is_ok() });
+    }
+    tokio::task::yield_now().await;
+    log.close().await;
+    let stored = publishers.join_all().await.into_iter().filter(|stored| *stored).count();
+    assert!(!directory.path().join("encke.db-wal").exists());
+    assert!(log.read(1).await.is_err(), "a closed log is not read");
+    assert_eq!(open(directory.path()).bounds().last, 1 + stored as u64);
+}
+
+#[tokio::test]
+async fn a_second_process_waits_and_then_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    let said = refusal(directory.path());
+    assert!(said.contains("is used by another process"), "{said}");
+    let path = directory.path().to_owned();
+    let second = tokio::task::spawn_blocking(move || open(&path)); // Has patience.
+    log.append(vec![event("a")]).await.unwrap();
+    log.close().await;
+    assert_eq!(second.await.unwrap().bounds().last, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
+    for (content, expected) in
+        [(&b"hello\n"[..], "is not a log of Encke"), (&[b'x'; 10_000][..], "is not a log of Encke")]
+    {
+        let directory = TempDir::new().unwrap();
+        std::fs::write(directory.path().join("encke.db"), content).unwrap();
+        let said = refusal(directory.path());
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(std::fs::read(directory.path().join("encke.db")).unwrap(), content);
+    }
+    let directory = TempDir::new().unwrap();
+    sql(directory.path(), "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)");
+    let before = std::fs::read(directory.path().join("encke.db")).unwrap();
+    let said = refusal(directory.path());
+    assert!(said.contains("is not a log of Encke"), "{said}");
+    assert_eq!(std::fs::read(directory.path().join("encke.db")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_file_of_a_later_format_is_refused() {
+    let directory = TempDir::new().unwrap();
+    closed_log(directory.path(), vec![event("a")]).await;
+    sql(directory.path(), "PRAGMA user_version = 2");
+    let said = refusal(directory.path());
+    assert!(said.contains("later version of Encke (format 2; this one reads format 1)"), "{said}");
+}
+
+#[tokio::test]
+async fn a_file_that_lost_its_newest_events_is_refused_not_shortened() {
+    let big = || vec![Event::new(topic("t"), vec![1; 50_000]); 20];
+    // 1. The file is cut. 2. Rows are gone. 3. A row in the last ten minutes is garbage. 4. Only its tail is left.
+    let directory = TempDir::new().unwrap();
+    closed_log(directory.path(), big()).await;
+    let file = directory.path().join("encke.db");
+    let whole = std::fs::metadata(&file).unwrap().len();
+    std::fs::File::options().write(true).open(&file).unwrap().set_len(whole / 2).unwrap();
+    assert!(refusal(directory.path()).contains("is damaged"));
+
+    let directory = TempDir::new().unwrap();
+    closed_log(directory.path(), vec![event("a")]).await;
+    closed_log(directory.path(), vec![event("b")]).await;
+    sql(directory.path(), "DELETE FROM commits");
+    assert!(refusal(directory.path()).contains("its newest events are missing"));
+
+    let directory = TempDir::new().unwrap();
+    closed_log(directory.path(), vec![keyed("k", "a")]).await;
+    sql(directory.path(), "UPDATE commits SET events = x'0102'");
+    assert!(refusal(directory.path()).contains("its newest events cannot be read"));
+
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("encke.db-wal"), "frames").unwrap();
+    assert!(refusal(directory.path()).contains("its write-ahead log is there, but the file itself is not"));
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_an_error_for_its_page_only() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    for _ in 0..3 {
+        log.append((0..PAGE).map(|_| event("x")).collect()).await.unwrap();
+    }
+    for damage in [
+        "UPDATE commits SET events = x'ff' WHERE first = 1024",
+        "UPDATE commits SET events = substr(events, 1, 100) WHERE first = 1024",
+        "UPDATE commits SET count = count - 1 WHERE first = 1024",
+        "UPDATE commits SET count = 9223372036854775807 WHERE first = 1024",
+        "DELETE FROM commits WHERE first = 1024",
+    ] {
+        sql(directory.path(), damage);
+        let error = log.read(1500).await.expect_err(damage);
+        assert!(std::error::Error::source(&error).is_some(), "{damage}");
+        assert_eq!(log.read(5).await.unwrap().last(), Some(1023));
+        assert_eq!(log.read(2100).await.unwrap().first(), Some(2048));
+    }
+    assert_eq!(log.append(vec![event("y")]).await.unwrap()[0].cursor.offset, 3 * PAGE + 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_does_not_fit_and_the_log_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let few_pages = |connection: &Connection| connection.pragma_update(None, "max_page_count", 30);
+    let log = SqliteLog::open_tuned(options(directory.path(), &TestClock::default()), few_pages).unwrap();
+    let dynamic: Arc<dyn Log> = Arc::new(log.clone());
+    log.append(vec![event("a")]).await.unwrap();
+    let large = Event { data: vec![0; 200_000].into(), ..keyed("k", "") };
+    let refused = log.append(vec![event("lost"), large]).await;
+    assert!(matches!(refused, Err(AppendError::Full)), "{refused:?}");
+    assert_eq!(log.bounds().last, 1);
+    assert!(log.stats().writable);
+    let next = log.append(vec![keyed("k", "its key is free")]).await.unwrap()[0];
+    assert_eq!((next.cursor.offset, next.duplicate), (2, false));
+    assert_eq!(everything(&dynamic).await, ["a", "its key is free"]);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_ends_appends_but_not_reads() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    log.append(vec![keyed("k", "a")]).await.unwrap();
+    sql(
+        directory.path(),
+        "CREATE TRIGGER t BEFORE INSERT ON commits BEGIN SELECT RAISE(ABORT, 'the disk is dying'); END",
+    );
+    for _ in 0..2 {
+        let refused = log.append(vec![event("b")]).await;
+        let Err(AppendError::ReadOnly(Some(cause))) = refused else { panic!("{refused:?}") };
+        assert!(cause.source().expect("a cause").to_string().contains("the disk is dying"));
+    }
+    sql(directory.path(), "DROP TRIGGER t");
+    assert!(log.append(vec![event("c")]).await.is_err(), "what the disk holds is not known any more");
+    assert!(!log.stats().writable);
+    assert_eq!(data(&log.read(1).await.unwrap().events), ["a"]);
+    assert_eq!(log.seek(Start::Earliest).await.unwrap().after, 0);
+    log.close().await;
+    assert_eq!(open(directory.path()).append(vec![event("c")]).await.unwrap()[0].cursor.offset, 2);
+}
+
+/// A log whose writer stands still, right before it stores anything, for as long as the gate is locked.
+fn gated(directory: &Path) -> (SqliteLog, Arc<Mutex<()>>) {
+    let gate = Arc::new(Mutex::new(()));
+    let clock: Clock = {
+        let gate = Arc::clone(&gate);
+        Arc::new(move || {
+            drop(gate.lock().unwrap());
+            Timestamp(1)
+        })
+    };
+    let log = SqliteLog::open(SqliteOptions { clock, ..options(directory, &TestClock::default()) }).unwrap();
+    (log, gate)
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the writer, and only it, shall wait for this lock")]
+async fn what_waits_is_bounded_and_stored_together() {
+    let directory = TempDir::new().unwrap();
+    let (log, gate) = gated(directory.path());
+    let mut publishers = JoinSet::new();
+    let mut publish = |count: usize| {
+        let log = log.clone();
+        publishers.spawn(async move { log.append(vec![event("x"); count]).await.map(|receipts| receipts.len()) });
+    };
+    let closed = gate.lock().unwrap();
+    publish(1);
+    for _ in 0..8 {
+        publish(500);
+    }
+    tokio::task::yield_now().await; // Each of them is polled once, and so waits in the queue.
+    let refused = log.append(vec![event("x"); 4_193]).await;
+    assert!(matches!(refused, Err(AppendError::Busy { retry_after }) if retry_after.as_secs() == 1), "{refused:?}");
+    assert_eq!(log.stats().refused, 1);
+    drop(closed);
+    let stored: usize = publishers.join_all().await.into_iter().map(|stored| stored.expect("stored")).sum();
+    assert_eq!((stored, log.bounds().last), (4_001, 4_001));
+    // The writer may have taken the first one before it stood still.
+    assert!((1..=2).contains(&log.stats().commits), "{} commits for nine appends", log.stats().commits);
+    log.append(vec![event("x"); 10_000]).await.expect("a batch larger than the queue is let in alone");
+}
+
+#[tokio::test]
+async fn rows_stay_within_their_pages() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    for count in [1, 3_000, 20, 1_500] {
+        log.append(vec![event("x"); count]).await.unwrap();
+    }
+    let large = |size| Event::new(topic("t"), vec![0; size]);
+    log.append([400_000, 400_000, 400_000, PAGE_BYTES + 1, 1].map(large).to_vec()).await.unwrap();
+    log.close().await;
+    let connection = Connection::open(directory.path().join("encke.db")).unwrap();
+    let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(number("SELECT count(*) FROM commits WHERE first / 1024 <> (first + count - 1) / 1024"), 0);
+    assert_eq!(number("SELECT count(*) FROM commits WHERE length(events) > 1048576 AND count > 1"), 0);
+    assert_eq!(number("SELECT sum(count) FROM commits"), 4_526);
+    assert_eq!(number("SELECT count(*) FROM commits"), 1 + 3 + 2 + 2 + 4);
+}
+
+#[tokio::test]
+async fn much_that_expired_goes_in_small_steps_to_the_end() {
+    let (directory, clock) = (TempDir::new().unwrap(), TestClock::default());
+    let retention = Retention { age: Duration::from_secs(60), ..EVERYTHING };
+    let durability = Durability::Os;
+    let options = || SqliteOptions { retention, durability, ..options(directory.path(), &clock) };
+    let log = SqliteLog::open(options()).unwrap();
+    for _ in 0..1_000 {
+        log.append(vec![event("old")]).await.unwrap();
+    }
+    log.close().await;
+    clock.advance(Duration::from_secs(61));
+    let log = SqliteLog::open(options()).unwrap();
+    until(|| log.bounds() == Bounds { first: 1_001, last: 1_000 }).await;
+    assert_eq!(log.stats().trimmed, 1_000);
+    assert!(log.stats().bytes < 40_000, "{} bytes are left", log.stats().bytes);
+}
+
+#[tokio::test]
+async fn the_file_and_its_write_ahead_log_stop_growing() {
+    let directory = TempDir::new().unwrap();
+    let retention = Retention { bytes: 8 << 20, ..EVERYTHING };
+    let durability = Durability::Os;
+    let options = SqliteOptions { retention, durability, ..options(directory.path(), &TestClock::default()) };
+    let log = SqliteLog::open(options).unwrap();
+    for _ in 0..160 {
+        log.append(vec![Event::new(topic("t"), vec![3; 100_000]); 4]).await.unwrap();
+        log.read(log.bounds().first).await.unwrap();
+    }
+    let Stats { bytes, wal_bytes, .. } = log.stats();
+    assert!(bytes <= 8 << 20, "{bytes} bytes in use");
+    assert!(wal_bytes <= 12 << 20, "{wal_bytes} bytes of write-ahead log");
+    let file = std::fs::metadata(directory.path().join("encke.db")).unwrap().len();
+    assert!(file <= 20 << 20, "{file} bytes of file");
+}
