@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -72,7 +72,7 @@ impl Guards {
     /// What may pass gives nothing; a browser that brings the token in its URL is given a cookie and sent on.
     fn check(&self, request: &Request<Body>) -> Result<Option<Response>, Problem> {
         let headers = request.headers();
-        let authority = authority(request);
+        let authority = authority(request)?;
         if self.check_host && !authority.as_ref().is_none_or(|authority| self.is_our_host(authority.host())) {
             let status = StatusCode::MISDIRECTED_REQUEST;
             return Err(Problem::new(status, "this host name is not one of ours; add it with --host"));
@@ -146,9 +146,25 @@ pub(crate) fn cors(guards: &Arc<Guards>) -> CorsLayer {
 }
 
 /// Where the request was sent: `:authority` on HTTP/2, `Host` before that (RFC 9110 § 7.2).
-fn authority(request: &Request<Body>) -> Option<Authority> {
-    let host = || Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok();
-    request.uri().authority().cloned().or_else(host)
+///
+/// What cannot be read is refused (RFC 9112 § 3.2) and never taken for no name at all: browsers allow characters in host
+/// names that `Authority` does not, and a foreign name made of them must not pass for ours. Only HTTP/1.0 has no `Host`.
+fn authority(request: &Request<Body>) -> Result<Option<Authority>, Problem> {
+    let wrong = || Problem::bad("send one Host field: a host name or an IP address, and the port");
+    let mut fields = request.headers().get_all(header::HOST).iter();
+    let (host, further) = (fields.next(), fields.next());
+    if further.is_some() {
+        return Err(wrong());
+    }
+    match (request.uri().authority(), host) {
+        (Some(authority), _) => Ok(Some(authority.clone())),
+        (None, None) if request.version() <= Version::HTTP_10 => Ok(None),
+        (None, None) => Err(wrong()),
+        (None, Some(host)) => match Authority::try_from(host.as_bytes()) {
+            Ok(authority) if !authority.as_str().contains('@') => Ok(Some(authority)),
+            _ => Err(wrong()),
+        },
+    }
 }
 
 fn is_same(origin: &str, authority: &Authority) -> bool {
