@@ -50,10 +50,9 @@ pub(crate) struct Guarded {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Refuses what comes by a foreign name, from a foreign page, or without the token; counts refusals; and marks every
-/// answer as what it says it is and nothing else.
+/// Refuses what comes by a foreign name, from a foreign page, or without the token; counts refusals.
 pub(crate) async fn guard(State(guarded): State<Guarded>, request: Request<Body>, next: Next) -> Response {
-    let mut response = match guarded.guards.check(&request) {
+    let response = match guarded.guards.check(&request) {
         Ok(None) => next.run(request).await,
         Ok(Some(redirect)) => redirect,
         Err(problem) => problem.into_response(),
@@ -61,6 +60,11 @@ pub(crate) async fn guard(State(guarded): State<Guarded>, request: Request<Body>
     if let Some(Refusal(kind)) = response.extensions().get() {
         guarded.metrics.refuse(kind);
     }
+    response
+}
+
+/// Marks every answer, also to a preflight, as what it says it is and nothing else.
+pub(crate) async fn mark(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry("cross-origin-resource-policy").or_insert(HeaderValue::from_static("same-origin"));

@@ -108,6 +108,7 @@ fn layered(routes: Router<App>, app: App, guards: Guards) -> Router {
     let guarded = guard::Guarded { guards: Arc::clone(&guards), metrics: Arc::clone(&app.metrics) };
     let layers = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
+        .layer(middleware::map_response(guard::mark))
         .layer(guard::cors(&guards))
         .layer(middleware::from_fn_with_state(guarded, guard::guard))
         .layer(CatchPanicLayer::custom(panicked));
