@@ -4,6 +4,7 @@ use axum::http::Uri;
 use percent_encoding::percent_decode_str;
 
 use super::problem::Problem;
+use super::want::LAST_EVENT_ID_QUERY;
 
 /// The pairs of a query, in order.
 #[derive(Debug)]
@@ -16,7 +17,11 @@ impl Query {
         let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let decoded = pairs.map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((decode(name)?, decode(value)?))
+            let name = decode(name)?;
+            // An unreadable cursor is a gap, and never a 4xx that would stop an `EventSource` for good.
+            let is_cursor = LAST_EVENT_ID_QUERY.contains(&name.as_str());
+            let value = if is_cursor { decode_lossily(value) } else { decode(value)? };
+            Ok((name, value))
         });
         decoded.collect::<Result<_, _>>().map(Self)
     }
@@ -37,9 +42,22 @@ impl Query {
 }
 
 fn decode(text: &str) -> Result<String, Problem> {
-    let spaced = text.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8();
-    decoded.map(String::from).map_err(|_| Problem::bad("the query is not UTF-8 once percent-decoded"))
+    percent_decoded(&text.replace('+', " "), "the query")
+}
+
+fn decode_lossily(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+/// Refuses a `%` that begins no octet (RFC 3986 § 2.1): some proxies pass it on, some encode it once more and some refuse
+/// it, so it would name different topics by different ways.
+fn percent_decoded(text: &str, what: &str) -> Result<String, Problem> {
+    let is_octet = |after: &str| after.get(..2).is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if !text.split('%').skip(1).all(is_octet) {
+        return Err(Problem::bad(format!("{what} has a `%` without two hexadecimal digits; write `%` itself as %25")));
+    }
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(String::from).map_err(|_| Problem::bad(format!("{what} is not UTF-8 once percent-decoded")))
 }
 
 /// The topic in `/events/{topic}`, decoded once.
@@ -48,14 +66,13 @@ fn decode(text: &str) -> Result<String, Problem> {
 /// (an IRI, say) goes in the query.
 pub(crate) fn topic_in_path(uri: &Uri) -> Result<Option<String>, Problem> {
     let Some(encoded) = uri.path().strip_prefix("/events/") else { return Ok(None) };
-    let topic = percent_decode_str(encoded).decode_utf8();
-    let topic = topic.map_err(|_| Problem::bad("the topic in the path is not UTF-8 once percent-decoded"))?;
+    let topic = percent_decoded(encoded, "the topic in the path")?;
     if topic.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
         return Err(Problem::bad(
             "a topic in the path has no empty, `.` or `..` segments; name such a topic in the query: /events?topic=…",
         ));
     }
-    Ok(Some(topic.into_owned()))
+    Ok(Some(topic))
 }
 
 #[cfg(test)]
@@ -72,7 +89,10 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(query("a=1&a=2&b"), Ok(vec![pair("a", "1"), pair("a", "2"), pair("b", "")]));
         assert_eq!(query("t=a%2Fb%252F+c&"), Ok(vec![pair("t", "a/b%2F c")]));
-        assert_eq!(query("t=%FF"), Err(400));
+        for text in ["t=%FF", "%FF=t", "t=%C0%AF", "t=%", "t=%4", "t=%4é", "t=%zz", "t=100%&u=v"] {
+            assert_eq!(query(text), Err(400), "{text}");
+        }
+        assert_eq!(query("lastEventId=%FF%zz"), Ok(vec![pair("lastEventId", "\u{fffd}%zz")]));
     }
 
     #[test]
@@ -81,7 +101,9 @@ mod tests {
         assert_eq!(topic("/events"), Ok(None));
         assert_eq!(topic("/events/a/b"), Ok(Some("a/b".into())));
         assert_eq!(topic("/events/a%2Fb%2520"), Ok(Some("a/b%20".into())));
-        for path in ["/events/", "/events//a", "/events/a/", "/events/%2E%2E/a", "/events/a/%2e", "/events/%ff"] {
+        for path in
+            ["/events/", "/events//a", "/events/a/", "/events/%2E%2E/a", "/events/a/%2e", "/events/%ff", "/events/%zz"]
+        {
             assert_eq!(topic(path), Err(400), "{path}");
         }
     }

@@ -23,7 +23,7 @@ pub(crate) const MAX_TOPICS: usize = 128;
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The same in a query, for clients that cannot set a header field, as they spell it.
-const LAST_EVENT_ID_QUERY: &[&str] = &["lastEventId", "last_event_id", "lastEventID", "Last-Event-ID"];
+pub(super) const LAST_EVENT_ID_QUERY: &[&str] = &["lastEventId", "last_event_id", "lastEventID", "Last-Event-ID"];
 
 /// Reads everything but the transport.
 pub(crate) fn want(
