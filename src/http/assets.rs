@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -55,8 +56,8 @@ pub(super) fn live_page() -> Response {
     (fields, LIVE_PAGE).into_response()
 }
 
-async fn file(Path(name): Path<String>) -> Result<Response, Problem> {
-    let file = FILES.iter().find(|(known, ..)| *known == name);
+async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let file = name.ok().and_then(|Path(name)| FILES.iter().find(|(known, ..)| *known == name));
     let (_, media, bytes) = file.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such file"))?;
     let fields = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media)),

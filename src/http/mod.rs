@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
 use axum::middleware;
@@ -129,8 +130,8 @@ async fn not_allowed() -> Problem {
 }
 
 /// `POST /streams/{id}/cut`: breaks a stream, so that one can see it come back. Whoever knows its id may.
-async fn cut(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    let cut = StreamId::parse(&id).is_some_and(|id| app.delivery.cut(id));
+async fn cut(State(app): State<App>, id: Result<Path<String>, PathRejection>) -> Result<StatusCode, Problem> {
+    let cut = id.is_ok_and(|Path(id)| StreamId::parse(&id).is_some_and(|id| app.delivery.cut(id)));
     let gone = || Problem::new(StatusCode::NOT_FOUND, "there is no such stream; it may have ended");
     cut.then_some(StatusCode::NO_CONTENT).ok_or_else(gone)
 }
