@@ -79,6 +79,9 @@ fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap) -> Res
     for (name, value) in query.iter() {
         match name {
             "topic" => add(value)?,
+            "type" | "key" if query.all(name).nth(1).is_some() => {
+                return Err(Problem::bad(format!("`{name}` is given more than once; an event has one")));
+            }
             "type" => kind = EventType::parse(value)?,
             "key" => key = Some(Key::parse(value)?),
             _ => {
@@ -87,11 +90,11 @@ fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap) -> Res
             }
         }
     }
-    if let Some(value) = headers.get(IDEMPOTENCY_KEY) {
+    for value in headers.get_all(IDEMPOTENCY_KEY) {
         let text = std::str::from_utf8(value.as_bytes());
         let header = Key::parse(text.map_err(|_| Problem::bad("the Idempotency-Key is not UTF-8"))?)?;
         if key.as_ref().is_some_and(|key| *key != header) {
-            return Err(Problem::bad("`key` and Idempotency-Key name two different keys; send one of them"));
+            return Err(Problem::bad("the request names two different keys; send one, as `key` or as Idempotency-Key"));
         }
         key = Some(header);
     }
