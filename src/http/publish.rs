@@ -106,9 +106,19 @@ fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap) -> Res
 
 /// The media type; none for plain text, and for the urlencoded type, which `curl -d` sends with anything.
 fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, Problem> {
-    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
-    if encoded {
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the content without a Content-Encoding"));
+    }
+    // hyper undoes `chunked` alone, and takes it for enough if that comes last (RFC 9112 § 6.1).
+    if headers
+        .get_all(header::TRANSFER_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "send the content without another transfer coding than chunked",
+        ));
     }
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
     let text = value.to_str().map_err(|_| Problem::bad("the Content-Type is not ASCII"))?;
