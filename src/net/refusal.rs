@@ -32,7 +32,8 @@ impl Refusal {
                 (431, "Request Header Fields Too Large", detail)
             }
         };
-        let problem = serde_json::json!({ "title": title, "status": status, "detail": detail }).to_string();
+        let problem = serde_json::json!({ "type": "about:blank", "title": title, "status": status, "detail": detail });
+        let problem = problem.to_string();
         let date = OffsetDateTime::now_utc()
             .format(format_description!(
                 "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
@@ -40,7 +41,8 @@ impl Refusal {
             .unwrap_or_default();
         format!(
             "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-             cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\ndate: {date}\r\n\r\n{problem}",
+             cache-control: no-store\r\nx-content-type-options: nosniff\r\ncross-origin-resource-policy: same-origin\r\n\
+             referrer-policy: no-referrer\r\nconnection: close\r\ndate: {date}\r\n\r\n{problem}",
             problem.len(),
         )
     }
