@@ -9,6 +9,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::problem::{Problem, Refusal};
@@ -194,15 +195,25 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
 }
 
+/// Whether a pair of a query is the token, however its name is spelt: it must not stay in the address.
+fn is_token(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default();
+    percent_decode_str(name).eq(b"token".iter().copied())
+}
+
 /// Keeps the token out of the history, the address bar and `Referer`.
 fn with_cookie(uri: &Uri, token: &str) -> Response {
     let mut response = (StatusCode::SEE_OTHER, ()).into_response();
     let headers = response.headers_mut();
     let cookie = HeaderValue::try_from(format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"));
     headers.insert(header::SET_COOKIE, cookie.expect("the token is one that we made"));
-    // A path of two slashes would be read as another host.
-    let path = if uri.path().starts_with("//") { "/" } else { uri.path() };
-    let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
+    // A path of two slashes would be read as another host, and browsers take a backslash for one (WHATWG URL § 4.4).
+    let foreign = uri.path().get(1..2).is_some_and(|second| matches!(second, "/" | "\\"));
+    let path = if foreign { "/" } else { uri.path() };
+    let rest = uri.query().unwrap_or_default().split('&').filter(|pair| !is_token(pair));
+    let rest = rest.collect::<Vec<_>>().join("&");
+    let location = if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") };
+    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
     headers.insert(header::LOCATION, location);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
