@@ -113,12 +113,15 @@ fn announce(gateway: &Gateway, dev: bool) {
     if !dev {
         return;
     }
-    let token = gateway.token.as_ref().map(|token| format!("?token={token}")).unwrap_or_default();
+    // A browser trades the token in its address for a cookie; curl keeps none, so it sends the token itself.
+    let token = gateway.token.as_ref();
+    let query = token.map(|token| format!("?token={token}")).unwrap_or_default();
+    let field = token.map(|token| format!("-H 'Authorization: Bearer {token}' ")).unwrap_or_default();
     println!();
-    println!("  live page   {url}/{token}");
-    println!("  subscribe   curl -N {url}/events/demo/clock{token}");
-    println!("  publish     curl -d 'hello' {url}/events/demo/chat{token}");
-    println!("  metrics     {url}/metrics{token}");
+    println!("  live page   {url}/{query}");
+    println!("  subscribe   curl -N {field}{url}/events/demo/clock");
+    println!("  publish     curl {field}-d 'hello' {url}/events/demo/chat");
+    println!("  metrics     {url}/metrics{query}");
     if gateway.address.ip().is_unspecified() {
         println!("  from another machine, put this one's name or address in place of {}", gateway.address.ip());
     }
