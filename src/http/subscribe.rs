@@ -73,7 +73,8 @@ async fn poll(app: &App, wanted: Wanted) -> Result<Response, Problem> {
 /// What a `GET` would be described as; nothing is opened for it.
 fn head(app: &App, wanted: &Wanted) -> Response {
     let rendering = crate::transport::Rendering { format: wanted.transport.format, envelope: wanted.envelope };
-    let mut response = ().into_response();
+    // A stream, as a `GET` would be answered with: one of no bytes would be announced as 0 bytes (RFC 9110 § 8.6).
+    let mut response = Body::from_stream(tokio_stream::empty::<std::io::Result<bytes::Bytes>>()).into_response();
     described(app, response.headers_mut(), rendering.content_type(), None);
     response
 }
