@@ -126,12 +126,17 @@ impl Delivery {
 
     /// Looks the start position up, and counts the gap if there is one.
     pub(super) async fn begin(&self, wanted: &Wanted) -> Result<Beginning, ReadError> {
-        let (position, asked) = match &wanted.begin {
-            Begin::Unsaid if wanted.transport.keeps == Keeps::State => (self.newest(&wanted.selection, 1).await?, None),
+        let keeps_state = wanted.transport.keeps == Keeps::State;
+        let (mut position, asked) = match &wanted.begin {
+            Begin::Unsaid if keeps_state => (self.newest(&wanted.selection, 1).await?, None),
             Begin::Unsaid => (self.hub.seek(Start::Latest).await?, None),
             Begin::Last(count) => (self.newest(&wanted.selection, *count).await?, None),
             Begin::At(start, asked) => (self.hub.seek(*start).await?, Some((start, asked))),
         };
+        if keeps_state && position.missing.is_some() {
+            // There is no place for a gap on a state transport; but what it shows must be the state.
+            position.after = position.after.min(self.newest(&wanted.selection, 1).await?.after);
+        }
         let resume = match (&position.missing, asked) {
             (Some(_), _) => Resume::Gap,
             (None, Some((Start::Cursor(_), _))) => Resume::Resumed,
