@@ -5,8 +5,10 @@
 
 pub(crate) mod browser;
 pub(crate) mod gateway;
+pub(crate) mod http;
 pub(crate) mod page_server;
 pub(crate) mod process;
+pub(crate) mod whatwg;
 
 use std::time::Duration;
 
