@@ -52,8 +52,9 @@ impl Delivery {
         let mut beginning = self.begin(&wanted).await?;
         let (id, transport, resume) = (StreamId::new(), wanted.transport, beginning.resume);
         let rendering = Rendering { format: transport.format, envelope: false };
-        let peer = Arc::clone(&wanted.peer);
-        let mut ending = Ending::open(&self.metrics, transport.name, resume.as_str(), peer, wanted.multiplexed);
+        let (peer, shutdown) = (Arc::clone(&wanted.peer), self.shutdown.clone());
+        let mut ending =
+            Ending::open(&self.metrics, transport.name, resume.as_str(), peer, wanted.multiplexed, shutdown);
         let mut reader = Reader::new(Arc::clone(&wanted.selection), beginning.after);
         let key = FeedKey { selection: Arc::clone(&wanted.selection), rendering, keeps: Keeps::Events };
         let feed = self.feeds.join(key, &self.hub);

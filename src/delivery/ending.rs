@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::peer::{Gone, Peer};
 use crate::metrics::{Metrics, StreamMetrics};
+use crate::shutdown::Shutdown;
 
 /// Why a stream or a poll ended. A closed set; doubt is `Unknown`.
 ///
@@ -68,6 +69,7 @@ pub struct Ending {
     stream: StreamMetrics,
     peer: Arc<Peer>,
     multiplexed: bool,
+    shutdown: Shutdown,
     opened: Instant,
     written: Instant,
     reason: Option<EndReason>,
@@ -82,6 +84,7 @@ impl Ending {
         resume: &'static str,
         peer: Arc<Peer>,
         multiplexed: bool,
+        shutdown: Shutdown,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -90,6 +93,7 @@ impl Ending {
             metrics: Arc::clone(metrics),
             peer,
             multiplexed,
+            shutdown,
             opened: now,
             written: now,
             reason: None,
@@ -118,6 +122,8 @@ impl Ending {
             Gone::Closed => EndReason::PeerClosed,
             Gone::Reset => EndReason::PeerReset,
             Gone::Stalled => EndReason::SlowReader,
+            // The drain time was over before its turn to say goodbye came: it was cut.
+            Gone::No if self.shutdown.is_draining() => EndReason::ServerShutdown,
             // The connection lives and yet the stream was dropped: only an RST_STREAM does that.
             Gone::No if self.multiplexed => EndReason::PeerClosed,
             Gone::No | Gone::Failed => EndReason::Unknown,
@@ -132,5 +138,52 @@ impl Drop for Ending {
         let reason = self.verdict();
         self.metrics.end(self.transport, reason.as_str(), age.as_secs_f64(), idle.as_secs_f64());
         tracing::debug!(transport = self.transport, reason = reason.as_str(), ?age, ?idle, "stream ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Labels;
+
+    /// What is counted for a stream that is dropped while the socket says `gone` and nobody named a reason.
+    fn check(gone: Gone, multiplexed: bool, draining: bool, expected: EndReason) {
+        let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let labels = Labels { transports: &["sse"], ends: &ends, gaps: &[], resumes: &["new"], refusals: &[] };
+        let (metrics, peer, shutdown) =
+            (Arc::new(Metrics::new(labels)), Arc::new(Peer::new(None)), Shutdown::default());
+        let ending = Ending::open(&metrics, "sse", "new", Arc::clone(&peer), multiplexed, shutdown.clone());
+        if draining {
+            shutdown.drain();
+        }
+        peer.record(gone);
+        drop(ending);
+        let text = metrics.scrape(|_| 0);
+        let counted: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("encke_stream_ends_total{path=\"unknown\",reason=\"")?.split_once('"'))
+            .filter(|(_, rest)| !rest.ends_with(" 0"))
+            .collect();
+        let expected = (expected.as_str(), ",transport=\"sse\"} 1");
+        assert_eq!(counted, [expected], "{gone:?}, multiplexed: {multiplexed}, draining: {draining}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_dropped_ends_as_its_socket_says() {
+        check(Gone::Closed, false, false, EndReason::PeerClosed);
+        check(Gone::Reset, false, false, EndReason::PeerReset);
+        check(Gone::Stalled, false, false, EndReason::SlowReader);
+        check(Gone::Failed, false, false, EndReason::Unknown);
+        check(Gone::No, false, false, EndReason::Unknown);
+        check(Gone::No, true, false, EndReason::PeerClosed);
+        check(Gone::Failed, true, false, EndReason::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_cut_after_the_drain_time_was_shut_down_and_one_whose_peer_left_was_left() {
+        check(Gone::No, false, true, EndReason::ServerShutdown);
+        check(Gone::No, true, true, EndReason::ServerShutdown);
+        check(Gone::Closed, false, true, EndReason::PeerClosed);
+        check(Gone::Reset, false, true, EndReason::PeerReset);
     }
 }
