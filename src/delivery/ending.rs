@@ -136,7 +136,11 @@ impl Drop for Ending {
         let now = Instant::now();
         let (age, idle) = (now - self.opened, now - self.written);
         let reason = self.verdict();
-        self.metrics.end(self.transport, reason.as_str(), age.as_secs_f64(), idle.as_secs_f64());
+        self.metrics.end(self.transport, reason.as_str());
+        // A poll that was answered is as old as it was asked to become: among the others it would look like a timer.
+        if reason != EndReason::Complete {
+            self.metrics.times_at_end(age, idle);
+        }
         tracing::debug!(transport = self.transport, reason = reason.as_str(), ?age, ?idle, "stream ended");
     }
 }
@@ -145,6 +149,26 @@ impl Drop for Ending {
 mod tests {
     use super::*;
     use crate::metrics::Labels;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answered_poll_leaves_no_age_that_looks_like_a_timer() {
+        let (metrics, ended) =
+            (metrics(), |text: &str| text.contains("encke_stream_age_at_end_seconds_count{path=\"unknown\"} 1"));
+        for (reason, expected) in [(EndReason::Complete, false), (EndReason::PeerClosed, true)] {
+            let peer = Arc::new(Peer::new(None));
+            let mut poll = Ending::open(&metrics, "sse", "new", peer, false, Shutdown::default());
+            tokio::time::advance(std::time::Duration::from_secs(25)).await;
+            poll.because(reason);
+            drop(poll);
+            assert_eq!(ended(&metrics.scrape(|_| 0)), expected, "{reason:?}");
+        }
+    }
+
+    fn metrics() -> Arc<Metrics> {
+        let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let labels = Labels { transports: &["sse"], ends: &ends, gaps: &[], resumes: &["new"], refusals: &[] };
+        Arc::new(Metrics::new(labels))
+    }
 
     /// What is counted for a stream that is dropped while the socket says `gone` and nobody named a reason.
     fn check(gone: Gone, multiplexed: bool, draining: bool, expected: EndReason) {

@@ -67,6 +67,7 @@ impl Delivery {
     /// Begins to wake the feeds that new events concern.
     #[must_use]
     pub fn start(hub: Arc<Hub>, metrics: Arc<Metrics>, shutdown: Shutdown, options: Options) -> Self {
+        metrics.heartbeat(options.heartbeat);
         let feeds = Arc::new(Feeds::default());
         shutdown.spawn_service(wake_feeds(Arc::clone(&hub), Arc::clone(&feeds), shutdown.clone()));
         Self { hub, feeds, streams: Arc::default(), metrics, shutdown, options }

@@ -4,9 +4,11 @@
 //! from the start, so that `increase()` sees the first drop. Never a label from the network: no id, topic or address.
 //! Gauges of things that others own (the log, the pages, the connections) are read from their owner at each scrape.
 
+use std::time::Duration;
+
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
@@ -35,6 +37,7 @@ pub struct Metrics {
     stream_ends: IntCounterVec,
     stream_age: HistogramVec,
     stream_idle: HistogramVec,
+    heartbeat: GaugeVec,
     delivered: IntCounterVec,
     delivered_bytes: IntCounterVec,
     skipped: IntCounterVec,
@@ -162,16 +165,28 @@ impl Metrics {
             ),
             stream_age: add.histograms(
                 "encke_stream_age_at_end_seconds",
-                "How old streams were when they ended: a cluster is a duration limit of an intermediary.",
+                "How old streams were when they ended, answered polls left out: a cluster is a duration limit of an \
+                 intermediary.",
                 &["path"],
             ),
             stream_idle: add.histograms(
                 "encke_stream_idle_at_end_seconds",
-                "How long nothing had been written when streams ended: a cluster is an idle limit of an intermediary.",
+                "How long nothing had been written when streams ended, answered polls left out: a cluster is an idle \
+                 limit of an intermediary.",
                 &["path"],
             ),
-            delivered: add.counters("encke_delivered_total", "Events delivered.", &["transport"]),
-            delivered_bytes: add.counters("encke_delivered_bytes_total", "Bytes written to streams.", &["transport"]),
+            heartbeat: add.register(
+                GaugeVec::new(
+                    Opts::new(
+                        "encke_heartbeat_seconds",
+                        "After how long without a byte a stream is sent a heartbeat, unless it asked for another interval.",
+                    ),
+                    &["path"],
+                )
+                .expect("a well-formed declaration"),
+            ),
+            delivered: add.counters("encke_delivered_total", "Events written to streams and polls.", &["transport"]),
+            delivered_bytes: add.counters("encke_delivered_bytes_total", "Bytes written to streams and polls.", &["transport"]),
             skipped: add.counters(
                 "encke_skipped_total",
                 "Events passed over by state transports because a newer one was there.",
@@ -183,7 +198,7 @@ impl Metrics {
                 &["reason"],
             ),
             refused: add.counters("encke_refused_total", "Requests refused, by the kind of refusal.", &["reason"]),
-            published: add.counter("encke_published_total", "Events stored."),
+            published: add.counter("encke_published_total", "Events published over HTTP and stored."),
             duplicates: add.counter("encke_publish_duplicates_total", "Publishes recognised as repeats by their key."),
             publish_seconds: add.register(
                 Histogram::with_opts(
@@ -237,10 +252,19 @@ impl Metrics {
     }
 
     /// Counts the end of a stream.
-    pub fn end(&self, transport: &'static str, reason: &'static str, age: f64, idle: f64) {
+    pub fn end(&self, transport: &'static str, reason: &'static str) {
         self.stream_ends.with_label_values(&[reason, transport, PATH]).inc();
-        self.stream_age.with_label_values(&[PATH]).observe(age);
-        self.stream_idle.with_label_values(&[PATH]).observe(idle);
+    }
+
+    /// Records how old a stream was when it ended, and how long nothing had been written to it.
+    pub fn times_at_end(&self, age: Duration, idle: Duration) {
+        self.stream_age.with_label_values(&[PATH]).observe(age.as_secs_f64());
+        self.stream_idle.with_label_values(&[PATH]).observe(idle.as_secs_f64());
+    }
+
+    /// Says how often streams beat that did not ask for an interval of their own.
+    pub fn heartbeat(&self, interval: Duration) {
+        self.heartbeat.with_label_values(&[PATH]).set(interval.as_secs_f64());
     }
 
     /// Counts a gap told to a subscriber.
