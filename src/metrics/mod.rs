@@ -4,6 +4,7 @@
 //! from the start, so that `increase()` sees the first drop. Never a label from the network: no id, topic or address.
 //! Gauges of things that others own (the log, the pages, the connections) are read from their owner at each scrape.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -51,6 +52,8 @@ pub struct Metrics {
     pub publish_seconds: Histogram,
     sampled: Vec<(Sampled, IntGauge)>,
     sampled_totals: Vec<(Sampled, IntCounter)>,
+    /// Held by a scrape: two at once would both add what came since the last one.
+    scraping: Mutex<()>,
 }
 
 /// What is read from its owner at each scrape.
@@ -210,6 +213,7 @@ impl Metrics {
             ),
             sampled: GAUGES.iter().map(|&(sampled, name, help)| (sampled, add.gauge(name, help))).collect(),
             sampled_totals: COUNTERS.iter().map(|&(sampled, name, help)| (sampled, add.counter(name, help))).collect(),
+            scraping: Mutex::default(),
             registry,
         };
         metrics.create_series(labels);
@@ -288,6 +292,7 @@ impl Metrics {
     /// # Panics
     /// Never: what was declared here can be written as text.
     pub fn scrape(&self, read: impl Fn(Sampled) -> u64) -> String {
+        let _alone = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
         for (sampled, gauge) in &self.sampled {
             gauge.set(i64::try_from(read(*sampled)).unwrap_or(i64::MAX));
         }
