@@ -30,6 +30,8 @@ pub struct Gateway {
     pub token: Option<String>,
     log: Arc<dyn Log>,
     shutdown: Shutdown,
+    /// The end of the admin listener, after that of everything else: whoever watches sees the drain.
+    admin_shutdown: Shutdown,
     drain: Duration,
 }
 
@@ -95,21 +97,27 @@ impl Gateway {
         let admin = admin_listener.as_ref().map(|listener| local(listener, args.admin)).transpose()?;
         let public = http::public(app.clone(), public_guards(&args, token.as_deref()), args.dev);
         serve(listener, public, net_options.clone(), &shutdown, &counters);
+        let admin_shutdown = Shutdown::default();
         if let Some(listener) = admin_listener {
             let routes = http::admin(app, admin_guards(&args));
-            serve(listener, routes, net_options, &shutdown, &counters);
+            serve(listener, routes, net_options, &admin_shutdown, &counters);
         }
-        Ok(Self { address, admin, token, log, shutdown, drain: Duration::from_secs(args.drain) })
+        let drain = Duration::from_secs(args.drain);
+        Ok(Self { address, admin, token, log, shutdown, admin_shutdown, drain })
     }
 
     /// Ends every stream with a word, finishes what was accepted, and closes the log. Answers whether nothing had to be
     /// cut.
     pub async fn stop(self) -> bool {
         let in_time = self.shutdown.finish(self.drain).await;
+        self.admin_shutdown.finish(ADMIN_DRAIN).await;
         self.log.close().await;
         in_time
     }
 }
+
+/// How long an answer of the admin listener may take at the very end.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The largest event.
 const EVENT_BYTES: usize = 1 << 20;
