@@ -41,7 +41,7 @@ const FORMAT: i64 = 1;
 pub(super) const PAGE_SIZE: u64 = 4096;
 
 /// How long to wait for a lock that another program (a shell, a backup) holds on the file.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 const TABLES: &str = "
     CREATE TABLE commits (
