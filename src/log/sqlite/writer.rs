@@ -68,9 +68,9 @@ struct Staged {
 impl Writer {
     /// How long the thread sleeps when nothing comes; then it looks whether events have grown too old.
     const WAKE: Duration = Duration::from_secs(1);
-    /// How much one transaction takes at most, unless one batch alone is larger.
+    /// When a transaction has this much, no further batch joins it; the last one may be larger than what was left.
     const GROUP: Size = Size { events: 4096, bytes: 4 << 20 };
-    /// After how many pages (8 MiB) the write-ahead log is moved into the file. More would make that pause longer, fewer
+    /// After about how many pages (8 MiB) the write-ahead log is moved into the file. More would make that pause longer, fewer
     /// would write pages of the tree that soon change again.
     const CHECKPOINT_PAGES: u64 = (8 << 20) / PAGE_SIZE;
     /// How long that may wait for readers to leave the write-ahead log, so that it begins anew instead of growing. Ours
