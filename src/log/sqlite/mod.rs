@@ -1,14 +1,14 @@
 //! The store that survives: one SQLite file in WAL mode, written by one thread and read beside it.
 //!
-//! `append` hands a batch to the [`writer`]; it comes back when the transaction that holds it is synced. Tails follow
-//! [`Live`]; whoever is behind reads pages through [`Readers`]. The tables are drawn in [`schema`], the bytes of an event
-//! in [`codec`]. Only this module knows SQL.
+//! `append` hands a batch to the `writer`; it comes back when the transaction that holds it is synced. Tails follow
+//! [`Live`]; whoever is behind reads pages through `Readers`. The tables are drawn in `schema`, the bytes of an event
+//! in `codec`. Only this module knows SQL.
 //!
 //! Invariants: an offset is never given twice, also after a crash and when every event has expired; nothing is shown
 //! before it is durable; a read never sees more than [`Log::bounds`] says; what the disk gives is checked, and what is
 //! not there is an error, never a shorter page.
 //!
-//! *Deliberately absent*: an index (see [`schema`]), and giving room back to the file system: the file stays as large as
+//! *Deliberately absent*: an index (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
 
 mod codec;

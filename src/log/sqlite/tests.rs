@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -279,13 +280,22 @@ async fn a_write_that_fails_ends_appends_but_not_reads() {
     assert_eq!(open(directory.path()).append(vec![event("c")]).await.unwrap()[0].cursor.offset, 2);
 }
 
-/// A log whose writer stands still, right before it stores anything, for as long as the gate is locked.
-fn gated(directory: &Path) -> (SqliteLog, Arc<Mutex<()>>) {
-    let gate = Arc::new(Mutex::new(()));
+/// Makes a writer stand still, right before it stores anything, for as long as it is locked.
+#[derive(Default)]
+struct Gate {
+    closed: Mutex<()>,
+    standing: AtomicBool,
+}
+
+fn gated(directory: &Path) -> (SqliteLog, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
     let clock: Clock = {
         let gate = Arc::clone(&gate);
         Arc::new(move || {
-            drop(gate.lock().unwrap());
+            gate.standing.store(true, SeqCst);
+            let passing = gate.closed.lock().unwrap();
+            gate.standing.store(false, SeqCst);
+            drop(passing);
             Timestamp(1)
         })
     };
@@ -303,8 +313,10 @@ async fn what_waits_is_bounded_and_stored_together() {
         let log = log.clone();
         publishers.spawn(async move { log.append(vec![event("x"); count]).await.map(|receipts| receipts.len()) });
     };
-    let closed = gate.lock().unwrap();
+    let closed = gate.closed.lock().unwrap();
     publish(1);
+    tokio::task::yield_now().await;
+    until(|| gate.standing.load(SeqCst)).await; // From here on it takes nothing; it may have taken the first one.
     for _ in 0..8 {
         publish(500);
     }
@@ -315,7 +327,6 @@ async fn what_waits_is_bounded_and_stored_together() {
     drop(closed);
     let stored: usize = publishers.join_all().await.into_iter().map(|stored| stored.expect("stored")).sum();
     assert_eq!((stored, log.bounds().last), (4_001, 4_001));
-    // The writer may have taken the first one before it stood still.
     assert!((1..=2).contains(&log.stats().commits), "{} commits for nine appends", log.stats().commits);
     log.append(vec![event("x"); 10_000]).await.expect("a batch larger than the queue is let in alone");
 }

@@ -19,7 +19,7 @@ use super::error::{Broken, Failure};
 use super::retention::{self, Incoming, Trimmed};
 use super::schema::PAGE_SIZE;
 use super::shared::{Shared, Size};
-use super::{Readers, codec};
+use super::{Readers, codec, schema};
 use crate::event::{Appended, Event, Offset, Timestamp};
 
 /// One call of `append`, on its way to the writer.
@@ -68,13 +68,14 @@ struct Staged {
 impl Writer {
     /// How long the thread sleeps when nothing comes; then it looks whether events have grown too old.
     const WAKE: Duration = Duration::from_secs(1);
-    /// How much one transaction takes at most, unless one batch alone is larger.
+    /// When a transaction has this much, no further batch joins it; the last one may be larger than what was left.
     const GROUP: Size = Size { events: 4096, bytes: 4 << 20 };
-    /// After how many pages (8 MiB) the write-ahead log is moved into the file. More would make that pause longer, fewer
+    /// After about how many pages (8 MiB) the write-ahead log is moved into the file. More would make that pause longer, fewer
     /// would write pages of the tree that soon change again.
     const CHECKPOINT_PAGES: u64 = (8 << 20) / PAGE_SIZE;
-    /// How long the write-ahead log may get (64 MiB) because readers are in it; then the writer waits until they are out.
-    const MOST_PAGES: u64 = (64 << 20) / PAGE_SIZE;
+    /// How long that may wait for readers to leave the write-ahead log, so that it begins anew instead of growing. Ours
+    /// leave after a page; another program may stay.
+    const READER_PATIENCE: Duration = Duration::from_millis(100);
 
     /// Runs until every sender of `queue` is gone, and stores all that was sent.
     pub(super) fn run(mut self, queue: &Receiver<Append>) {
@@ -243,12 +244,12 @@ impl Writer {
             return;
         }
         self.ahead_pages = 0;
-        let pages = |mode| self.connection.query_row(mode, (), |row| row.get::<_, i64>(1));
-        let moved = pages("PRAGMA wal_checkpoint(PASSIVE)").and_then(|pages_now| match u64::try_from(pages_now) {
-            Ok(now) if now > Self::MOST_PAGES => pages("PRAGMA wal_checkpoint(TRUNCATE)"),
-            _ => Ok(pages_now),
-        });
-        if let Err(error) = moved {
+        let restart = || {
+            self.connection.busy_timeout(Self::READER_PATIENCE)?;
+            self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", (), |_| Ok(()))?;
+            self.connection.busy_timeout(schema::LOCK_PATIENCE)
+        };
+        if let Err(error) = restart() {
             self.note_failure(error.into());
         }
     }
