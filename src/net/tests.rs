@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as _;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use proptest::prelude::*;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -28,7 +28,11 @@ use super::{Counters, Options};
 use crate::delivery::{Gone, Peer};
 use crate::shutdown::Shutdown;
 
-type Answer = Result<Response<Body>, Infallible>;
+type Answer = Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible>;
+
+fn whole(content: impl Into<Bytes>) -> Answer {
+    Ok(Response::new(Full::new(content.into()).boxed_unsync()))
+}
 
 fn shared() -> Arc<Shared> {
     Arc::new(Shared { options: Options::default(), counters: Arc::default(), shutdown: Shutdown::default() })
@@ -37,7 +41,7 @@ fn shared() -> Arc<Shared> {
 /// Answers with the body it got.
 async fn echo(request: Request<Incoming>) -> Answer {
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    Ok(Response::new(Body::from(body)))
+    whole(body)
 }
 
 /// Serves `server` by `echo` while `client` runs.
@@ -127,7 +131,7 @@ async fn a_pipelined_head_has_its_whole_time_after_the_answer_before_it() {
     let (mut client, server) = duplex(1024);
     let service = tower::service_fn(|_: Request<Incoming>| async {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        Answer::Ok(Response::new(Body::empty()))
+        whole(Bytes::new())
     });
     let begun = Instant::now();
     let talk = async {
@@ -147,7 +151,7 @@ async fn a_connection_whose_answer_is_still_being_taken_is_not_idle() {
     let (bodies, mut body) = mpsc::unbounded_channel();
     let service = tower::service_fn(move |request: Request<Incoming>| {
         bodies.send(request.into_body()).unwrap();
-        std::future::ready(Answer::Ok(Response::new(Body::from(vec![b'x'; 5000]))))
+        std::future::ready(whole(vec![b'x'; 5000]))
     });
     let talk = async {
         client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe").await.unwrap();
@@ -189,13 +193,14 @@ impl Endless {
     fn answer(&self, request: &Request<Incoming>, frame: usize) -> Answer {
         let peer = Arc::clone(request.extensions().get::<Arc<Peer>>().unwrap());
         let (guard, pulled) = (Told(peer, self.ended.clone()), Arc::clone(&self.pulled));
-        Ok(Response::new(Body::from_stream(async_stream::stream! {
+        let frames = async_stream::stream! {
             let _guard = guard;
             loop {
                 pulled.fetch_add(frame, Ordering::Relaxed);
-                yield Ok::<_, Infallible>(Bytes::from(vec![b'x'; frame]));
+                yield Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; frame])));
             }
-        })))
+        };
+        Ok(Response::new(StreamBody::new(frames).boxed_unsync()))
     }
 }
 
