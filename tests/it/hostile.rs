@@ -2,6 +2,7 @@
 //!
 //! Requests are sent as bytes, so that no client mends them on the way.
 
+mod began;
 mod doors;
 mod framing;
 mod heads;
