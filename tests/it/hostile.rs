@@ -9,7 +9,9 @@ mod heads;
 mod publish;
 mod script;
 mod secrets;
+mod start;
 mod subscribe;
+mod token;
 
 use serde_json::{Value, json};
 

@@ -1,0 +1,81 @@
+//! Starts that cannot be: each says what to mend, and leaves others alone.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::KEY;
+use super::publish::assert_stored;
+use crate::support::PATIENCE;
+use crate::support::gateway::Gateway;
+use crate::support::http::Request;
+use crate::support::process::Process;
+
+/// `encke serve` without the port, admin address and data that `Gateway` would give it.
+pub(super) fn serve(args: &[&str], env: &[(&str, &str)]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_encke"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ENCKE_") || name == "PORT" {
+            command.env_remove(name);
+        }
+    }
+    command.arg("serve").args(args).envs(env.iter().copied());
+    Process::spawn(command)
+}
+
+pub(super) fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("encke-test-").tempdir().expect("a temporary directory")
+}
+
+#[test]
+fn a_start_that_cannot_be_says_what_to_mend() {
+    let data = directory();
+    let data = data.path().to_str().expect("a path of UTF-8");
+    let place = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", data];
+    let refuse = |args: &[&str], env: &[(&str, &str)], words: &[&str]| {
+        let mut process = serve(&[&place[..], args].concat(), env);
+        let status = process.wait(PATIENCE);
+        let errors = process.errors();
+        assert!(status.code().is_some_and(|code| code != 0), "{args:?}: {status} {errors}");
+        for word in words {
+            assert!(errors.contains(word), "{args:?}: {word:?} is not in {errors}");
+        }
+        assert!(!errors.contains("panicked"), "{errors}");
+    };
+    refuse(&[], &[], &["needs a key", "--publish-key-file", "ENCKE_PUBLISH_KEY", "openssl rand", "--dev"]);
+    refuse(&[], &[("ENCKE_PUBLISH_KEY", "hunter2")], &["7 characters", "at least 16"]);
+    refuse(&[], &[("ENCKE_PUBLISH_KEY", "")], &["0 characters"]);
+    refuse(&[], &[("ENCKE_PUBLISH_KEY", "with a blank in the middle")], &["none of them blank"]);
+    refuse(&[], &[("ENCKE_PUBLISH_KEY", "sixteen-letters-ü")], &["outside ASCII"]);
+    refuse(&["--dev"], &[("ENCKE_PUBLISH_KEY", "hunter2")], &["at least 16"]);
+    refuse(&["--publish-key-file", "/nowhere/key"], &[], &["/nowhere/key", "cannot be read"]);
+    refuse(&["--dev", "--cors-origin", "app.example"], &[], &["app.example", "https://www.example.com"]);
+    refuse(&["--dev"], &[("PORT", "http")], &["PORT", "not a port"]);
+    refuse(&["--dev", "--heartbeat", "4"], &[], &["--heartbeat", "5..=3600"]);
+    refuse(&["--dev", "--log-level", "encke=loud"], &[], &["--log-level"]);
+    refuse(&["--dev", "--publish-key", KEY], &[], &["--publish-key"]);
+
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    let key = [("ENCKE_PUBLISH_KEY", KEY)];
+    for (listen, admin) in [(taken.as_str(), "127.0.0.1:0"), ("127.0.0.1:0", taken.as_str())] {
+        let mut process = serve(&["--listen", listen, "--admin", admin, "--data", data], &key);
+        assert!(!process.wait(PATIENCE).success());
+        let errors = process.errors();
+        assert!(errors.contains(&format!("cannot listen on {taken}")) && errors.contains("in use"), "{errors}");
+    }
+}
+
+#[test]
+fn a_second_process_on_the_same_data_is_refused_and_the_first_goes_on() {
+    let gateway = Gateway::start(&["--dev"]);
+    let data = gateway.data_dir().to_str().expect("a path of UTF-8");
+    let mut second = serve(&["--dev", "--listen", "127.0.0.1:0", "--data", data], &[]);
+    assert!(!second.wait(PATIENCE).success());
+    let errors = second.errors();
+    for words in [data, "used by another process", "stop that one first"] {
+        assert!(errors.contains(words), "{words:?} is not in {errors}");
+    }
+    assert_stored("the first", &Request::post("/events/t", "x").ask(gateway.address()));
+}
