@@ -182,14 +182,18 @@ impl Metrics {
                 GaugeVec::new(
                     Opts::new(
                         "encke_heartbeat_seconds",
-                        "After how long without a byte a stream is sent a heartbeat, unless it asked for another interval.",
+                        "After how long without a byte a stream is sent a heartbeat, unless it asked otherwise.",
                     ),
                     &["path"],
                 )
                 .expect("a well-formed declaration"),
             ),
             delivered: add.counters("encke_delivered_total", "Events written to streams and polls.", &["transport"]),
-            delivered_bytes: add.counters("encke_delivered_bytes_total", "Bytes written to streams and polls.", &["transport"]),
+            delivered_bytes: add.counters(
+                "encke_delivered_bytes_total",
+                "Bytes written to streams and polls.",
+                &["transport"],
+            ),
             skipped: add.counters(
                 "encke_skipped_total",
                 "Events passed over by state transports because a newer one was there.",
