@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -9,6 +10,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, Limited};
 use percent_encoding::percent_decode_str;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -44,6 +46,16 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
 }
 
+/// Lets a little of the content of a refused HTTP/2 request arrive. What is not read is reset after the answer (RFC 9113
+/// § 8.1), and then curl (7.88) may tell of a broken stream instead of what was wrong. HTTP/1 lingers by itself.
+pub(crate) async fn take_rest(version: Version, body: Body) {
+    const MOST: usize = 64 * 1024;
+    if version == Version::HTTP_2 {
+        let rest = Limited::new(body, MOST).collect();
+        let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+    }
+}
+
 /// The state of [`guard`].
 #[derive(Clone)]
 pub(crate) struct Guarded {
@@ -56,7 +68,10 @@ pub(crate) async fn guard(State(guarded): State<Guarded>, request: Request<Body>
     let response = match guarded.guards.check(&request) {
         Ok(None) => next.run(request).await,
         Ok(Some(redirect)) => redirect,
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            take_rest(request.version(), request.into_body()).await;
+            problem.into_response()
+        }
     };
     if let Some(Refusal(kind)) = response.extensions().get() {
         guarded.metrics.refuse(kind);

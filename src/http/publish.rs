@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -24,10 +25,14 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 const CONTENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
-    allow(app.access.publish(guard::credential(request.headers())), "publishing")?;
     let (parts, body) = request.into_parts();
-    let named = named(topic_in_path(&parts.uri)?.as_deref(), &Query::of(&parts.uri)?, &parts.headers)?;
-    let content_type = content_type(&parts.headers)?;
+    let (named, content_type) = match head(&app, &parts) {
+        Ok(head) => head,
+        Err(problem) => {
+            guard::take_rest(parts.version, body).await;
+            return Err(problem);
+        }
+    };
     let data = content(&parts.headers, body, app.options.event_bytes).await?;
     check_data(&data, content_type.as_ref())?;
 
@@ -51,6 +56,14 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Everything that can be refused before the content is read.
+fn head(app: &App, parts: &Parts) -> Result<(Named, Option<ContentType>), Problem> {
+    allow(app.access.publish(guard::credential(&parts.headers)), "publishing")?;
+    let topic = topic_in_path(&parts.uri)?;
+    let named = named(topic.as_deref(), &Query::of(&parts.uri)?, &parts.headers)?;
+    Ok((named, content_type(&parts.headers)?))
 }
 
 struct Named {

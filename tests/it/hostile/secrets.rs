@@ -105,7 +105,7 @@ fn drive(address: &str) -> Vec<Answer> {
 
     // Content that breaks off, and a stream that is left.
     let mut connection = Connection::open(address);
-    connection.send(&post("/events/t").bearer(key).bytes()[..].strip_suffix(b"1").expect("all but the last byte"));
+    connection.send(post("/events/t").bearer(key).bytes()[..].strip_suffix(b"1").expect("all but the last byte"));
     connection.finish();
     answers.push(connection.answer());
     let mut stream = Connection::open(address);
