@@ -1,1 +1,17 @@
-//! To come.
+//! Real clients, cut off and back again. Whatever they are and whichever transport they speak, each must end with every
+//! event once and in order: across a stream that is cut, a gateway that is killed, and one that drains.
+
+mod across_origins;
+mod browsers;
+mod curl;
+mod libraries;
+#[path = "../support/multipart.rs"]
+mod multipart;
+mod page_client;
+pub(crate) mod publisher;
+pub(crate) mod reading;
+pub(crate) mod same_origin;
+mod state;
+#[path = "../support/whatwg.rs"]
+#[allow(dead_code, reason = "each test program uses its part of this")]
+mod whatwg;

@@ -1,0 +1,71 @@
+//! Event stream clients from registries: npm's `eventsource`, PyPI's `httpx-sse`.
+
+use std::process::Command;
+
+use super::page_client::told;
+use super::publisher::{Event, LAST, TYPES};
+use super::reading::{Client, as_lines, comes_back_with_every_event, is_told_of_a_gap};
+use crate::support::PATIENCE;
+use crate::support::gateway::Gateway;
+use crate::support::process::Process;
+
+#[test]
+fn npm_eventsource_comes_back_with_every_event() {
+    let mut gateway = Gateway::start(&["--dev"]);
+    let client = npm_eventsource(&gateway);
+    comes_back_with_every_event(&mut gateway, "orders", client);
+}
+
+#[test]
+fn npm_eventsource_is_told_of_a_gap() {
+    let mut gateway = Gateway::start(&["--dev", "--retention-events", "50"]);
+    let client = npm_eventsource(&gateway);
+    is_told_of_a_gap(&mut gateway, "orders", client);
+}
+
+#[test]
+fn pypi_httpx_sse_comes_back_with_every_event() {
+    let mut gateway = Gateway::start(&["--dev"]);
+    let client = pypi_httpx_sse(&gateway);
+    comes_back_with_every_event(&mut gateway, "orders", client);
+}
+
+#[test]
+fn pypi_httpx_sse_is_told_of_a_gap() {
+    let mut gateway = Gateway::start(&["--dev", "--retention-events", "50"]);
+    let client = pypi_httpx_sse(&gateway);
+    is_told_of_a_gap(&mut gateway, "orders", client);
+}
+
+fn npm_eventsource(gateway: &Gateway) -> ScriptClient {
+    let mut command = Command::new("node");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/eventsource.mjs"));
+    command.arg(events(gateway)).args(TYPES).args([LAST, "encke.hello", "encke.gap", "encke.bye"]);
+    ScriptClient(Process::spawn(command))
+}
+
+fn pypi_httpx_sse(gateway: &Gateway) -> ScriptClient {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.deps/python/bin/python"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/httpx-sse.py")).arg(events(gateway));
+    ScriptClient(Process::spawn(command))
+}
+
+/// The address of the events, for clients that are quick to come back.
+pub(crate) fn events(gateway: &Gateway) -> String {
+    format!("{}/events?topic=orders&retry=500", gateway.url())
+}
+
+/// A script that prints each event as a line of JSON.
+struct ScriptClient(Process);
+
+impl Client for ScriptClient {
+    fn next(&mut self) -> Event {
+        let line =
+            self.0.line(PATIENCE).unwrap_or_else(|| panic!("no further event; its errors:\n{}", self.0.errors()));
+        told(&serde_json::from_str(&line).expect("a line of JSON"))
+    }
+
+    fn keeps(&self, data: &str) -> String {
+        as_lines(data)
+    }
+}
