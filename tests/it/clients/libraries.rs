@@ -1,4 +1,4 @@
-//! Event stream clients from registries: npm's `eventsource`, PyPI's `httpx-sse`.
+//! Event stream clients from registries: npm's `eventsource` and `PyPI`'s `httpx-sse`.
 
 use std::process::Command;
 
