@@ -6,6 +6,7 @@ mod began;
 mod doors;
 mod framing;
 mod heads;
+mod markup;
 mod publish;
 mod script;
 mod secrets;
