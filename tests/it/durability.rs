@@ -2,6 +2,7 @@
 
 mod crash;
 mod data_directory;
+mod drain;
 mod sync;
 
 use std::io::{self, BufRead};
