@@ -9,6 +9,7 @@ pub(crate) mod http;
 pub(crate) mod http1;
 pub(crate) mod page_server;
 pub(crate) mod process;
+pub(crate) mod told;
 pub(crate) mod whatwg;
 
 use std::time::Duration;

@@ -6,8 +6,9 @@ use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 
-use super::{KEY, Told, all_after, draw, gateway, lines_after, next_line};
+use super::{KEY, draw, gateway};
 use crate::support::http1::{Connection, Receipt};
+use crate::support::told::{Told, all_after, lines_after, next_line};
 use crate::support::{PATIENCE, long};
 
 /// How many publish at once; every other one gives its events keys.

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{KEY, all_after, gateway};
+use super::{KEY, gateway};
 use crate::support::PATIENCE;
 use crate::support::http1::Connection;
 use crate::support::process::Process;
+use crate::support::told::all_after;
 
 #[test]
 fn a_second_process_on_the_same_directory_is_refused_with_words() {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{KEY, all_after, gateway, lines_after, next_line};
+use super::{KEY, gateway};
 use crate::support::gateway::Gateway;
 use crate::support::http1::{Connection, Receipt, Stream};
+use crate::support::told::{all_after, lines_after, next_line};
 use crate::support::wait_for;
 use crate::support::whatwg::{Dispatched, Parser};
 
@@ -156,8 +157,7 @@ fn stalled(gateway: &Gateway) -> Stream {
     for _ in 0..32 {
         connection.publish(KEY, "a", None, &vec![b'x'; 512 << 10]).expect("a receipt");
     }
-    let stream = lines_after(gateway.address(), "a", None).expect("the gateway listens");
-    stream
+    lines_after(gateway.address(), "a", None).expect("the gateway listens")
 }
 
 /// The status of readiness; nothing if nobody answers.
