@@ -34,8 +34,13 @@ impl Session {
     pub(super) fn new(document: &'static str) -> Self {
         let directory = tempfile::Builder::new().prefix("encke-document-").tempdir().expect("a temporary directory");
         // On a terminal curl shows no progress while it prints; here it would. The time is an upper limit only.
-        std::fs::write(directory.path().join(".curlrc"), "silent\nshow-error\nmax-time = 120\n")
-            .expect("it can be written");
+        let inside = |name: &str| directory.path().join(name);
+        std::fs::write(inside(".curlrc"), "no-progress-meter\nmax-time = 120\n").expect("it can be written");
+        // The log of the machine's package manager: its beginning, as the whole may be long.
+        let log = std::fs::read_to_string("/var/log/dpkg.log").expect("a machine with apt has it");
+        let beginning: String = log.lines().take(100).map(|line| format!("{line}\n")).collect();
+        std::fs::create_dir_all(inside("var/log")).expect("a directory can be made");
+        std::fs::write(inside("var/log/dpkg.log"), beginning).expect("it can be written");
         Self { document, directory, gateway: None, bindings: Bindings::default() }
     }
 
@@ -45,7 +50,7 @@ impl Session {
         if example.mark == Mark::NoRun {
             return;
         }
-        let script = example.script.replace("cargo run --release --", "encke").replace("target/release/encke", "encke");
+        let script = self.as_run_here(&example.script);
         if script.contains("encke serve")
             && example.output.as_ref().is_none_or(|output| output.text.contains("listening on"))
         {
@@ -79,6 +84,14 @@ impl Session {
             return;
         }
         self.fail(example, &printed);
+    }
+
+    /// The script with the program just built, and inside the document's directory.
+    fn as_run_here(&self, script: &str) -> String {
+        let var = self.directory.path().join("var");
+        let built = script.replace("cargo run --release --", "encke").replace("target/release/encke", "encke");
+        // Nothing of a test listens beyond this machine.
+        built.replace(" /var/", &format!(" {}/", var.display())).replace("--listen 0.0.0.0", "--listen 127.0.0.1")
     }
 
     /// Starts the gateway of the examples that follow.
@@ -159,9 +172,10 @@ impl Session {
 /// Whether a script goes on until it is ended from outside.
 fn never_ends(script: &str) -> bool {
     script.lines().any(|line| {
-        line.contains("curl -N")
-            || (line.contains("encke subscribe") && !line.contains("--count"))
-            || (line.contains("encke tail") && !line.contains("--once"))
+        let says = |word: &str| line.split(' ').any(|found| found == word);
+        (says("curl") && says("-N") && !says("-m"))
+            || (line.contains("encke subscribe") && !says("--count"))
+            || (line.contains("encke tail") && !says("--once"))
     })
 }
 
