@@ -63,7 +63,7 @@ pub(crate) async fn ready(State(app): State<App>, uri: Uri) -> Result<Response, 
 
 fn health(well: bool, state: &str) -> Response {
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "status": state }).to_string();
+    let body = format!("{}\n", json!({ "status": state }));
     let fields = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (status, fields, body).into_response()
 }

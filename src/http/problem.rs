@@ -89,7 +89,7 @@ impl IntoResponse for Problem {
         let body =
             json!({ "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail });
         let kind = self.kind();
-        let mut response = (self.status, body.to_string()).into_response();
+        let mut response = (self.status, format!("{body}\n")).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

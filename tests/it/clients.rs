@@ -12,6 +12,3 @@ pub(crate) mod publisher;
 pub(crate) mod reading;
 pub(crate) mod same_origin;
 mod state;
-#[path = "../support/whatwg.rs"]
-#[allow(dead_code, reason = "each test program uses its part of this")]
-mod whatwg;

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::publisher::{Event, Publisher, hard};
 use super::reading::{Client, Reading, as_lines, comes_back_with_every_event, cut, is_told_of_a_gap};
-use super::whatwg::Parser;
 use crate::support::PATIENCE;
 use crate::support::gateway::Gateway;
 use crate::support::process::Process;
+use crate::support::whatwg::Parser;
 
 const HTTP_1_0: &str = "--http1.0";
 const HTTP_1_1: &str = "--http1.1";
