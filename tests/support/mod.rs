@@ -7,6 +7,7 @@ pub(crate) mod browser;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod http1;
+pub(crate) mod nginx;
 pub(crate) mod page_server;
 pub(crate) mod process;
 pub(crate) mod told;
