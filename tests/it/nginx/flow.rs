@@ -170,7 +170,8 @@ fn keys_pass_and_so_do_the_gateways_refusals() {
     let files = tempfile::tempdir().expect("a temporary directory");
     let send = |bytes| ask(&url, &["-H", authorization, "--data-binary", &file_of(files.path(), bytes)]);
     assert_eq!(send(1 << 20).status, 201, "the largest event");
-    refused("an event that is too large", 413, &send((1 << 20) + 1));
+    refused("an event that is a byte too large", 413, &send((1 << 20) + 1));
+    refused("one that is far too large", 413, &send(8 << 20));
 
     assert_eq!(ask(&url, &["-H", authorization, "-d", "secret"]).status, 201);
     let stream = Following::open(&format!("{url}?last=1"), &["-H", authorization]);
