@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::{KEY, draw, gateway};
@@ -90,12 +90,13 @@ struct State {
 
 impl World {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics with the state in hand")
+        // A check that fails with the state in hand is told by itself; it must not hide behind a second panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait_until(&self, what: &str, met: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let waited = self.changed.wait_timeout_while(self.state(), PATIENCE, |state| !met(state));
-        let (state, timeout) = waited.expect("nobody panics with the state in hand");
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!timeout.timed_out(), "waited {PATIENCE:?} in vain for {what}");
         state
     }

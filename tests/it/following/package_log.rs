@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::process::Command;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -67,8 +67,9 @@ fn every_line_of_the_package_managers_log_is_seen_once_by_a_browser_and_by_curl(
 
     // Another dpkg of this machine may have written a few lines more.
     let log = log_lines();
-    let (curl, opened) = curl.seen();
-    assert!(opened > 1, "curl was cut and came back");
+    let curl = curl.seen.into_inner().expect("nobody panicked with it");
+    assert!(curl.opened > 1, "curl was cut and came back");
+    let curl = curl.lines;
     assert!(curl.len() >= lines_at_end);
     assert_same("curl", &curl, &log[..curl.len().min(log.len())]);
     let report = pages.result_within(LONG_PATIENCE);
@@ -130,7 +131,7 @@ struct Over<'a>(&'a Curl);
 impl Drop for Over<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.seen.lock().expect("nobody panics with it").over = true;
+            self.0.seen().over = true;
         }
     }
 }
@@ -138,7 +139,7 @@ impl Drop for Over<'_> {
 impl Curl {
     fn read_over_restarts(&self, stream: &str) {
         let mut last = String::new();
-        while !self.seen.lock().expect("nobody panics with it").over {
+        while !self.seen().over {
             last = self.read(stream, last);
         }
     }
@@ -153,11 +154,11 @@ impl Curl {
         }
         let curl = Process::spawn(curl);
         let (mut parser, mut last) = (Parser::new(), last);
-        self.seen.lock().expect("nobody panics with it").opened += 1;
+        self.seen().opened += 1;
         while let Some(line) = curl.line(PATIENCE) {
             for event in parser.feed(format!("{line}\n").as_bytes()) {
                 last.clone_from(&event.last_event_id);
-                let mut seen = self.seen.lock().expect("nobody panics with it");
+                let mut seen = self.seen();
                 match event.kind.as_str() {
                     "message" if event.data == END => seen.over = true,
                     "message" => seen.lines.push(event.data),
@@ -165,7 +166,7 @@ impl Curl {
                 }
                 self.more.notify_all();
             }
-            if self.seen.lock().expect("nobody panics with it").over {
+            if self.seen().over {
                 break;
             }
         }
@@ -175,14 +176,14 @@ impl Curl {
     /// Waits for so many lines.
     #[track_caller]
     fn wait_for(&self, lines: usize) {
-        let seen = self.seen.lock().expect("nobody panics with it");
+        let seen = self.seen();
         let waited = self.more.wait_timeout_while(seen, LONG_PATIENCE, |seen| seen.lines.len() < lines);
-        let (seen, timeout) = waited.expect("nobody panics with it");
+        let (seen, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!timeout.timed_out(), "curl saw {} lines of {lines}", seen.lines.len());
     }
 
-    fn seen(&self) -> (Vec<String>, usize) {
-        let seen = self.seen.lock().expect("nobody panics with it");
-        (seen.lines.clone(), seen.opened)
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        // A check that fails with it in hand is told by itself; it must not hide behind a second panic.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
