@@ -17,6 +17,8 @@ const LOOK_EVERY = 200;
 const COME_BACK_AFTER = 2000;
 const LONGEST_WAIT = 30_000;
 const SHORTEST_SILENCE = 6000;
+/** After how many pictures their rhythm is known. */
+const RHYTHM = 3;
 
 export function open({ picture }, report) {
   const url = eventsUrl([picture], { transport: "multipart-replace" });
@@ -28,6 +30,7 @@ export function open({ picture }, report) {
   let since = 0;
   let last = 0;
   let failures = 0;
+  let inVain = 0;
 
   image.addEventListener("load", shown);
   image.addEventListener("error", failed);
@@ -58,11 +61,22 @@ export function open({ picture }, report) {
       last = performance.now();
       return;
     }
-    if (fingerprint(image) !== pixels) {
+    const now = fingerprint(image);
+    if (now === null) {
+      // Chromium takes the picture away when its connection breaks, and fires nothing.
+      comeBack("the picture broke off");
+    } else if (now !== pixels) {
       shown();
-    } else if (seen > 3 && performance.now() - last > Math.max(SHORTEST_SILENCE, (5 * (last - since)) / seen)) {
+    } else if (performance.now() - last > longestSilence()) {
+      inVain = seen > RHYTHM ? 0 : Math.min(inVain + 1, 6);
       comeBack("no new picture");
     }
+  }
+
+  /** After what time without a picture the connection counts as dead, which Firefox does not tell. */
+  function longestSilence() {
+    // Before the rhythm is known, a topic may just be quiet: it is asked again less and less often.
+    return seen > RHYTHM ? Math.max(SHORTEST_SILENCE, (5 * (last - since)) / seen) : SHORTEST_SILENCE * 2 ** inVain;
   }
 
   function failed() {
