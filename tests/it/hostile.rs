@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, Request};
+use crate::support::wait_for;
 
 /// The key of the gateways in these tests.
 const KEY: &str = "a-key-for-tests-only-0123456789";
@@ -29,8 +30,15 @@ fn gateway() -> Gateway {
 
 /// Everything that is stored, by topic and data, in order.
 fn stored(gateway: &Gateway) -> Vec<(String, Value)> {
-    let all = Request::get("/events?topic=**&lastEventId=earliest&transport=long-poll&timeout=0");
-    let answer = all.ask(gateway.address()).json();
+    let last = metric(gateway, "encke_log_last_offset", &[]);
+    let mut answer = Value::Null;
+    // A receipt says that an event is stored; readers are given it a moment later.
+    wait_for("readers to be given what is stored", || {
+        let all = Request::get("/events?topic=**&lastEventId=earliest&transport=long-poll&timeout=0");
+        answer = all.ask(gateway.address()).json();
+        let offset = answer["cursor"].as_str().and_then(|cursor| cursor.split_once('-')?.1.parse::<f64>().ok());
+        offset.expect("a cursor") >= last || answer["more"] == true
+    });
     assert_ne!(answer["more"], true, "one answer holds what a test publishes");
     let events = answer["events"].as_array().expect("a list of events");
     events.iter().map(|event| (event["topic"].as_str().expect("a topic").to_owned(), event["data"].clone())).collect()

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::PATIENCE;
 
@@ -202,6 +203,17 @@ impl Connection {
         let chunk: Vec<u8> = self.unread.drain(..size).collect();
         assert_eq!(self.unread.drain(..2).as_slice(), b"\r\n", "a chunk ends where it says");
         (size > 0).then_some(chunk)
+    }
+
+    /// Reads chunks until there was all of `words`; heartbeats do not prolong the wait.
+    #[track_caller]
+    pub(crate) fn chunks_until(&mut self, words: &str) -> String {
+        let (mut text, deadline) = (String::new(), Instant::now() + PATIENCE);
+        while !text.contains(words) {
+            assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {words:?}; there was {text:?}");
+            text += &String::from_utf8_lossy(&self.chunk().expect("a stream does not end by itself"));
+        }
+        text
     }
 
     /// Reads to the end of the connection; what came, a reset being an end too.
