@@ -4,12 +4,14 @@
 //! pages itself until it has caught up. Feeds are woken by topic, so an event costs nothing to those it does not concern.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use crate::event::{Appended, Event, Offset, Topic, TopicSelector};
+use crate::event::{Appended, Offset, Topic, TopicSelector};
 use crate::hub::{Budget, Hub, Reader, Selection, Step};
 use crate::transport::{Keeps, Rendering};
 
@@ -41,28 +43,43 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Renders matching events. A single event's bytes are shared, not copied; of several one buffer is made.
+    /// Renders the next events that `reader` gave, as many as one write holds, and takes the others back. A single event's
+    /// bytes are shared, not copied; of several one buffer is made.
     ///
     /// # Panics
     /// If there is no event.
     #[must_use]
-    pub fn render(events: &[Arc<Appended>], rendering: Rendering, keeps: Keeps) -> Self {
-        let to = events.last().expect("a step gives at least one event").cursor.offset;
-        let told = match keeps {
-            Keeps::Events => events,
-            Keeps::State => &events[events.len() - 1..],
-        };
-        let bytes = match told {
-            [event] => rendering.event(event),
-            _ => {
-                let rendered: Vec<Bytes> = told.iter().map(|event| rendering.event(event)).collect();
-                let mut all = BytesMut::with_capacity(rendered.iter().map(Bytes::len).sum());
-                rendered.iter().for_each(|bytes| all.extend_from_slice(bytes));
-                all.freeze()
+    pub fn render(events: &[Arc<Appended>], key: &FeedKey, reader: &mut Reader) -> Self {
+        let newest = events.last().expect("a step gives at least one event");
+        if key.keeps == Keeps::State {
+            let (to, skipped) = (newest.cursor.offset, events.len() as u64 - 1);
+            return Self { to, bytes: key.rendering.event(newest), events: 1, skipped };
+        }
+        let mut length = 0;
+        let mut rendered: SmallVec<[Bytes; 1]> = SmallVec::new();
+        for event in events {
+            let bytes = key.rendering.event(event);
+            if !rendered.is_empty() && length + bytes.len() > TURN.bytes {
+                break;
             }
-        };
-        Self { to, bytes, events: told.len() as u64, skipped: (events.len() - told.len()) as u64 }
+            length += bytes.len();
+            rendered.push(bytes);
+        }
+        let to = events[rendered.len() - 1].cursor.offset;
+        if rendered.len() < events.len() {
+            reader.back_to(to);
+        }
+        Self { to, events: rendered.len() as u64, skipped: 0, bytes: joined(rendered, length) }
     }
+}
+
+fn joined(mut rendered: SmallVec<[Bytes; 1]>, length: usize) -> Bytes {
+    if rendered.len() == 1 {
+        return rendered.remove(0);
+    }
+    let mut all = BytesMut::with_capacity(length);
+    rendered.iter().for_each(|bytes| all.extend_from_slice(bytes));
+    all.freeze()
 }
 
 /// What a feed has for a cursor.
@@ -82,6 +99,8 @@ pub struct Feed {
     key: FeedKey,
     wake: Notify,
     recent: Mutex<Recent>,
+    /// How far it is known, for every feed, which events concern it.
+    looked: Arc<AtomicU64>,
     feeds: Weak<Feeds>,
 }
 
@@ -89,6 +108,8 @@ pub struct Feed {
 #[derive(Debug)]
 struct Recent {
     reader: Reader,
+    /// Between which offsets, both included, there are events that match and were not read, as far as was looked.
+    noted: Option<(Offset, Offset)>,
     /// Cursors from here on can be served.
     begin: Offset,
     batches: VecDeque<Kept>,
@@ -106,10 +127,10 @@ impl Feed {
     /// How many batches and bytes of them are kept for streams that are a little behind.
     const KEPT: (usize, usize) = (8, 256 * 1024);
 
-    fn new(key: FeedKey, edge: Offset, feeds: Weak<Feeds>) -> Self {
+    fn new(key: FeedKey, edge: Offset, looked: Arc<AtomicU64>, feeds: Weak<Feeds>) -> Self {
         let reader = Reader::new(Arc::clone(&key.selection), edge);
-        let recent = Recent { reader, begin: edge, batches: VecDeque::new(), bytes: 0 };
-        Self { key, wake: Notify::new(), recent: Mutex::new(recent), feeds }
+        let recent = Recent { reader, noted: None, begin: edge, batches: VecDeque::new(), bytes: 0 };
+        Self { key, wake: Notify::new(), recent: Mutex::new(recent), looked, feeds }
     }
 
     /// What its subscribers share.
@@ -123,20 +144,39 @@ impl Feed {
         self.wake.notified()
     }
 
-    /// What comes after `cursor`.
+    /// What comes after `cursor`. `alone`: nobody else reads this feed, so what is given need not be kept.
     ///
-    /// Cost at the live edge: a lock, and a clone of shared bytes; the first of the feed's streams to ask renders.
-    pub fn after(&self, cursor: Offset, hub: &Hub) -> FeedStep {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Cost at the live edge: a lock, and a clone of shared bytes; the first of the feed's streams to ask renders. Events
+    /// that do not concern the feed cost it nothing, however many went by.
+    pub fn after(&self, cursor: Offset, hub: &Hub, alone: bool) -> FeedStep {
+        let mut recent = self.recent();
         if cursor < recent.begin {
             return FeedStep::Behind;
         }
-        if recent.batches.back().is_none_or(|newest| newest.batch.to <= cursor) {
+        let looked = self.looked.load(Ordering::Acquire);
+        if cursor <= looked && recent.batches.back().is_none_or(|newest| newest.batch.to <= cursor) {
             // Up to the cursor first: beyond it all streams of the feed then share one batch boundary.
             recent.advance(cursor, &self.key, hub);
-            recent.advance(hub.pages().edge(), &self.key, hub);
+            if recent.reader.cursor() < cursor {
+                recent.begin_anew(cursor); // Those that are further behind read the pages; nobody waits for them.
+            }
+            recent.advance(looked, &self.key, hub);
         }
-        recent.after(cursor)
+        let step = recent.after(cursor);
+        if alone && let FeedStep::Batch(batch) = &step {
+            recent.drop_up_to(batch.to);
+        }
+        step
+    }
+
+    /// Notes that between these offsets, both included, there are events that match.
+    fn note(&self, first: Offset, last: Offset) {
+        let mut recent = self.recent();
+        recent.noted = Some(recent.noted.map_or((first, last), |(begin, _)| (begin, last)));
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -153,34 +193,58 @@ impl Recent {
         }
     }
 
-    /// Reads on up to `upto` and makes one batch of what matches.
+    /// Reads on up to `upto`, as far as which was looked, and makes one batch of what matches.
     fn advance(&mut self, upto: Offset, key: &FeedKey, hub: &Hub) {
+        // What was not noted does not match, and is not read.
+        self.reader.skip_to(self.noted.map_or(upto, |(first, _)| upto.min(first - 1)));
         while self.reader.cursor() < upto {
             match self.reader.step(hub.pages(), upto, TURN) {
                 Step::Events(events) => {
                     let first = events[0].cursor.offset;
-                    self.keep(Kept { first, batch: Batch::render(&events, key.rendering, key.keeps) });
-                    return;
+                    let batch = Batch::render(&events, key, &mut self.reader);
+                    self.keep(Kept { first, batch });
+                    break;
                 }
                 Step::Scanned => {}
-                Step::LiveEdge => return,
-                // Nobody has asked for so long that the pages are no longer in memory: begin anew at the live edge.
-                Step::Gap(_) | Step::Behind(_) => {
-                    let edge = hub.pages().edge();
-                    self.reader.skip_to(edge);
-                    (self.begin, self.bytes) = (edge, 0);
-                    self.batches.clear();
-                    return;
-                }
+                Step::LiveEdge => break,
+                // Nobody has asked for so long that the pages are no longer in memory.
+                Step::Gap(_) | Step::Behind(_) => self.begin_anew(upto),
             }
         }
+        self.forget_read();
+    }
+
+    /// Serves cursors from `at` on only.
+    #[cold]
+    fn begin_anew(&mut self, at: Offset) {
+        self.reader.skip_to(at);
+        self.drop_up_to(at);
+        self.forget_read();
+    }
+
+    /// Lets go of what was noted and has been read.
+    fn forget_read(&mut self) {
+        let next = self.reader.cursor() + 1;
+        self.noted = self.noted.filter(|&(_, last)| last >= next).map(|(first, last)| (first.max(next), last));
     }
 
     fn keep(&mut self, kept: Kept) {
         self.bytes += kept.batch.bytes.len();
         self.batches.push_back(kept);
         while self.batches.len() > Feed::KEPT.0 || (self.bytes > Feed::KEPT.1 && self.batches.len() > 1) {
-            let Some(oldest) = self.batches.pop_front() else { return };
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_up_to(&mut self, cursor: Offset) {
+        while self.batches.front().is_some_and(|oldest| oldest.batch.to <= cursor) {
+            self.drop_oldest();
+        }
+        self.begin = self.begin.max(cursor);
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.batches.pop_front() {
             self.bytes -= oldest.batch.bytes.len();
             self.begin = oldest.batch.to;
         }
@@ -188,9 +252,10 @@ impl Recent {
 }
 
 /// Every feed that has a subscriber, found by what it wants and by the topics that concern it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Feeds {
     table: Mutex<Table>,
+    looked: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -200,7 +265,20 @@ struct Table {
     globs: Vec<Weak<Feed>>,
 }
 
+/// A feed that events concern, from the first to the last of them.
+struct Concerned {
+    feed: Arc<Feed>,
+    first: Offset,
+    last: Offset,
+}
+
 impl Feeds {
+    /// None yet; events after `edge` will be looked at.
+    #[must_use]
+    pub fn new(edge: Offset) -> Self {
+        Self { table: Mutex::default(), looked: Arc::new(AtomicU64::new(edge)) }
+    }
+
     /// The feed for `key`, which begins at the live edge if nobody has it yet.
     #[must_use]
     pub fn join(self: &Arc<Self>, key: FeedKey, hub: &Hub) -> Arc<Feed> {
@@ -208,33 +286,26 @@ impl Feeds {
         if let Some(feed) = table.by_key.get(&key).and_then(Weak::upgrade) {
             return feed;
         }
-        let feed = Arc::new(Feed::new(key, hub.pages().edge(), Arc::downgrade(self)));
+        // The edge is taken while the table is held: what is behind it was not looked at yet, and will find the feed.
+        let feed = Arc::new(Feed::new(key, hub.pages().edge(), Arc::clone(&self.looked), Arc::downgrade(self)));
         table.insert(&feed);
         feed
     }
 
-    /// Wakes the feeds that these events concern.
-    pub fn wake<'a>(&self, events: impl Iterator<Item = &'a Event>) {
-        let (woken, _passed_over) = self.table().concerned(events);
-        woken.iter().for_each(|feed| feed.wake.notify_waiters());
+    /// Tells the feeds what concerns them of the next events, which end at `upto`, and wakes those. For one caller.
+    pub fn wake<'a>(&self, events: impl Iterator<Item = &'a Arc<Appended>>, upto: Offset) {
+        let (concerned, _passed_over) = self.table().concerned(events);
+        concerned.iter().for_each(|Concerned { feed, first, last }| feed.note(*first, *last));
+        self.looked.store(upto, Ordering::Release);
+        concerned.iter().for_each(|Concerned { feed, .. }| feed.wake.notify_waiters());
     }
 
-    /// Wakes every feed: what happened in between was not looked at.
-    pub fn wake_all(&self) {
+    /// As [`Feeds::wake`], for events that could not be looked at: they may concern every feed.
+    pub fn wake_all(&self, first: Offset, upto: Offset) {
         let feeds: Vec<_> = self.table().by_key.values().filter_map(Weak::upgrade).collect();
+        feeds.iter().for_each(|feed| feed.note(first, upto));
+        self.looked.store(upto, Ordering::Release);
         feeds.iter().for_each(|feed| feed.wake.notify_waiters());
-    }
-
-    /// How many feeds there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.table().by_key.len()
-    }
-
-    /// Whether nobody subscribes to anything.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -281,16 +352,18 @@ impl Table {
 
     /// The feeds that these events concern, and those that were looked at in vain: whoever calls drops them, without
     /// holding the table, as a feed that goes asks for it.
-    fn concerned<'a>(&self, events: impl Iterator<Item = &'a Event>) -> (Vec<Arc<Feed>>, Vec<Arc<Feed>>) {
-        let mut concerned: HashMap<*const Feed, Arc<Feed>> = HashMap::new();
+    fn concerned<'a>(&self, events: impl Iterator<Item = &'a Arc<Appended>>) -> (Vec<Concerned>, Vec<Arc<Feed>>) {
+        let mut concerned: HashMap<*const Feed, Concerned> = HashMap::new();
         let globs: Vec<_> = self.globs.iter().filter_map(Weak::upgrade).collect();
-        for event in events {
+        for appended in events {
+            let (event, offset) = (&appended.event, appended.cursor.offset);
             let exact = event.topics.iter().filter_map(|topic| self.by_topic.get(topic)).flatten();
             let exact = exact.filter_map(Weak::upgrade);
             let matching = globs.iter().filter(|feed| feed.key.selection.matches(event)).cloned();
             for feed in exact.chain(matching) {
                 // A feed that is there already is only cloned here, so that none is dropped while the table is held.
-                concerned.entry(Arc::as_ptr(&feed)).or_insert(feed);
+                let fresh = || Concerned { feed: Arc::clone(&feed), first: offset, last: offset };
+                concerned.entry(Arc::as_ptr(&feed)).or_insert_with(fresh).last = offset;
             }
         }
         (concerned.into_values().collect(), globs)

@@ -16,6 +16,7 @@ mod streams;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::event::Offset;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -68,8 +69,9 @@ impl Delivery {
     #[must_use]
     pub fn start(hub: Arc<Hub>, metrics: Arc<Metrics>, shutdown: Shutdown, options: Options) -> Self {
         metrics.heartbeat(options.heartbeat);
-        let feeds = Arc::new(Feeds::default());
-        shutdown.spawn_service(wake_feeds(Arc::clone(&hub), Arc::clone(&feeds), shutdown.clone()));
+        let seen = hub.pages().edge();
+        let feeds = Arc::new(Feeds::new(seen));
+        shutdown.spawn_service(wake_feeds(Arc::clone(&hub), Arc::clone(&feeds), seen, shutdown.clone()));
         Self { hub, feeds, streams: Arc::default(), metrics, shutdown, options }
     }
 
@@ -102,8 +104,7 @@ impl Delivery {
     }
 }
 
-async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, shutdown: Shutdown) {
-    let mut seen = hub.pages().edge();
+async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, mut seen: Offset, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = hub.moved() => {}
@@ -112,12 +113,13 @@ async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, shutdown: Shutdown) {
         let edge = hub.pages().edge();
         while seen < edge {
             let Some(page) = hub.pages().get(seen + 1) else {
-                feeds.wake_all(); // So much came that its pages are gone already.
+                feeds.wake_all(seen + 1, edge); // So much came that its pages are gone already.
                 seen = edge;
                 break;
             };
-            feeds.wake(page.events(seen + 1, edge).map(|event| &event.event));
-            seen = page.last().min(edge);
+            let upto = page.last().min(edge);
+            feeds.wake(page.events(seen + 1, upto), upto);
+            seen = upto;
         }
     }
 }

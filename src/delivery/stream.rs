@@ -141,7 +141,9 @@ impl Stream {
             Some(Farewell::Due { bye, retry, reason }) => return self.say_goodbye(bye, retry, reason, now),
             Some(Farewell::Said) => return Step::End,
         }
-        match self.feed.after(self.reader.cursor(), &self.hub) {
+        // Its carrier holds the feed a second time while it steps.
+        let alone = Arc::strong_count(&self.feed) <= 2;
+        match self.feed.after(self.reader.cursor(), &self.hub, alone) {
             FeedStep::Batch(batch) => self.deliver(batch, now),
             FeedStep::Edge(edge) => self.rest(edge, now),
             FeedStep::Behind => self.catch_up(now),
@@ -153,8 +155,7 @@ impl Stream {
     fn catch_up(&mut self, now: Instant) -> Step {
         match self.reader.step(self.hub.pages(), self.hub.pages().edge(), TURN) {
             Read::Events(events) => {
-                let key = self.feed.key();
-                let batch = Batch::render(&events, key.rendering, key.keeps);
+                let batch = Batch::render(&events, self.feed.key(), &mut self.reader);
                 self.deliver(batch, now)
             }
             Read::Behind(at) => Step::Load(at),

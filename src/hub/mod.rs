@@ -64,7 +64,10 @@ impl Hub {
     async fn follow(&self, after: Offset) {
         let mut tail = self.log.tail(after);
         while let Some(commit) = tail.next().await {
-            self.pages.push(&commit);
+            match commit.last() {
+                Some(_) => self.pages.push(&commit),
+                None => self.pages.pass(self.log.bounds().last),
+            }
             self.moved.notify_one();
         }
     }
@@ -106,6 +109,10 @@ impl Hub {
         let _turn = self.replays.acquire().await.expect("the semaphore is never closed");
         self.loads.fetch_add(1, Ordering::Relaxed);
         let page = self.log.read(at).await?;
+        if page.events.is_empty() {
+            // All that there was has been trimmed: what comes next, comes behind it.
+            return Ok(Arc::new(Page::begin(self.log.bounds().first)));
+        }
         Ok(self.pages.keep(&page.events))
     }
 
@@ -138,15 +145,13 @@ impl Hub {
             if page.first() > at || page.is_empty() {
                 break; // Trimmed meanwhile.
             }
-            for event in page.events(page.first(), at).rev().filter(|event| selection.matches(&event.event)) {
-                missing -= 1;
-                if missing == 0 {
-                    return Ok(event.cursor.offset - 1);
-                }
-            }
-            at = page.first() - 1;
+            let matching = page.events(page.first(), at).rev().filter(|event| selection.matches(&event.event));
+            let found: Vec<Offset> = matching.take(missing).map(|event| event.cursor.offset).collect();
+            missing -= found.len();
+            at = found.last().filter(|_| missing == 0).map_or(page.first(), |oldest| *oldest) - 1;
             tokio::task::yield_now().await; // A long way back must not keep others waiting.
         }
-        Ok(at)
+        // What is still in memory, though it was trimmed, is no place to begin.
+        Ok(at.max(self.log.bounds().first - 1))
     }
 }

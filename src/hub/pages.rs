@@ -78,8 +78,13 @@ impl Pages {
     pub(super) fn push(&self, commit: &[Arc<Appended>]) {
         self.fill(commit);
         if let Some(last) = commit.last() {
-            self.edge.store(last.cursor.offset, Ordering::Release);
+            self.pass(last.cursor.offset);
         }
+    }
+
+    /// Moves the live edge on to `edge`. What is not in a page up to there is in the log, or gone: readers find out.
+    pub(super) fn pass(&self, edge: Offset) {
+        self.edge.fetch_max(edge, Ordering::Release);
     }
 
     fn fill(&self, events: &[Arc<Appended>]) {
@@ -128,12 +133,10 @@ impl Pages {
         (at <= page.last()).then(|| Arc::clone(page))
     }
 
-    /// Keeps a page that was read from the log.
+    /// Keeps a page that was read from the log; it holds at least one event.
     pub(super) fn keep(&self, events: &[Arc<Appended>]) -> Arc<Page> {
         let page = Arc::new(Page::of(events));
-        if !events.is_empty() {
-            self.cached().insert(Arc::clone(&page), self.options.cached_bytes);
-        }
+        self.cached().insert(Arc::clone(&page), self.options.cached_bytes);
         page
     }
 

@@ -68,6 +68,11 @@ impl Reader {
         self.cursor = self.cursor.max(cursor);
     }
 
+    /// Takes back events behind `cursor` that a step gave and nobody could use yet.
+    pub fn back_to(&mut self, cursor: Offset) {
+        self.cursor = self.cursor.min(cursor);
+    }
+
     /// Hands over the page that [`Step::Behind`] asked for; it is let go after the next step.
     pub fn give(&mut self, page: Arc<Page>) {
         self.given = Some(page);
@@ -76,10 +81,6 @@ impl Reader {
     /// Reads on, up to `edge` at most (the live edge, or what a feed has in common).
     pub fn step(&mut self, pages: &Pages, edge: Offset, budget: Budget) -> Step {
         let mut given = self.given.take();
-        if given.as_ref().is_some_and(|page| page.is_empty()) && self.cursor < edge {
-            let lost = edge - std::mem::replace(&mut self.cursor, edge);
-            return Step::Gap(lost); // All that there was has been trimmed.
-        }
         let mut events = Vec::new();
         let mut bytes = 0;
         for _ in 0..Self::PAGES_A_STEP {

@@ -72,7 +72,8 @@ impl Live {
                         Some(commit) => commit,
                         None => match read(after + 1).await {
                             Ok(page) if page.events.is_empty() => {
-                                after = last; // All of it was trimmed meanwhile.
+                                after = last;
+                                yield Commit::from([]); // All of it was trimmed meanwhile, which must be told, too.
                                 continue;
                             }
                             Ok(page) => page.events.into_iter().filter(|e| e.cursor.offset > after).collect(),

@@ -56,7 +56,8 @@ pub trait Log: Send + Sync + 'static {
     fn read(&self, at: Offset) -> BoxFuture<'_, Result<Page, ReadError>>;
 
     /// Every event after `after`, once, in order, commit by commit, as it becomes durable. Never ends while the log
-    /// lives; a consumer that is slow is caught up from the store, so nothing is buffered for it.
+    /// lives; a consumer that is slow is caught up from the store, so nothing is buffered for it. An empty commit says
+    /// that all it had missed was trimmed before it could be read.
     fn tail(&self, after: Offset) -> BoxStream<'static, Arc<[Arc<Appended>]>>;
 
     /// The oldest and the newest offset kept.

@@ -26,6 +26,9 @@ const TOPICS: [&str; 4] = ["a", "a/b", "a/c", "d"];
 /// What subscribers ask for.
 const SELECTIONS: [&[&str]; 6] = [&["a"], &["a/b"], &["a", "d"], &["a/*"], &["a/**", "d"], &["**"]];
 
+/// Longer than any test.
+const AGES: Duration = Duration::from_secs(1_000_000);
+
 /// How many subscribers there are.
 const CLIENTS: usize = 3;
 
@@ -63,12 +66,20 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 fn settings(store: Store) -> impl Strategy<Value = Settings> {
-    (50..4000_u64, 20..200_u64).prop_map(move |(events, age)| Settings { store, events, age: Duration::from_secs(age) })
+    (50..4000_u64, 20..200_u64).prop_map(move |(events, age)| Settings {
+        store,
+        events,
+        age: Duration::from_secs(age),
+        pinned: 1500,
+    })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
 }
 
 fn check(settings: Settings, actions: Vec<Action>) -> Result<(), TestCaseError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("a runtime").block_on(async {
+    runtime().block_on(async {
         let mut world = World::new(settings).await;
         for action in actions {
             match action {
@@ -109,4 +120,42 @@ proptest! {
     ) {
         check(settings, actions)?;
     }
+}
+
+/// A reader stops; so much is published that its feed is several batches behind; another one subscribes to the
+/// same at the live edge. The next event reaches it at once, not when the first reader goes on.
+#[test]
+fn a_reader_that_lags_holds_up_no_newcomer() -> Result<(), TestCaseError> {
+    runtime().block_on(async {
+        let mut world = World::new(Settings { store: Store::Memory, events: 100_000, age: AGES, pinned: 60_000 }).await;
+        world.open(0, &["a"], "sse", false).await?;
+        world.read(0, 1).await?;
+        world.publish(6000, 60, 1).await;
+        world.open(1, &["a"], "sse", false).await?;
+        world.read(1, 1).await?;
+        world.publish(1, 1, 1).await;
+        world.read(1, 2).await?;
+        assert_eq!(world.progress(1), (6001, 0));
+        world.settle().await?;
+        assert_eq!(world.progress(0), (6001, 0));
+        Ok(())
+    })
+}
+
+/// What goes by on other topics costs a quiet reader nothing: it is not read again, and its trimming is no gap.
+#[test]
+fn a_quiet_reader_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), TestCaseError> {
+    runtime().block_on(async {
+        let mut world = World::new(Settings { store: Store::Memory, events: 1000, age: AGES, pinned: 1500 }).await;
+        world.open(0, &["d"], "sse", false).await?;
+        world.read(0, 2).await?;
+        for _ in 0..9 {
+            world.publish(900, 60, 1).await;
+            world.caught_up().await;
+        }
+        world.publish(1, 1, 8).await;
+        world.read(0, 2).await?;
+        assert_eq!(world.progress(0), (8101, 0));
+        Ok(())
+    })
 }

@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) events: u64,
     /// Retention by age.
     pub(crate) age: Duration,
+    /// How many events stay in memory.
+    pub(crate) pinned: u64,
 }
 
 pub(crate) struct World {
@@ -61,6 +63,8 @@ struct Client {
     last: Option<Cursor>,
     /// Everything up to here was seen, did not match, or was told as gone.
     accounted: Offset,
+    /// How many gaps it was told.
+    gaps: usize,
 }
 
 impl World {
@@ -172,6 +176,11 @@ impl World {
         Ok(())
     }
 
+    /// Waits until what was published is in memory.
+    pub(crate) async fn caught_up(&self) {
+        self.gateway.caught_up().await;
+    }
+
     pub(crate) async fn age(&mut self, time: Duration) {
         self.time.fetch_add(u64::try_from(time.as_millis()).expect("a short time"), Ordering::Relaxed);
         tokio::time::advance(time).await;
@@ -242,9 +251,15 @@ impl World {
                 }
                 self.clients[client].accounted = cursor.offset;
                 self.clients[client].last = Some(cursor);
+                self.clients[client].gaps += 1;
             }
         }
         Ok(())
+    }
+
+    /// How far a client got, and how many gaps it was told.
+    pub(crate) fn progress(&self, client: usize) -> (Offset, usize) {
+        (self.clients[client].accounted, self.clients[client].gaps)
     }
 
     /// Moves on over events of which none may have matched. Of a state transport the newest must have been shown.
@@ -302,7 +317,7 @@ impl Gateway {
         };
         let shutdown = Shutdown::default();
         // Small, so that readers fall out of memory and read pages from the log.
-        let pages = PagesOptions { pinned_events: 1500, pinned_bytes: 1 << 20, cached_bytes: 64 << 10 };
+        let pages = PagesOptions { pinned_events: settings.pinned, pinned_bytes: 1 << 20, cached_bytes: 64 << 10 };
         let hub = Hub::start(Arc::clone(&log), pages, &shutdown).await.expect("a hub");
         let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
         let options = Options { retention_events: settings.events, ..Options::default() };
