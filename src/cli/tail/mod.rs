@@ -8,6 +8,7 @@
 mod follow;
 mod input;
 mod lines;
+mod rotated;
 mod state;
 
 use std::fs::File;
@@ -147,9 +148,10 @@ impl Tail {
         };
         let outcome = outcome.and(self.save());
         self.console.note(&self.progress.summary());
-        match (outcome, self.progress.refused) {
-            (Ok(()), 1..) => Err(CliError::Incomplete(self.progress.refused)),
-            (outcome, _) => outcome,
+        match (outcome, self.progress.refused, input.gaps()) {
+            (Ok(()), 0, 0) => Ok(()),
+            (Ok(()), refused, gaps) => Err(CliError::Incomplete { refused, gaps }),
+            (outcome, ..) => outcome,
         }
     }
 

@@ -179,6 +179,27 @@ async fn a_restarted_tail_goes_on_where_its_state_says_and_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn lines_that_may_be_missing_are_told_at_once_and_at_the_end() {
+    let store = Store::new();
+    let kept = store.clone();
+    let server = TestServer::start(move |_, request| kept.append(request)).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, state) = (directory.path().join("log"), directory.path().join("state"));
+    let state = format!("--state={}", state.display());
+    let arguments = || args(&server.url(), &[log.to_str().expect("text"), "--from-start", "--once", &state]);
+    append(&log, &numbered(0..2));
+    run_to_end(arguments()).await.0.expect("published");
+    std::fs::remove_file(&log).expect("removed");
+    append(&log, &numbered(2..4));
+    let (outcome, told) = run_to_end(arguments()).await;
+    let error = outcome.expect_err("incomplete");
+    assert!(matches!(error, CliError::Incomplete { refused: 0, gaps: 1 }), "{error}");
+    assert_eq!(error.to_string(), "lines may be missing (told 1×)");
+    assert!(told.contains("is gone or was emptied: lines after that place may be missing"), "{told}");
+    assert_eq!(store.bodies(), numbered(0..4));
+}
+
+#[tokio::test]
 async fn lines_of_any_kind_become_events() {
     let store = Store::new();
     let kept = store.clone();
