@@ -6,7 +6,7 @@
 //!
 //! Exit codes, the same for each: 0 done (also when standard output was closed) · 1 the network, a file or a terminal
 //! failed · 2 wrong usage · 3 the gateway refused, in the words of its problem document · 4 `tail` reached its end, but
-//! the gateway had refused some events.
+//! some of what it followed is not published: the gateway had refused it, or it could not be read any more.
 
 mod backoff;
 mod client;
@@ -35,7 +35,7 @@ use crate::event::{EventType, FieldError};
 
 /// What the help of each command ends with.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the network or a file failed, 2 wrong usage, 3 the gateway refused, \
-                          4 it refused some of the events";
+                          4 some events were refused or missed";
 
 /// Which gateway, and who asks.
 #[derive(Clone, Debug, clap::Args)]
@@ -74,9 +74,20 @@ pub enum CliError {
     /// The gateway refused.
     #[error("{0}")]
     Refused(Problem),
-    /// The gateway refused so many of the events; the others are published.
-    #[error("{0} of the events were refused and are not published")]
-    Incomplete(u64),
+    /// Not all is published.
+    #[error("{}", incomplete(*refused, *gaps))]
+    Incomplete {
+        /// How many events the gateway refused.
+        refused: u64,
+        /// How often lines may have been missed, because the file they were in could not be found or read any more.
+        gaps: u64,
+    },
+}
+
+fn incomplete(refused: u64, gaps: u64) -> String {
+    let refused = (refused > 0).then(|| format!("{refused} of the events were refused and are not published"));
+    let gaps = (gaps > 0).then(|| format!("lines may be missing (told {gaps}×)"));
+    refused.into_iter().chain(gaps).collect::<Vec<_>>().join("; ")
 }
 
 impl CliError {
@@ -87,7 +98,7 @@ impl CliError {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
-            Self::Incomplete(_) => 4,
+            Self::Incomplete { .. } => 4,
         })
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Reply {
     Drop,
     /// Answer with these bytes, then keep the connection for the next request.
     Answer(Vec<u8>),
+    /// Answer with these bytes once the signal says so.
+    Later(watch::Receiver<bool>, Vec<u8>),
     /// Answer with these bytes and close; or hold the connection open until the client leaves.
     Stream(Vec<u8>, Held),
 }
@@ -49,6 +51,14 @@ impl Reply {
     pub(crate) fn held_open(self) -> Self {
         match self {
             Self::Stream(bytes, _) => Self::Stream(bytes, Held::Open),
+            other => other,
+        }
+    }
+
+    /// The same answer, once `signal` is true.
+    pub(crate) fn not_before(self, signal: watch::Receiver<bool>) -> Self {
+        match self {
+            Self::Answer(bytes) => Self::Later(signal, bytes),
             other => other,
         }
     }
@@ -148,6 +158,11 @@ async fn serve(socket: TcpStream, script: Arc<Mutex<Script>>, requests: Arc<Mute
             Reply::Drop => return,
             Reply::Answer(bytes) => {
                 if reader.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Reply::Later(mut signal, bytes) => {
+                if signal.wait_for(|&now| now).await.is_err() || reader.write_all(&bytes).await.is_err() {
                     return;
                 }
             }

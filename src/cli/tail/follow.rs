@@ -11,17 +11,22 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::lines::{Line, Lines};
+use super::rotated::{between, directory};
 use super::state::hex;
 
 /// How much is read at once.
 const READ: usize = 64 << 10;
 /// A file is known by its first line, or by this much of it.
 const HEAD: usize = 1024;
+/// Whoever looked so shortly before a rotation has not missed a second one.
+const SHORTLY: Duration = Duration::from_secs(1);
 
 /// A path whose lines are read as they come.
 pub(crate) struct Follow {
@@ -31,6 +36,7 @@ pub(crate) struct Follow {
     longest: usize,
     file: Option<Open>,
     told_missing: bool,
+    gaps: u64,
 }
 
 /// Where to begin.
@@ -79,16 +85,18 @@ pub(crate) enum Notice {
     Appeared,
     /// It was emptied and is read from its start.
     Truncated,
-    /// The path names another file now, which is read from its start.
+    /// The path names another file now: the one that came next is read from its start.
     Rotated,
-    /// The file in which an earlier run had stopped is gone: lines of it may be missing.
+    /// The same, but before that one there may have been others, whose lines are missing then.
+    Gap,
+    /// The file in which an earlier run had stopped is gone or was emptied: lines of it may be missing.
     Lost,
 }
 
 impl Follow {
     /// Follows `path` from `start`, cutting lines after `longest` bytes; with `once` only up to its end.
     pub(crate) fn new(path: PathBuf, start: Start, once: bool, longest: usize) -> Self {
-        Self { path, start, once, longest, file: None, told_missing: false }
+        Self { path, start, once, longest, file: None, told_missing: false, gaps: 0 }
     }
 
     /// The next step. An `End` is final.
@@ -114,7 +122,7 @@ impl Follow {
             let successor = file.successor(&self.path)?;
             // While the new file is still empty the old one is read on: a writer that was not told yet to open the new
             // one (logrotate's `create`) still writes there.
-            let over = successor.as_ref().is_some_and(|(_, found)| self.once || found.len() > 0);
+            let over = successor.as_ref().is_some_and(|next| self.once || next.found.len() > 0);
             if !over && !self.once {
                 return Ok(Step::Idle);
             }
@@ -124,10 +132,16 @@ impl Follow {
             if let Some(line) = file.lines.finish() {
                 return Ok(Step::Line(line));
             }
-            let Some((next, found)) = successor.filter(|_| over) else { return Ok(Step::End) };
-            self.file = Some(Open::new(next, &found, 0, 0, self.longest));
-            return Ok(Step::Notice(Notice::Rotated));
+            let Some(Successor { file, found, gap }) = successor.filter(|_| over) else { return Ok(Step::End) };
+            self.file = Some(Open::new(file, &found, 0, 0, self.longest));
+            self.gaps += u64::from(gap);
+            return Ok(Step::Notice(if gap { Notice::Gap } else { Notice::Rotated }));
         }
+    }
+
+    /// How often lines may have been missed.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.gaps
     }
 
     /// Where it is: after the last line given out. `None` before the file was found.
@@ -160,12 +174,13 @@ impl Follow {
             Start::End => start_of_last_line(&file, found.len(), self.longest)?,
             Start::Beginning | Start::At(_) => 0,
         };
-        // A file in the place of the earlier one is another one, unless it has the same inode: then it was truncated.
+        // With the same inode it may be the earlier file, which was truncated: its keys are to be other ones then.
         let (truncations, notice) = match &start {
-            Start::At(place) if place.is_same_inode(&found) => (place.truncations + 1, Some(Notice::Truncated)),
+            Start::At(place) if place.is_same_inode(&found) => (place.truncations + 1, Some(Notice::Lost)),
             Start::At(_) => (0, Some(Notice::Lost)),
             _ => (0, self.told_missing.then_some(Notice::Appeared)),
         };
+        self.gaps += u64::from(notice == Some(Notice::Lost));
         self.file = Some(Open::new(file, &found, offset, truncations, self.longest));
         notice.map_or_else(|| self.next(), |notice| Ok(Step::Notice(notice)))
     }
@@ -177,8 +192,7 @@ impl Follow {
         {
             return place.resume(file, &found, self.longest);
         }
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(directory(&self.path)).into_iter().flatten().flatten() {
             if entry.metadata().is_ok_and(|found| found.is_file() && place.is_same_inode(&found))
                 && let Ok((file, found)) = open(&entry.path())
                 && let Some(file) = place.resume(file, &found, self.longest)?
@@ -213,13 +227,23 @@ struct Open {
     truncations: u32,
     lines: Lines,
     chunk: Box<[u8]>,
+    /// When the path was last seen to name it.
+    named: Option<Instant>,
+}
+
+/// The file to read after another one.
+struct Successor {
+    file: File,
+    found: Metadata,
+    /// Whether there may be lines between the two that cannot be read.
+    gap: bool,
 }
 
 impl Open {
     fn new(file: File, found: &Metadata, offset: u64, truncations: u32, longest: usize) -> Self {
         let (device, inode, lines) = (found.dev(), found.ino(), Lines::new(offset, longest));
         let chunk = vec![0; READ].into_boxed_slice();
-        Self { file, device, inode, head: None, truncations, lines, chunk }
+        Self { file, device, inode, head: None, truncations, lines, chunk, named: None }
     }
 
     /// Takes the next bytes of the file; 0 at its end.
@@ -238,15 +262,24 @@ impl Open {
         Ok(known && self.head != head(&self.file)?)
     }
 
-    /// The file that the path names by now, if it is another one.
-    fn successor(&self, path: &Path) -> io::Result<Option<(File, Metadata)>> {
-        let is_other = |found: &Metadata| (self.device, self.inode) != (found.dev(), found.ino());
+    /// The file to read after this one, if the path does not name this one any more: the oldest of those that were
+    /// rotated away since, or the one that the path names.
+    fn successor(&mut self, path: &Path) -> io::Result<Option<Successor>> {
         match fs::metadata(path) {
-            Ok(found) if is_other(&found) => {}
-            _ => return Ok(None),
+            Ok(found) if (self.device, self.inode) == (found.dev(), found.ino()) => {
+                self.named = Some(Instant::now());
+                return Ok(None);
+            }
+            Err(error) if !is_not_yet(&error) => return Ok(None),
+            _ => {}
         }
-        match open(path) {
-            Ok((file, found)) => Ok(is_other(&found).then_some((file, found))),
+        let between = between(path, &self.file.metadata()?);
+        let shortly = self.named.is_some_and(|named| named.elapsed() < SHORTLY);
+        let gap = between.doubt || !(between.anchored || shortly);
+        match open(between.next.as_deref().unwrap_or(path)) {
+            // Renamed again in this moment it may be ours: the next look sees it all in order.
+            Ok((_, found)) if (self.device, self.inode) == (found.dev(), found.ino()) => Ok(None),
+            Ok((file, found)) => Ok(Some(Successor { file, found, gap })),
             Err(error) if is_not_yet(&error) => Ok(None),
             Err(error) => Err(error),
         }

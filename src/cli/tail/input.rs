@@ -100,6 +100,14 @@ impl Input {
             Self::Stream(stream) => Ok(stream.state()),
         }
     }
+
+    /// How often lines may have been missed before they could be read.
+    pub(crate) fn gaps(&self) -> u64 {
+        match self {
+            Self::File { follow, .. } => follow.gaps(),
+            Self::Reader(_) | Self::Stream(_) => 0,
+        }
+    }
 }
 
 fn next_of_file(follow: &mut Follow, name: &str, console: &mut Console) -> Result<Ready, CliError> {
@@ -127,10 +135,14 @@ fn tell(notice: Notice, name: &str, console: &mut Console) {
         Notice::Missing => console.tell(&format!("{name} is not there, or not to be read; waiting for it")),
         Notice::Appeared => console.note(&format!("{name} is there")),
         Notice::Truncated => console.note(&format!("{name} was truncated; reading it from its start")),
-        Notice::Rotated => console.note(&format!("{name} was rotated; reading the new file")),
+        Notice::Rotated => console.note(&format!("{name} was rotated; reading the next file")),
+        Notice::Gap => console.tell(&format!(
+            "{name} was rotated, perhaps more than once, and not all of what came between can be found and read: lines \
+             may be missing"
+        )),
         Notice::Lost => console.tell(&format!(
-            "the file in which the last run had stopped is gone, and with it what came after; reading {name} from its \
-             start"
+            "the file in which the last run had stopped is gone or was emptied: lines after that place may be missing; \
+             reading {name} from its start"
         )),
     }
 }

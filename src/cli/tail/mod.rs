@@ -1,18 +1,22 @@
 //! `encke tail FILE|URL|-`: each line, or each event of another stream, becomes an event; in order, and once.
 //!
 //! A piece is sent until the gateway has acknowledged it, and the next one waits for that: so order holds over every
-//! failure. All attempts carry the same key, so an acknowledgement that was lost on its way costs nothing but time.
+//! failure. All attempts carry the same key, so an acknowledgement that was lost on its way costs nothing but time, for
+//! as long as the gateway remembers the key. That is why a stop waits for the answer to what was sent.
 //!
 //! Deliberately absent: batches. One request at a time over a connection that is kept keeps the rule above plain.
 
 mod follow;
 mod input;
 mod lines;
+mod rotated;
 mod state;
+mod stop;
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,6 +24,7 @@ use tokio::time::Instant;
 use self::follow::{Follow, Start};
 use self::input::{Input, Piece, ReaderInput, Ready, StreamInput, is_url};
 use self::state::{Keys, State, StateFile, identity};
+use self::stop::Stop;
 use super::backoff::Backoff;
 use super::client::{Gateway, Receipt, Source};
 use super::console::Console;
@@ -40,7 +45,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 ///
 /// Lines are published in order and once each: an attempt that failed is repeated under the same key until the gateway
 /// has acknowledged it. A file is followed like `tail -F` does: from its end, over truncation and rotation. Lines that
-/// are not UTF-8 are published as application/octet-stream, empty lines as empty events.
+/// are not UTF-8 are published as application/octet-stream, empty lines as empty events. SIGTERM and SIGINT let the
+/// line in flight be acknowledged, for five seconds at most.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct TailArgs {
@@ -91,22 +97,10 @@ fn line_limit(text: &str) -> Result<usize, String> {
 /// See [`CliError`].
 pub async fn run(args: TailArgs) -> Result<(), CliError> {
     let console = Console::stderr(args.verbose);
-    let stop = stop_signal().map_err(|error| CliError::Failed(format!("cannot wait for signals: {error}")))?;
+    let stop = stop::signal().map_err(|error| CliError::Failed(format!("cannot wait for signals: {error}")))?;
     let pace = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let (mut tail, mut input) = Tail::new(args, pace, console)?;
     tail.run(&mut input, stop).await
-}
-
-/// Resolves at SIGINT or SIGTERM; both are heard from the moment of this call.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 struct Tail {
@@ -140,25 +134,28 @@ impl Tail {
     }
 
     async fn run(&mut self, input: &mut Input, stop: impl Future<Output = ()>) -> Result<(), CliError> {
-        let outcome = tokio::select! {
-            outcome = self.publish_all(input) => outcome,
-            // What is cut here was not acknowledged, or not noted as such: it is sent again with the same key.
-            () = stop => Ok(()),
-        };
+        let outcome = self.publish_all(input, &mut Stop::new(pin!(stop))).await;
         let outcome = outcome.and(self.save());
         self.console.note(&self.progress.summary());
-        match (outcome, self.progress.refused) {
-            (Ok(()), 1..) => Err(CliError::Incomplete(self.progress.refused)),
-            (outcome, _) => outcome,
+        match (outcome, self.progress.refused, input.gaps()) {
+            (Ok(()), 0, 0) => Ok(()),
+            (Ok(()), refused, gaps) => Err(CliError::Incomplete { refused, gaps }),
+            (outcome, ..) => outcome,
         }
     }
 
-    async fn publish_all(&mut self, input: &mut Input) -> Result<(), CliError> {
-        loop {
+    async fn publish_all(
+        &mut self,
+        input: &mut Input,
+        stop: &mut Stop<'_, impl Future<Output = ()>>,
+    ) -> Result<(), CliError> {
+        while !stop.has_come().await {
             match input.ready(&mut self.console)? {
                 Ready::Piece(piece) => {
                     let event = self.event(piece);
-                    self.deliver(&event).await?;
+                    if !self.deliver(&event, stop).await? {
+                        return Ok(());
+                    }
                     self.note(input)?;
                     if Instant::now() >= self.state_due {
                         self.save()?;
@@ -167,11 +164,12 @@ impl Tail {
                 Ready::Idle => {
                     self.note(input)?;
                     self.save()?;
-                    input.wait(&mut self.console).await?;
+                    stop.cuts(input.wait(&mut self.console)).await.transpose()?;
                 }
                 Ready::End => return self.note(input),
             }
         }
+        Ok(())
     }
 
     fn event(&mut self, piece: Piece) -> Event {
@@ -186,23 +184,28 @@ impl Tail {
         event
     }
 
-    /// Sends one event until it is acknowledged, or refused for good.
-    async fn deliver(&mut self, event: &Event) -> Result<(), CliError> {
+    /// Sends one event until it is acknowledged, or refused for good; or, `false`, until it is to stop.
+    async fn deliver(
+        &mut self,
+        event: &Event,
+        stop: &mut Stop<'_, impl Future<Output = ()>>,
+    ) -> Result<bool, CliError> {
         let mut pace = self.pace.clone();
         let mut outage = None;
         loop {
-            let (why, after) = match self.gateway.publish(event).await {
+            let Some(answer) = stop.lets_end(self.gateway.publish(event)).await else { return Ok(false) };
+            let (why, after) = match answer {
                 Ok(receipt) => {
                     if let Some(since) = outage {
                         self.tell_back(since);
                     }
                     self.progress.published(&receipt, &mut self.console);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(Failure::Refused(problem)) if concerns_one_event(problem.status) => {
                     self.console.tell(&format!("one event is refused and left out: {problem}"));
                     self.progress.refused += 1;
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(Failure::Refused(problem)) => return Err(CliError::Refused(problem)),
                 Err(Failure::Later { problem, after }) => (problem.to_string(), after.unwrap_or_default()),
@@ -213,7 +216,10 @@ impl Tail {
                 self.console.tell(&format!("{}: {why}; trying until it answers", self.gateway));
                 self.save()?; // It may be long, and we may not live to its end.
             }
-            tokio::time::sleep(pace.after_failure().max(after.min(MAX_WAIT))).await;
+            let pause = tokio::time::sleep(pace.after_failure().max(after.min(MAX_WAIT)));
+            if stop.cuts(pause).await.is_none() {
+                return Ok(false);
+            }
         }
     }
 

@@ -171,11 +171,57 @@ async fn a_restarted_tail_goes_on_where_its_state_says_and_repeats_nothing() {
     run_until(arguments(), &store, 40).await;
     assert_eq!(store.bodies(), numbered(0..40));
     let requests = server.requests().len();
-    assert!(requests <= 42, "{requests} requests: at most the line in flight at each stop was sent again");
+    assert_eq!(requests, 40, "no line was sent again: each stop waited for the last answer");
     let (outcome, _) = run_to_end(args(&server.url(), &[log.to_str().expect("text"), &state, "--once"])).await;
     outcome.expect("nothing to do");
-    assert!(server.requests().len() <= requests + 1);
+    assert_eq!(server.requests().len(), requests);
     assert_eq!(store.bodies().len(), 40);
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_line_in_flight_be_acknowledged() {
+    let store = Store::new();
+    let kept = store.clone();
+    let answer = watch::Sender::new(false);
+    let released = answer.subscribe();
+    // Each line is stored, but the answer comes only after the stop.
+    let server = TestServer::start(move |_, request| kept.append(request).not_before(released.clone())).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, state) = (directory.path().join("log"), directory.path().join("state"));
+    append(&log, &numbered(0..3));
+    let state = format!("--state={}", state.display());
+    let arguments = || args(&server.url(), &[log.to_str().expect("text"), "--from-start", "--once", &state]);
+    let (mut tail, mut input, _) = tail(arguments());
+    let stop = async {
+        store.wait_for(1).await;
+        answer.send_replace(true);
+    };
+    tail.run(&mut input, stop).await.expect("stopped");
+    drop((tail, input));
+    assert_eq!(store.bodies(), numbered(0..1), "nothing was sent after the stop");
+    run_to_end(arguments()).await.0.expect("published");
+    assert_eq!((store.bodies(), server.requests().len()), (numbered(0..3), 3), "nothing was sent again");
+}
+
+#[tokio::test]
+async fn lines_that_may_be_missing_are_told_at_once_and_at_the_end() {
+    let store = Store::new();
+    let kept = store.clone();
+    let server = TestServer::start(move |_, request| kept.append(request)).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, state) = (directory.path().join("log"), directory.path().join("state"));
+    let state = format!("--state={}", state.display());
+    let arguments = || args(&server.url(), &[log.to_str().expect("text"), "--from-start", "--once", &state]);
+    append(&log, &numbered(0..2));
+    run_to_end(arguments()).await.0.expect("published");
+    std::fs::remove_file(&log).expect("removed");
+    append(&log, &numbered(2..4));
+    let (outcome, told) = run_to_end(arguments()).await;
+    let error = outcome.expect_err("incomplete");
+    assert!(matches!(error, CliError::Incomplete { refused: 0, gaps: 1 }), "{error}");
+    assert_eq!(error.to_string(), "lines may be missing (told 1×)");
+    assert!(told.contains("is gone or was emptied: lines after that place may be missing"), "{told}");
+    assert_eq!(store.bodies(), numbered(0..4));
 }
 
 #[tokio::test]

@@ -33,30 +33,40 @@ fn a_file_is_followed_over_rotations_a_kill_and_a_tail_that_is_started_again() {
         let mut file = File::options().append(true).create(true).open(&file).expect("the file can be written");
         file.write_all(text.as_bytes()).expect("the file can be written");
     };
-    let rotate = |number: usize| {
-        fs::rename(&file, directory.path().join(format!("app.log.{number}"))).expect("the file can be renamed");
+    // Like logrotate: the newest one is `app.log.1`.
+    let rotate = |count: usize| {
+        let name = |number: usize| match number {
+            0 => file.clone(),
+            _ => directory.path().join(format!("app.log.{number}")),
+        };
+        (0..count).rev().for_each(|n| fs::rename(name(n), name(n + 1)).expect("the file can be renamed"));
     };
 
-    let all: Vec<Vec<String>> = ["one", "two", "three", "four"].iter().map(|name| lines(name, 500)).collect();
+    let all: Vec<Vec<String>> =
+        ["one", "two", "three", "four", "five", "six"].iter().map(|name| lines(name, 500)).collect();
     append(&text(&all[0]));
     let mut tail = start(&gateway);
     wait_for_stored(&gateway, 100);
     gateway.kill9();
     rotate(1);
     append(&text(&all[1]));
+    rotate(2);
+    append(&text(&all[2]));
     gateway.restart();
-    wait_for_stored(&gateway, 1000);
+    wait_for_stored(&gateway, 1500);
 
     tail.terminate();
     assert_eq!(tail.wait(PATIENCE).code(), Some(0));
-    append(&text(&all[2]));
-    rotate(2);
     append(&text(&all[3]));
+    rotate(3);
+    append(&text(&all[4]));
+    rotate(4);
+    append(&text(&all[5]));
     let mut tail = start(&gateway);
-    wait_for_stored(&gateway, 2000);
+    wait_for_stored(&gateway, 3000);
     // What is still on its way by mistake would come before this line.
     append("the end\n");
-    wait_for_stored(&gateway, 2001);
+    wait_for_stored(&gateway, 3001);
     tail.terminate();
     assert_eq!(tail.wait(PATIENCE).code(), Some(0));
     assert_eq!(stored(&gateway), [all.concat(), vec!["the end".to_owned()]].concat());

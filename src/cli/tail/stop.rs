@@ -1,0 +1,94 @@
+//! The wish to end, and what it cuts off: waiting at once, a request only when it takes too long to be answered.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+/// How long a request that was already sent may still take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Resolves at SIGINT or SIGTERM; both are heard from the moment of this call.
+pub(super) fn signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// A wish to end that may come at any time.
+pub(super) struct Stop<'a, F> {
+    wish: Pin<&'a mut F>,
+    came: bool,
+}
+
+impl<'a, F: Future<Output = ()>> Stop<'a, F> {
+    pub(super) fn new(wish: Pin<&'a mut F>) -> Self {
+        Self { wish, came: false }
+    }
+
+    /// Whether it came until now.
+    pub(super) async fn has_come(&mut self) -> bool {
+        self.came = self.came || poll_fn(|context| Poll::Ready(self.wish.as_mut().poll(context).is_ready())).await;
+        self.came
+    }
+
+    /// What `work` gives; `None` if the wish comes before that.
+    pub(super) async fn cuts<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        if self.came {
+            return None;
+        }
+        tokio::select! {
+            done = work => Some(done),
+            () = self.wish.as_mut() => {
+                self.came = true;
+                None
+            }
+        }
+    }
+
+    /// What `work` gives; `None` if it takes more than [`GRACE`] from the moment of the wish.
+    pub(super) async fn lets_end<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        match self.cuts(work.as_mut()).await {
+            Some(done) => Some(done),
+            None => timeout(GRACE, work).await.ok(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::pin::pin;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_may_end_within_the_grace_and_waiting_is_cut() {
+        let second = Duration::from_secs(1);
+        for (takes, outcome, until) in [(second, Some(()), 1), (5 * second, Some(()), 5), (9 * second, None, 7)] {
+            let began = Instant::now();
+            let mut wish = pin!(sleep(2 * second));
+            let mut stop = Stop::new(wish.as_mut());
+            assert!(!stop.has_come().await);
+            assert_eq!(stop.lets_end(sleep(takes)).await, outcome);
+            assert_eq!(began.elapsed().as_secs(), until);
+            assert_eq!(stop.has_come().await, until > 1);
+        }
+        let mut wish = pin!(ready(()));
+        let mut stop = Stop::new(wish.as_mut());
+        assert_eq!(stop.cuts(pending::<()>()).await, None);
+        assert!(stop.has_come().await, "also when asked again");
+        assert_eq!(stop.cuts(ready(1)).await, None, "nothing new begins");
+    }
+}
