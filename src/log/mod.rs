@@ -4,6 +4,7 @@
 //! of one log are contiguous: what is missing between two bounds was trimmed, and trimming goes from the old end only.
 //! *Deliberately absent*: subscribers, selections, rendering, HTTP. Those read pages through the hub.
 
+mod clock;
 #[cfg(test)]
 mod contract;
 mod epochs;
@@ -19,8 +20,9 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 
-use crate::event::{Appended, Cursor, Event, Offset, Timestamp};
+use crate::event::{Appended, Cursor, Event, Offset};
 
+pub use clock::{Clock, Steady, steady_clock, system_clock};
 pub use epochs::{Epochs, Resolved};
 pub use keys::{Keys, Repeat};
 pub use live::{Commit, Live};
@@ -160,18 +162,6 @@ impl Default for Retention {
     fn default() -> Self {
         Self { events: 1_000_000, age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30 }
     }
-}
-
-/// Where a store reads the time.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// The wall clock of the machine.
-#[must_use]
-pub fn system_clock() -> Clock {
-    Arc::new(|| {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
-    })
 }
 
 /// An epoch nobody has used.

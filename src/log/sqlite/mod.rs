@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AppendError, Bounds, Clock, Commit, Durability, Epochs, Live, Log, Page, Position, ReadError, Receipt, Retention,
-    Start, Stats, system_clock,
+    Start, Stats, Steady, clock::Trusted, steady_clock, system_clock,
 };
 use crate::event::{Cursor, Event, Offset};
 
@@ -56,6 +56,8 @@ pub struct SqliteOptions {
     pub retention: Retention,
     /// Where the time is read.
     pub clock: Clock,
+    /// What tells whether `clock` has jumped.
+    pub steady: Steady,
     /// How long to wait for a process that still has the directory.
     pub lock_patience: Duration,
 }
@@ -69,6 +71,7 @@ impl SqliteOptions {
             durability: Durability::Fsync,
             retention: Retention::default(),
             clock: system_clock(),
+            steady: steady_clock(),
             lock_patience: Duration::from_secs(10),
         }
     }
@@ -108,7 +111,7 @@ impl SqliteLog {
         options: SqliteOptions,
         tune: impl FnOnce(&Connection) -> rusqlite::Result<()>,
     ) -> Result<Self, OpenError> {
-        let SqliteOptions { directory, durability, retention, clock, lock_patience } = options;
+        let SqliteOptions { directory, durability, retention, clock, steady, lock_patience } = options;
         let durability = if durability == Durability::Fsync { durability } else { Durability::Os };
         let lock = directory::lock(&directory, lock_patience)?;
         let file = directory::database(&directory);
@@ -122,6 +125,8 @@ impl SqliteLog {
             tune(&connection)?;
             retention::used_bytes(&connection)
         };
+        let newest = (bounds.events() > 0).then_some(time);
+        let clock = Trusted::new(clock, steady, retention.age, newest);
         let bytes = prepare().map_err(|error| OpenError::of_sqlite(&file, error))?;
 
         let epochs = Arc::new(epochs);

@@ -33,7 +33,8 @@ pub(super) struct Trimmed {
     pub(super) more: bool,
 }
 
-/// Deletes the oldest rows as far as `retention` says and one step allows. Nothing if there is nothing to do.
+/// Deletes the oldest rows as far as `retention` says and one step allows. Nothing if there is nothing to do. `now` is
+/// the time that may be trusted with deleting (see `log::clock`).
 ///
 /// Cost when there is none: three look-ups in pages that the connection holds in memory.
 pub(super) fn trim(
