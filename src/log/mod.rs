@@ -51,7 +51,8 @@ pub trait Log: Send + Sync + 'static {
     /// The store could not be read.
     fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>>;
 
-    /// The page that holds `at`; if `at` was trimmed, the oldest page there is; past the newest event, an empty page.
+    /// The page that holds `at`; if `at` was trimmed, the oldest page there is; if the store lost it, the next page that can
+    /// be read, with [`Page::hole`]; past the newest event, an empty page.
     ///
     /// # Errors
     /// The store could not be read.
@@ -80,8 +81,11 @@ pub trait Log: Send + Sync + 'static {
 /// A run of consecutive events as the store gives it.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The events, by rising offset without holes. Empty only past the newest event.
+    /// The events, by rising offset without holes. Empty only past the newest event that can be read.
     pub events: Vec<Arc<Appended>>,
+    /// Events right before the first one are damaged. So if the page begins behind the offset that was asked for, it is
+    /// because the store lost what is between ([`GapReason::Hole`]); without this, because it was trimmed.
+    pub hole: bool,
 }
 
 impl Page {

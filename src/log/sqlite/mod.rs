@@ -5,8 +5,8 @@
 //! in `codec`. Only this module knows SQL.
 //!
 //! Invariants: an offset is never given twice, also after a crash and when every event has expired; nothing is shown
-//! before it is durable; a read never sees more than [`Log::bounds`] says; what the disk gives is checked, and what is
-//! not there is an error, never a shorter page.
+//! before it is durable; a read never sees more than [`Log::bounds`] says; what the disk gives is checked, and a row that
+//! is damaged or not there is a [hole](Page::hole): it is told, never passed over in silence, and what is around it is read.
 //!
 //! *Deliberately absent*: an index (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
@@ -101,7 +101,9 @@ impl SqliteLog {
     /// process.
     ///
     /// # Errors
-    /// See [`OpenError`]. A file that cannot be read in full is refused, never shortened.
+    /// See [`OpenError`]. A file is refused if SQLite finds its structure broken, if its newest events or its epochs are
+    /// missing, or if events of the last ten minutes that carry keys cannot be read. Older rows are not looked at here:
+    /// one that is damaged is a [hole](Page::hole) for those who read it.
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
         Self::open_tuned(options, |_| Ok(()))
     }
