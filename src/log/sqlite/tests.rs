@@ -295,6 +295,23 @@ async fn a_hole_may_reach_over_pages_and_to_the_newest_event() {
 }
 
 #[tokio::test]
+async fn a_row_that_says_it_is_longer_takes_nothing_else_along_when_it_is_trimmed() {
+    let directory = TempDir::new().unwrap();
+    let retention = Retention { events: 95, ..EVERYTHING };
+    let log = SqliteLog::open(SqliteOptions { retention, ..options(directory.path(), &TestClock::default()) }).unwrap();
+    for _ in 0..9 {
+        log.append(vec![event("x"); 10]).await.unwrap();
+    }
+    for count in [50, i64::MAX] {
+        sql(directory.path(), &format!("UPDATE commits SET count = {count} WHERE first IN (1, 11)"));
+        log.append(vec![event("x"); 10]).await.unwrap();
+    }
+    assert_eq!(log.bounds(), Bounds { first: 11, last: 110 });
+    assert!(log.stats().writable);
+    assert_eq!(span(&log, 11).await, (Some(21), Some(110), true));
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_read_is_an_error_and_not_a_hole() {
     let directory = TempDir::new().unwrap();
     let log = open(directory.path());
