@@ -4,7 +4,7 @@ mod model;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
 use super::*;
-use crate::event::{ContentType, EventType, Key, Topic};
+use crate::event::{ContentType, EventType, Key, Timestamp, Topic};
 
 /// A log with a clock that only the test moves.
 pub(super) struct Fixture {
@@ -26,7 +26,7 @@ type Open = fn(Retention) -> Fixture;
 
 fn memory(retention: Retention) -> Fixture {
     let clock = TestClock::default();
-    Fixture { log: Arc::new(MemoryLog::new(retention, clock.clock())), clock, _directory: None }
+    Fixture { log: Arc::new(MemoryLog::with_clocks(retention, clock.clock(), clock.steady())), clock, _directory: None }
 }
 
 fn sqlite(retention: Retention) -> Fixture {
@@ -35,6 +35,7 @@ fn sqlite(retention: Retention) -> Fixture {
     let options = SqliteOptions {
         retention,
         clock: clock.clock(),
+        steady: clock.steady(),
         durability: Durability::Os,
         ..SqliteOptions::new(directory.path())
     };
@@ -64,6 +65,7 @@ on_every_store! {
     retention_by_events_takes_the_oldest,
     retention_by_age_takes_the_oldest,
     retention_by_bytes_takes_the_oldest,
+    a_jump_of_the_clock_deletes_nothing_and_is_not_stored,
     a_batch_larger_than_retention_is_trimmed_no_further_than_it_must,
     every_start_position_is_found,
     a_time_is_found_among_many_commits,
@@ -294,6 +296,24 @@ async fn retention_by_age_takes_the_oldest(open: Open) {
     assert_eq!(next[0].cursor.offset, 9, "offsets go on");
 }
 
+async fn a_jump_of_the_clock_deletes_nothing_and_is_not_stored(open: Open) {
+    const YEAR: i64 = 365 * 24 * 3_600_000;
+    let Fixture { log, clock, _directory } = open(Retention { age: Duration::from_secs(3_600), ..EVERYTHING });
+    clock.set(1_000);
+    log.append((0..10).map(|n| event(&n.to_string())).collect()).await.expect("stored");
+    for jump in [YEAR, -YEAR] {
+        clock.jump(jump);
+        clock.advance(Duration::from_secs(60));
+        log.append(vec![event("x")]).await.expect("stored");
+        assert_eq!(log.bounds().first, 1, "jump {jump}");
+    }
+    let times: Vec<u64> = log.read(1).await.expect("a page").events.iter().map(|event| event.time.0).collect();
+    assert_eq!(times[9..], [1_000, 61_000, 121_000]);
+    // Retention goes on: ten events are an hour old now, and two are not.
+    clock.advance(Duration::from_millis(3_600_001 - 120_000));
+    until(|| log.bounds() == Bounds { first: 11, last: 12 }).await;
+}
+
 async fn retention_by_bytes_takes_the_oldest(open: Open) {
     const LIMIT: u64 = 1 << 20;
     let Fixture { log, _directory, .. } = open(Retention { bytes: LIMIT, ..EVERYTHING });
@@ -436,26 +456,44 @@ async fn a_closed_log_refuses_appends(open: Open) {
     assert_eq!(log.bounds().last, 1);
 }
 
-/// A clock that only the test moves.
+/// A wall clock and a steady one that only the test moves: both together, unless it says that the first one jumps.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TestClock(Arc<AtomicU64>);
+pub(super) struct TestClock {
+    steady: Arc<AtomicU64>,
+    /// How far the wall clock is ahead of it.
+    ahead: Arc<AtomicI64>,
+}
 
 impl TestClock {
     pub(super) fn clock(&self) -> Clock {
-        let time = Arc::clone(&self.0);
-        Arc::new(move || Timestamp(time.load(SeqCst)))
+        let clock = self.clone();
+        Arc::new(move || clock.now())
+    }
+
+    pub(super) fn steady(&self) -> Steady {
+        let steady = Arc::clone(&self.steady);
+        Arc::new(move || Duration::from_millis(steady.load(SeqCst)))
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(SeqCst))
+        Timestamp(self.steady.load(SeqCst).saturating_add_signed(self.ahead.load(SeqCst)))
     }
 
+    /// Moves on to this time; or back, which the wall clock does alone.
     pub(super) fn set(&self, milliseconds: u64) {
-        self.0.store(milliseconds, SeqCst);
+        match milliseconds.checked_sub(self.now().0) {
+            Some(forward) => self.advance(Duration::from_millis(forward)),
+            None => self.jump(-i64::try_from(self.now().0 - milliseconds).expect("a short time")),
+        }
     }
 
     pub(super) fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), SeqCst);
+        self.steady.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), SeqCst);
+    }
+
+    /// Moves the wall clock alone.
+    pub(super) fn jump(&self, milliseconds: i64) {
+        self.ahead.fetch_add(milliseconds, SeqCst);
     }
 }
 

@@ -8,7 +8,7 @@ use futures_core::stream::BoxStream;
 
 use super::{
     AppendError, Bounds, Clock, Durability, Epochs, Keys, Live, Log, PAGE, PAGE_BYTES, Page, Position, ReadError,
-    Receipt, Repeat, Retention, Start, Stats, new_epoch,
+    Receipt, Repeat, Retention, Start, Stats, Steady, clock::Trusted, new_epoch, steady_clock,
 };
 use crate::event::{Appended, Cursor, Event, Offset, Timestamp};
 
@@ -20,14 +20,13 @@ pub struct MemoryLog {
 
 struct Inner {
     retention: Retention,
-    clock: Clock,
     epochs: Epochs,
     state: Mutex<State>,
     live: Arc<Live>,
 }
 
-#[derive(Default)]
 struct State {
+    clock: Trusted,
     events: VecDeque<Arc<Appended>>,
     keys: Keys,
     last: Offset,
@@ -42,11 +41,27 @@ impl MemoryLog {
     /// An empty log.
     #[must_use]
     pub fn new(retention: Retention, clock: Clock) -> Self {
+        Self::with_clocks(retention, clock, steady_clock())
+    }
+
+    /// An empty log whose time is all the caller's: `steady` tells whether `clock` has jumped.
+    #[must_use]
+    pub fn with_clocks(retention: Retention, clock: Clock, steady: Steady) -> Self {
+        let state = State {
+            clock: Trusted::new(clock, steady, retention.age, None),
+            events: VecDeque::new(),
+            keys: Keys::default(),
+            last: 0,
+            time: Timestamp::default(),
+            bytes: 0,
+            commits: 0,
+            trimmed: 0,
+            closed: false,
+        };
         let inner = Inner {
             retention,
-            clock,
             epochs: Epochs::new(new_epoch(), 1),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             live: Arc::new(Live::new(Bounds { first: 1, last: 0 })),
         };
         Self { inner: Arc::new(inner) }
@@ -59,7 +74,8 @@ impl Inner {
         if state.closed {
             return Err(AppendError::ReadOnly(None));
         }
-        state.time = state.time.max((self.clock)());
+        let clock = state.clock.look();
+        state.time = state.time.max(clock.stored);
         let now = state.time;
         state.keys.expire(now);
         let before = state.last;
@@ -85,7 +101,7 @@ impl Inner {
         state.last = before + commit.len() as u64;
         state.commits += u64::from(!commit.is_empty());
         state.events.extend(commit.iter().cloned());
-        self.trim(&mut state, now);
+        self.trim(&mut state, clock.trimming);
         self.live.commit(commit.into()); // Under the lock, so that commits become visible in their order.
         Ok(receipts)
     }
@@ -112,7 +128,8 @@ impl Inner {
     /// The state, with what has grown too old gone.
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.trim(&mut state, (self.clock)());
+        let now = state.clock.look().trimming;
+        self.trim(&mut state, now);
         state
     }
 

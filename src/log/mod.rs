@@ -4,6 +4,7 @@
 //! of one log are contiguous: what is missing between two bounds was trimmed, and trimming goes from the old end only.
 //! *Deliberately absent*: subscribers, selections, rendering, HTTP. Those read pages through the hub.
 
+mod clock;
 #[cfg(test)]
 mod contract;
 mod epochs;
@@ -19,8 +20,9 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 
-use crate::event::{Appended, Cursor, Event, Offset, Timestamp};
+use crate::event::{Appended, Cursor, Event, Offset};
 
+pub use clock::{Clock, Steady, steady_clock, system_clock};
 pub use epochs::{Epochs, Resolved};
 pub use keys::{Keys, Repeat};
 pub use live::{Commit, Live};
@@ -49,7 +51,8 @@ pub trait Log: Send + Sync + 'static {
     /// The store could not be read.
     fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>>;
 
-    /// The page that holds `at`; if `at` was trimmed, the oldest page there is; past the newest event, an empty page.
+    /// The page that holds `at`; if `at` was trimmed, the oldest page there is; if the store lost it, the next page that can
+    /// be read, with [`Page::hole`]; past the newest event, an empty page.
     ///
     /// # Errors
     /// The store could not be read.
@@ -79,8 +82,11 @@ pub trait Log: Send + Sync + 'static {
 /// A run of consecutive events as the store gives it.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The events, by rising offset without holes. Empty only past the newest event.
+    /// The events, by rising offset without holes. Empty only past the newest event that can be read.
     pub events: Vec<Arc<Appended>>,
+    /// Events right before the first one are damaged. So if the page begins behind the offset that was asked for, it is
+    /// because the store lost what is between ([`GapReason::Hole`]); without this, because it was trimmed.
+    pub hole: bool,
 }
 
 impl Page {
@@ -161,18 +167,6 @@ impl Default for Retention {
     fn default() -> Self {
         Self { events: 1_000_000, age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30 }
     }
-}
-
-/// Where a store reads the time.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// The wall clock of the machine.
-#[must_use]
-pub fn system_clock() -> Clock {
-    Arc::new(|| {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
-    })
 }
 
 /// An epoch nobody has used.

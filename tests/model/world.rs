@@ -8,7 +8,7 @@ use encke::delivery::{Begin, Delivery, Options, Peer, Wanted};
 use encke::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector, Topics};
 use encke::hub::{Hub, PagesOptions, Selection};
 use encke::log::sqlite::{SqliteLog, SqliteOptions};
-use encke::log::{Clock, Durability, Log, MemoryLog, Retention, Start};
+use encke::log::{Clock, Durability, Log, MemoryLog, Retention, Start, Steady};
 use encke::metrics::{Labels, Metrics};
 use encke::shutdown::Shutdown;
 use encke::transport::{Keeps, by_name};
@@ -306,12 +306,14 @@ impl Gateway {
     async fn start(settings: Settings, directory: &TempDir, time: &Arc<AtomicU64>) -> Self {
         let now = Arc::clone(time);
         let clock: Clock = Arc::new(move || Timestamp(now.load(Ordering::Relaxed)));
+        let now = Arc::clone(time);
+        let steady: Steady = Arc::new(move || Duration::from_millis(now.load(Ordering::Relaxed)));
         let retention = Retention { events: settings.events, age: settings.age, bytes: 1 << 30 };
         let log: Arc<dyn Log> = match settings.store {
-            Store::Memory => Arc::new(MemoryLog::new(retention, clock)),
+            Store::Memory => Arc::new(MemoryLog::with_clocks(retention, clock, steady)),
             Store::Sqlite => {
                 let options = SqliteOptions::new(directory.path());
-                let options = SqliteOptions { durability: Durability::Os, retention, clock, ..options };
+                let options = SqliteOptions { durability: Durability::Os, retention, clock, steady, ..options };
                 Arc::new(SqliteLog::open(options).expect("a log"))
             }
         };

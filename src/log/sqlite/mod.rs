@@ -5,8 +5,8 @@
 //! in `codec`. Only this module knows SQL.
 //!
 //! Invariants: an offset is never given twice, also after a crash and when every event has expired; nothing is shown
-//! before it is durable; a read never sees more than [`Log::bounds`] says; what the disk gives is checked, and what is
-//! not there is an error, never a shorter page.
+//! before it is durable; a read never sees more than [`Log::bounds`] says; what the disk gives is checked, and a row that
+//! is damaged or not there is a [hole](Page::hole): it is told, never passed over in silence, and what is around it is read.
 //!
 //! *Deliberately absent*: an index (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AppendError, Bounds, Clock, Commit, Durability, Epochs, Live, Log, Page, Position, ReadError, Receipt, Retention,
-    Start, Stats, system_clock,
+    Start, Stats, Steady, clock::Trusted, steady_clock, system_clock,
 };
 use crate::event::{Cursor, Event, Offset};
 
@@ -56,6 +56,8 @@ pub struct SqliteOptions {
     pub retention: Retention,
     /// Where the time is read.
     pub clock: Clock,
+    /// What tells whether `clock` has jumped.
+    pub steady: Steady,
     /// How long to wait for a process that still has the directory.
     pub lock_patience: Duration,
 }
@@ -69,6 +71,7 @@ impl SqliteOptions {
             durability: Durability::Fsync,
             retention: Retention::default(),
             clock: system_clock(),
+            steady: steady_clock(),
             lock_patience: Duration::from_secs(10),
         }
     }
@@ -98,7 +101,9 @@ impl SqliteLog {
     /// process.
     ///
     /// # Errors
-    /// See [`OpenError`]. A file that cannot be read in full is refused, never shortened.
+    /// See [`OpenError`]. A file is refused if SQLite finds its structure broken, if its newest events or its epochs are
+    /// missing, or if events of the last ten minutes that carry keys cannot be read. Older rows are not looked at here:
+    /// one that is damaged is a [hole](Page::hole) for those who read it.
     pub fn open(options: SqliteOptions) -> Result<Self, OpenError> {
         Self::open_tuned(options, |_| Ok(()))
     }
@@ -108,7 +113,7 @@ impl SqliteLog {
         options: SqliteOptions,
         tune: impl FnOnce(&Connection) -> rusqlite::Result<()>,
     ) -> Result<Self, OpenError> {
-        let SqliteOptions { directory, durability, retention, clock, lock_patience } = options;
+        let SqliteOptions { directory, durability, retention, clock, steady, lock_patience } = options;
         let durability = if durability == Durability::Fsync { durability } else { Durability::Os };
         let lock = directory::lock(&directory, lock_patience)?;
         let file = directory::database(&directory);
@@ -122,6 +127,8 @@ impl SqliteLog {
             tune(&connection)?;
             retention::used_bytes(&connection)
         };
+        let newest = (bounds.events() > 0).then_some(time);
+        let clock = Trusted::new(clock, steady, retention.age, newest);
         let bytes = prepare().map_err(|error| OpenError::of_sqlite(&file, error))?;
 
         let epochs = Arc::new(epochs);

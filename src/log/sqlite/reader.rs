@@ -2,16 +2,17 @@
 //!
 //! No read transaction outlives one page: a longer one would keep the write-ahead log from beginning anew.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
 use super::super::{Epochs, PAGE, PAGE_BYTES, Page, ReadError, StoreError};
 use super::{codec, schema};
-use crate::event::{Appended, Offset, Timestamp};
+use crate::event::{Appended, Event, Offset, Timestamp};
 
 /// A few connections that only read. Who finds all of them taken waits for a turn.
 pub(super) struct Readers {
@@ -20,17 +21,21 @@ pub(super) struct Readers {
     turns: Arc<Semaphore>,
     /// Connections that nobody uses now; `None` once the log is closed.
     idle: Mutex<Option<Vec<Connection>>>,
+    /// The offsets at which something is damaged, as far as that is known; each is said once.
+    pub(super) damaged: Mutex<BTreeSet<Offset>>,
 }
 
-/// What a page cannot be made of.
+/// Why a page cannot be read, or a row of it.
 #[derive(Debug, thiserror::Error)]
 enum Unreadable {
     #[error("the log is closed")]
     Closed,
-    #[error("events are missing from offset {0} on")]
-    Hole(Offset),
-    #[error("the row at offset {0} does not hold what it says")]
-    Row(Offset, #[source] Option<codec::Damaged>),
+    #[error("the row is not there")]
+    Missing,
+    #[error("the row does not hold as many events as it says")]
+    Count,
+    #[error(transparent)]
+    Row(codec::Damaged),
 }
 
 impl Readers {
@@ -38,13 +43,15 @@ impl Readers {
     const CONNECTIONS: usize = 4;
 
     pub(super) fn new(file: PathBuf, epochs: Arc<Epochs>) -> Self {
-        Self { file, epochs, turns: Arc::new(Semaphore::new(Self::CONNECTIONS)), idle: Mutex::new(Some(Vec::new())) }
+        let (turns, idle) = (Arc::new(Semaphore::new(Self::CONNECTIONS)), Mutex::new(Some(Vec::new())));
+        Self { file, epochs, turns, idle, damaged: Mutex::default() }
     }
 
-    /// The page that holds `at`, of events up to `last`; the oldest one if `at` was trimmed.
+    /// The page that holds `at`, of events up to `last`; the oldest one if `at` was trimmed, and the
+    /// next one if it was lost.
     pub(super) async fn page(self: Arc<Self>, at: Offset, last: Offset) -> Result<Page, ReadError> {
-        let epochs = Arc::clone(&self.epochs);
-        self.run(move |connection| page(connection, &epochs, at, last)).await
+        let readers = Arc::clone(&self);
+        self.run(move |connection| page(connection, &readers, at, last)).await
     }
 
     /// The last offset that was stored before `time`, among those up to `last`.
@@ -75,6 +82,14 @@ impl Readers {
         result.unwrap_or_else(|panic| Err(panic.into())).map_err(ReadError)
     }
 
+    /// Tells the operator that the events from `at` on are lost; once.
+    fn note(&self, at: Offset, unreadable: &Unreadable) {
+        if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(at) {
+            let error: &dyn std::error::Error = unreadable;
+            tracing::error!(error, offset = at, "the log is damaged; its readers pass over the events from here on");
+        }
+    }
+
     fn take(&self) -> Result<Connection, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut().ok_or(Unreadable::Closed)?.pop();
         Ok(idle.map_or_else(|| schema::open_reader(&self.file), Ok)?)
@@ -87,95 +102,138 @@ impl Readers {
     }
 }
 
-/// Two passes over one snapshot: the lengths of the rows say where pages are cut, then the rows of one page are read.
-fn page(connection: &Connection, epochs: &Epochs, at: Offset, last: Offset) -> Result<Page, StoreError> {
+/// The page that holds `at`, or the first one behind it if `at` was lost.
+///
+/// Two passes over one snapshot: the lengths of the rows say where pages are cut, then the rows of one page are read. A
+/// page also ends before a row that is damaged, and begins behind it.
+fn page(connection: &Connection, readers: &Readers, at: Offset, last: Offset) -> Result<Page, StoreError> {
     let snapshot = connection.unchecked_transaction()?;
     let oldest = snapshot
         .prepare_cached("SELECT first FROM commits ORDER BY first LIMIT 1")?
         .query_row((), |row| row.get::<_, Offset>(0))
         .optional()?;
     let Some(oldest) = oldest else { return Ok(Page::default()) };
-    let at = at.max(oldest);
-    if at > last {
-        return Ok(Page::default());
+    let mut at = at.max(oldest);
+    let mut lost = false;
+    while at <= last {
+        let begins = (at - at % PAGE).max(oldest);
+        let ends = (at - at % PAGE).saturating_add(PAGE - 1).min(last);
+        for cut in cuts(&snapshot, readers, begins, ends)?.into_iter().filter(|cut| cut.end > at) {
+            let page = read_cut(&snapshot, readers, &cut, at)?;
+            if page.last() >= Some(at) {
+                return Ok(Page { hole: page.hole || lost, ..page });
+            }
+            lost = true;
+        }
+        lost = true;
+        let mut next = snapshot.prepare_cached("SELECT first FROM commits WHERE first > ?1 ORDER BY first LIMIT 1")?;
+        at = next.query_row([ends], |row| row.get(0)).optional()?.unwrap_or(Offset::MAX);
     }
-    let begins = (at - at % PAGE).max(oldest);
-    let ends = (at - at % PAGE).saturating_add(PAGE - 1).min(last);
-    let cut = cut(&snapshot, at, begins, ends)?;
-    let mut select = snapshot.prepare_cached(
-        "SELECT first, count, time, events FROM commits WHERE first BETWEEN ?1 AND ?2 ORDER BY first",
-    )?;
-    let mut rows = select.query([cut.first, cut.last])?;
-    let mut page = Page::default();
-    while let Some(row) = rows.next()? {
-        append_row(row, epochs, &mut page)?;
-    }
-    Ok(page)
+    Ok(Page { hole: lost, ..Page::default() })
 }
 
-/// Rows that make one page, by the offset of their first events.
+/// Rows that make one page unless some of them are damaged.
 struct Cut {
+    /// The offset of its first row.
     first: Offset,
+    /// The offset of its last row.
     last: Offset,
+    /// Where the next one begins, or the space for it.
+    end: Offset,
+    /// Rows are missing right before it.
+    hole: bool,
 }
 
-/// The rows between `begins` and `ends` that share a page with `at`: cut by length from `begins` on, so that every reader
-/// finds the same cuts.
-fn cut(snapshot: &Connection, at: Offset, begins: Offset, ends: Offset) -> Result<Cut, StoreError> {
+/// The rows from `begins` to `ends`, cut by length and where rows are missing, so that every reader finds the same cuts.
+fn cuts(snapshot: &Connection, readers: &Readers, begins: Offset, ends: Offset) -> Result<Vec<Cut>, StoreError> {
     let mut select = snapshot.prepare_cached(
         "SELECT first, count, length(events) FROM commits WHERE first BETWEEN ?1 AND ?2 ORDER BY first",
     )?;
     let mut rows = select.query([begins, ends])?;
+    let mut cuts: Vec<Cut> = Vec::new();
     let mut next = begins;
     let mut bytes = 0;
-    let mut cut = Cut { first: begins, last: begins };
     while let Some(row) = rows.next()? {
-        let (first, count, len): (Offset, u64, usize) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if first != next {
-            return Err(Unreadable::Hole(next).into());
+        let (first, count, len): (Offset, i64, usize) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let hole = first > next;
+        if hole {
+            readers.note(next, &Unreadable::Missing);
         }
-        if bytes > 0 && bytes + len > PAGE_BYTES {
-            if first > at {
-                return Ok(cut);
+        match cuts.last_mut() {
+            Some(cut) if !hole && bytes + len <= PAGE_BYTES => {
+                cut.last = first;
+                bytes += len;
             }
-            cut.first = first;
-            bytes = 0;
+            before => {
+                if let Some(cut) = before {
+                    cut.end = first;
+                }
+                cuts.push(Cut { first, last: first, end: ends + 1, hole });
+                bytes = len;
+            }
         }
-        cut.last = first;
-        bytes += len;
-        next = first + count;
+        // A count that is wrong shows when the row is read.
+        next = first.saturating_add(u64::try_from(count).unwrap_or(0));
     }
-    if next <= ends { Err(Unreadable::Hole(next).into()) } else { Ok(cut) }
+    if next <= ends {
+        readers.note(next, &Unreadable::Missing);
+    }
+    Ok(cuts)
 }
 
-fn append_row(row: &Row<'_>, epochs: &Epochs, page: &mut Page) -> Result<(), StoreError> {
-    let (first, count, time): (Offset, usize, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let blob = Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?);
-    let events = codec::decode(&blob).map_err(|damaged| Unreadable::Row(first, Some(damaged)))?;
-    if events.len() != count {
-        return Err(Unreadable::Row(first, None).into());
+/// What can be read of `cut`: up to the first damaged row behind `at`, from behind the last one before that.
+fn read_cut(snapshot: &Connection, readers: &Readers, cut: &Cut, at: Offset) -> Result<Page, StoreError> {
+    let mut select = snapshot.prepare_cached(
+        "SELECT first, count, time, events FROM commits WHERE first BETWEEN ?1 AND ?2 ORDER BY first",
+    )?;
+    let mut rows = select.query([cut.first, cut.last])?;
+    let mut page = Page { hole: cut.hole, ..Page::default() };
+    while let Some(row) = rows.next()? {
+        let (first, count, time): (Offset, i64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let blob = Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?);
+        let follows = page.last().is_none_or(|last| last + 1 == first);
+        match decode(&blob, first, count, cut.end) {
+            Ok(events) if follows => page.events.extend(
+                (first..)
+                    .zip(events)
+                    .map(|(at, event)| Arc::new(Appended::new(readers.epochs.cursor(at), Timestamp(time), event))),
+            ),
+            unreadable => {
+                readers.note(first, &unreadable.err().unwrap_or(Unreadable::Count));
+                if page.last() >= Some(at) {
+                    break;
+                }
+                page = Page { hole: true, ..Page::default() };
+            }
+        }
     }
-    page.events.extend(
-        (first..).zip(events).map(|(at, event)| Arc::new(Appended::new(epochs.cursor(at), Timestamp(time), event))),
-    );
-    Ok(())
+    Ok(page)
+}
+
+/// The events of a row that is to hold `count` of them, from `first` on, and must leave off before `end`.
+fn decode(blob: &Bytes, first: Offset, count: i64, end: Offset) -> Result<Vec<Event>, Unreadable> {
+    let events = codec::decode(blob).map_err(Unreadable::Row)?;
+    let held = events.len() as u64;
+    if u64::try_from(count) != Ok(held) || held > end - first {
+        return Err(Unreadable::Count);
+    }
+    Ok(events)
 }
 
 /// Times do not fall from row to row, so a few look-ups by offset find the place; an index by time is not needed.
 fn before(connection: &Connection, time: Timestamp, last: Offset) -> Result<Offset, StoreError> {
     let snapshot = connection.unchecked_transaction()?;
-    let mut select = snapshot.prepare_cached(
-        "SELECT first, first + count - 1, time FROM commits WHERE first <= ?1 ORDER BY first DESC LIMIT 1",
-    )?;
+    let mut select =
+        snapshot.prepare_cached("SELECT first, time FROM commits WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?;
     // Events up to `known` are older than `time`; the row after `edge` is not, or there is none.
     let (mut known, mut edge) = (0, last);
     while known < edge {
         let middle = edge - (edge - known) / 2;
-        let row = select.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, u64>(2)?))).optional()?;
+        let row = select.query_row([middle], |row| Ok((row.get(0)?, row.get::<_, u64>(1)?))).optional()?;
         match row {
             None => known = middle, // Trimmed, and so older than all that is kept.
-            Some((_, end, stored)) if stored < time.0 => known = middle.max(end).min(edge),
-            Some((first, ..)) => edge = Offset::saturating_sub(first, 1),
+            Some((_, stored)) if stored < time.0 => known = middle,
+            Some((first, _)) => edge = Offset::saturating_sub(first, 1),
         }
     }
     Ok(known)

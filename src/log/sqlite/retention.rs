@@ -2,7 +2,7 @@
 //!
 //! Whole rows go. By count and by bytes the newest events always stay: a row leaves only if what is left is still enough.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use super::super::Retention;
 use super::schema::PAGE_SIZE;
@@ -33,7 +33,8 @@ pub(super) struct Trimmed {
     pub(super) more: bool,
 }
 
-/// Deletes the oldest rows as far as `retention` says and one step allows. Nothing if there is nothing to do.
+/// Deletes the oldest rows as far as `retention` says and one step allows. Nothing if there is nothing to do. `now` is
+/// the time that may be trusted with deleting (see `log::clock`).
 ///
 /// Cost when there is none: three look-ups in pages that the connection holds in memory.
 pub(super) fn trim(
@@ -47,12 +48,15 @@ pub(super) fn trim(
     let bytes = used_bytes(transaction)?.saturating_add(incoming.bytes);
     let mut trimmed = None;
     let mut freed = 0;
-    let mut select = transaction
-        .prepare_cached("SELECT first + count, time, length(events) FROM commits ORDER BY first LIMIT ?1")?;
-    let mut rows = select.query([ROWS + 1])?;
+    let mut select =
+        transaction.prepare_cached("SELECT first, time, length(events) FROM commits ORDER BY first LIMIT ?1")?;
+    let mut rows = select.query([ROWS + 2])?;
     let mut taken = 0;
-    while let Some(row) = rows.next()? {
-        let (next, time, len): (Offset, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let mut row = rows.next()?.map(read_row).transpose()?;
+    while let Some((time, len)) = row.map(|(_, time, len)| (time, len)) {
+        row = rows.next()?.map(read_row).transpose()?;
+        // Where the next row begins, not where this one says that it ends: that may be damaged, and would delete more.
+        let next = row.map_or(newest_stored + 1, |(first, ..)| first);
         let left = (incoming.last + 1).saturating_sub(next);
         let over = left >= retention.events
             || time.saturating_add(age) < now.0
@@ -73,6 +77,11 @@ pub(super) fn trim(
         transaction.prepare_cached("DELETE FROM commits WHERE first < ?1")?.execute([first])?;
     }
     Ok(trimmed)
+}
+
+/// The first offset, the time and the length of a row.
+fn read_row(row: &Row<'_>) -> rusqlite::Result<(Offset, u64, u64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
 }
 
 /// Writes down where offsets and times must go on, when no row is left that tells it.

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
 
 use super::super::contract::{EVERYTHING, TestClock, data, event, everything, keyed, topic, until};
-use super::super::{GapReason, Missing, PAGE, PAGE_BYTES};
+use super::super::{GapReason, Missing, PAGE_BYTES};
 use super::*;
 use crate::event::{Event, Timestamp};
 
@@ -16,6 +17,7 @@ fn options(directory: &Path, clock: &TestClock) -> SqliteOptions {
     SqliteOptions {
         retention: EVERYTHING,
         clock: clock.clock(),
+        steady: clock.steady(),
         lock_patience: Duration::from_secs(20),
         ..SqliteOptions::new(directory)
     }
@@ -217,27 +219,107 @@ async fn a_file_that_lost_its_newest_events_is_refused_not_shortened() {
     assert!(refusal(directory.path()).contains("its write-ahead log is there, but the file itself is not"));
 }
 
+/// The first and the last offset of the page at `at`, and whether it begins behind a hole.
+async fn span(log: &SqliteLog, at: Offset) -> (Option<Offset>, Option<Offset>, bool) {
+    let page = log.read(at).await.expect("a page");
+    assert!(page.events.windows(2).all(|pair| pair[0].cursor.offset + 1 == pair[1].cursor.offset));
+    (page.first(), page.last(), page.hole)
+}
+
 #[tokio::test]
-async fn a_damaged_row_is_an_error_for_its_page_only() {
+async fn a_damaged_row_is_a_hole_and_its_neighbours_are_read() {
+    const DAMAGES: [&str; 8] = [
+        "UPDATE commits SET events = x'ff' WHERE first = 1034",
+        "UPDATE commits SET events = x'' WHERE first = 1034",
+        "UPDATE commits SET events = substr(events, 1, 20) WHERE first = 1034",
+        "UPDATE commits SET count = count - 1 WHERE first = 1034",
+        "UPDATE commits SET count = count + 1 WHERE first = 1034",
+        "UPDATE commits SET count = -1 WHERE first = 1034",
+        "UPDATE commits SET count = 9223372036854775807 WHERE first = 1034",
+        "DELETE FROM commits WHERE first = 1034",
+    ];
+    for damage in DAMAGES {
+        let directory = TempDir::new().unwrap();
+        let log = open(directory.path());
+        log.append(vec![event("x"); 1023]).await.unwrap();
+        for _ in 0..110 {
+            log.append(vec![event("x"); 10]).await.unwrap();
+        }
+        sql(directory.path(), damage);
+        for _ in 0..2 {
+            for at in [1, 1023] {
+                assert_eq!(span(&log, at).await, (Some(1), Some(1023), false), "{damage}, at {at}");
+            }
+            for at in [1024, 1033] {
+                assert_eq!(span(&log, at).await, (Some(1024), Some(1033), false), "{damage}, at {at}");
+            }
+            for at in [1034, 1039, 1043, 1044, 2047] {
+                assert_eq!(span(&log, at).await, (Some(1044), Some(2047), true), "{damage}, at {at}");
+            }
+            assert_eq!(span(&log, 2048).await, (Some(2048), Some(2123), false), "{damage}");
+        }
+        let said: Vec<Offset> = log.inner.readers.damaged.lock().unwrap().iter().copied().collect();
+        let short = damage.contains("count - 1"); // The row does not reach to the next one, either.
+        assert_eq!(said, if short { &[1034, 1043][..] } else { &[1034] }, "{damage}");
+        assert_eq!(log.append(vec![event("y")]).await.unwrap()[0].cursor.offset, 2124);
+        assert_eq!(log.seek(Start::Since(Timestamp(1))).await.unwrap().after, 2124);
+    }
+}
+
+#[tokio::test]
+async fn a_hole_may_reach_over_pages_and_to_the_newest_event() {
     let directory = TempDir::new().unwrap();
     let log = open(directory.path());
-    for _ in 0..3 {
-        log.append((0..PAGE).map(|_| event("x")).collect()).await.unwrap();
+    for _ in 0..50 {
+        log.append(vec![event("x"); 100]).await.unwrap();
     }
-    for damage in [
-        "UPDATE commits SET events = x'ff' WHERE first = 1024",
-        "UPDATE commits SET events = substr(events, 1, 100) WHERE first = 1024",
-        "UPDATE commits SET count = count - 1 WHERE first = 1024",
-        "UPDATE commits SET count = 9223372036854775807 WHERE first = 1024",
-        "DELETE FROM commits WHERE first = 1024",
-    ] {
-        sql(directory.path(), damage);
-        let error = log.read(1500).await.expect_err(damage);
-        assert!(std::error::Error::source(&error).is_some(), "{damage}");
-        assert_eq!(log.read(5).await.unwrap().last(), Some(1023));
-        assert_eq!(log.read(2100).await.unwrap().first(), Some(2048));
+    sql(directory.path(), "DELETE FROM commits WHERE first BETWEEN 902 AND 4000");
+    assert_eq!(span(&log, 901).await, (Some(1), Some(1000), false));
+    for at in [1001, 1024, 3000, 4000] {
+        assert_eq!(span(&log, at).await, (Some(4001), Some(4095), true), "at {at}");
     }
-    assert_eq!(log.append(vec![event("y")]).await.unwrap()[0].cursor.offset, 3 * PAGE + 1);
+    sql(directory.path(), "UPDATE commits SET events = x'00' WHERE first > 4900");
+    assert_eq!(span(&log, 4950).await, (None, None, true));
+    assert_eq!(span(&log, 5001).await, (None, None, false), "nothing was there yet");
+    log.close().await;
+    let log = open(directory.path()); // Nothing is kept for tails any more.
+    log.append(vec![event("y")]).await.unwrap();
+    assert_eq!(span(&log, 4950).await, (Some(5001), Some(5001), true));
+    let mut tail = log.tail(0);
+    let mut seen = Vec::new();
+    while seen.last() != Some(&5001) {
+        seen.extend(tail.next().await.expect("a commit").iter().map(|event| event.cursor.offset));
+    }
+    let expected: Vec<Offset> = (1..=1000).chain(4001..=4900).chain([5001]).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_row_that_says_it_is_longer_takes_nothing_else_along_when_it_is_trimmed() {
+    let directory = TempDir::new().unwrap();
+    let retention = Retention { events: 95, ..EVERYTHING };
+    let log = SqliteLog::open(SqliteOptions { retention, ..options(directory.path(), &TestClock::default()) }).unwrap();
+    for _ in 0..9 {
+        log.append(vec![event("x"); 10]).await.unwrap();
+    }
+    for count in [50, i64::MAX] {
+        sql(directory.path(), &format!("UPDATE commits SET count = {count} WHERE first IN (1, 11)"));
+        log.append(vec![event("x"); 10]).await.unwrap();
+    }
+    assert_eq!(log.bounds(), Bounds { first: 11, last: 110 });
+    assert!(log.stats().writable);
+    assert_eq!(span(&log, 11).await, (Some(21), Some(110), true));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_an_error_and_not_a_hole() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    log.append(vec![event("x")]).await.unwrap();
+    sql(directory.path(), "ALTER TABLE commits RENAME TO gone");
+    log.read(1).await.expect_err("no table");
+    sql(directory.path(), "ALTER TABLE gone RENAME TO commits");
+    assert_eq!(span(&log, 1).await, (Some(1), Some(1), false));
 }
 
 #[tokio::test]
@@ -362,6 +444,9 @@ async fn much_that_expired_goes_in_small_steps_to_the_end() {
     log.close().await;
     clock.advance(Duration::from_secs(61));
     let log = SqliteLog::open(options()).unwrap();
+    log.append(Vec::new()).await.unwrap();
+    assert_eq!(log.bounds().first, 1, "a clock that says so is not believed at once");
+    clock.advance(Duration::from_secs(600));
     until(|| log.bounds() == Bounds { first: 1_001, last: 1_000 }).await;
     assert_eq!(log.stats().trimmed, 1_000);
     assert!(log.stats().bytes < 40_000, "{} bytes are left", log.stats().bytes);

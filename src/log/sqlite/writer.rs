@@ -14,7 +14,8 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::oneshot;
 use tokio_util::sync::DropGuard;
 
-use super::super::{AppendError, Clock, Epochs, Keys, Live, PAGE, PAGE_BYTES, Receipt, Repeat, Retention};
+use super::super::clock::{Now, Trusted};
+use super::super::{AppendError, Epochs, Keys, Live, PAGE, PAGE_BYTES, Receipt, Repeat, Retention};
 use super::error::{Broken, Failure};
 use super::retention::{self, Incoming, Trimmed};
 use super::schema::PAGE_SIZE;
@@ -34,7 +35,7 @@ pub(super) type Answer = Result<Vec<Receipt>, AppendError>;
 /// What the thread owns.
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    pub(super) clock: Clock,
+    pub(super) clock: Trusted,
     pub(super) retention: Retention,
     pub(super) epochs: Arc<Epochs>,
     pub(super) live: Arc<Live>,
@@ -107,14 +108,14 @@ impl Writer {
     }
 
     fn commit(&mut self, group: Vec<Append>) {
-        let now = self.now();
+        let Now { stored: now, trimming } = self.now();
         self.keys.expire(now);
         let mut staged = Staged::default();
         for Append { events, answer, .. } in group {
             let receipts = self.stage(events, now, &mut staged.events);
             staged.answers.push((answer, receipts));
         }
-        match self.store(&staged.events, now) {
+        match self.store(&staged.events, now, trimming) {
             Ok(trimmed) => self.publish(staged, trimmed),
             Err(failure) => self.refuse(staged, failure),
         }
@@ -153,7 +154,12 @@ impl Writer {
 
     /// Stores `events` and takes away what is too much, in one transaction. Nothing of the log's own state has changed
     /// if this fails.
-    fn store(&mut self, events: &[Arc<Appended>], now: Timestamp) -> Result<Option<Trimmed>, Failure> {
+    fn store(
+        &mut self,
+        events: &[Arc<Appended>],
+        now: Timestamp,
+        trimming: Timestamp,
+    ) -> Result<Option<Trimmed>, Failure> {
         if let Some(broken) = &self.broken {
             return if events.is_empty() { Ok(None) } else { Err(Failure::Broken(broken.clone())) };
         }
@@ -164,7 +170,7 @@ impl Writer {
         };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // First, so that the room of the old rows is there for the new ones.
-        let trimmed = retention::trim(&transaction, &self.retention, now, &incoming)?;
+        let trimmed = retention::trim(&transaction, &self.retention, trimming, &incoming)?;
         let pages = insert(&transaction, events, now, &mut self.row)?;
         if trimmed.is_some_and(|trimmed| trimmed.first > incoming.last) {
             retention::note_emptied(&transaction, incoming.last, self.time)?;
@@ -199,8 +205,8 @@ impl Writer {
 
     /// One step of retention when nobody publishes.
     fn trim(&mut self) {
-        let now = self.now();
-        match self.store(&[], now) {
+        let Now { stored, trimming } = self.now();
+        match self.store(&[], stored, trimming) {
             Ok(trimmed) => self.note_trimmed(trimmed),
             Err(failure) => self.note_failure(failure),
         }
@@ -254,10 +260,11 @@ impl Writer {
         }
     }
 
-    /// The clock, but never earlier than what is stored.
-    fn now(&mut self) -> Timestamp {
-        self.time = self.time.max((self.clock)());
-        self.time
+    /// The clock, but stored time is never earlier than what is stored.
+    fn now(&mut self) -> Now {
+        let now = self.clock.look();
+        self.time = self.time.max(now.stored);
+        Now { stored: self.time, ..now }
     }
 
     /// Leaves one file behind that holds everything.
