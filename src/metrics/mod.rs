@@ -131,7 +131,11 @@ const COUNTERS: &[(Sampled, &str, &str)] = &[
     (Sampled::AcceptErrors, "encke_accept_errors_total", "Failed accepts: raise the limit of open files if it rises."),
     (Sampled::HeadTimeouts, "encke_head_timeouts_total", "Connections closed because a request head took too long."),
     (Sampled::HeadsTooLarge, "encke_heads_too_large_total", "Connections closed because a request head was too large."),
-    (Sampled::Stalled, "encke_stalled_total", "Connections closed because the peer took no byte for too long."),
+    (
+        Sampled::Stalled,
+        "encke_stalled_total",
+        "Connections and HTTP/2 streams closed because the peer took no byte for too long.",
+    ),
 ];
 
 /// The only path there is until intermediaries are told apart.
