@@ -38,8 +38,8 @@ impl Peer {
 
     /// The end of one stream of a connection: it can go alone, and goes with the connection.
     #[must_use]
-    pub fn of_stream(connection: Arc<Self>) -> Self {
-        Self { connection: Some(Arc::clone(&connection)), ..Self::new(connection.address) }
+    pub fn of_stream(connection: &Arc<Self>) -> Self {
+        Self { connection: Some(Arc::clone(connection)), ..Self::new(connection.address) }
     }
 
     /// Its address; none on a Unix socket.

@@ -136,11 +136,14 @@ where
             farewell(refuse(io.into_inner(), Refusal::Large, options), shared).await;
         }
         Err(error) if error.is_parse() => {
-            // hyper has answered: 400, or 431 to more than 100 fields.
-            if error.is_parse_too_large() {
-                shared.counters.head_too_large.fetch_add(1, Ordering::Relaxed);
-            }
-            farewell(linger(io.into_inner(), options.linger), shared).await;
+            // hyper's own answer has no words, and was kept back.
+            let (refusal, counter) = if error.is_parse_too_large() {
+                (Refusal::Many, &shared.counters.head_too_large)
+            } else {
+                (Refusal::Bad, &shared.counters.bad_heads)
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            farewell(refuse(io.into_inner(), refusal, options), shared).await;
         }
         Ok(()) if !io.is_closed() => farewell(linger(io.into_inner(), options.linger), shared).await,
         Ok(()) | Err(_) => {}

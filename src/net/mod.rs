@@ -77,6 +77,8 @@ pub struct Counters {
     pub head_timeouts: AtomicU64,
     /// Request heads that were too large (431).
     pub head_too_large: AtomicU64,
+    /// Request heads that are not HTTP/1.1 (400).
+    pub bad_heads: AtomicU64,
     /// Connections and HTTP/2 streams ended because the peer took no byte for too long.
     pub stalled: AtomicU64,
 }

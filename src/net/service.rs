@@ -36,6 +36,7 @@ where
     type Future = Answer<Oneshot<S, Request<Incoming>>, Arc<Exchange>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.exchange.outbound.begin();
         let head = self.exchange.inbound.request(request.body().size_hint().exact());
         request.extensions_mut().insert(head);
         request.extensions_mut().insert(Arc::clone(&self.peer));

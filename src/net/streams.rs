@@ -43,7 +43,7 @@ struct State {
 impl Sending {
     pub(super) fn new(connection: &Arc<Peer>) -> Self {
         let state = State { ahead: 0, moved: Instant::now(), waiting: None };
-        Self { peer: Arc::new(Peer::of_stream(Arc::clone(connection))), state: Mutex::new(state) }
+        Self { peer: Arc::new(Peer::of_stream(connection)), state: Mutex::new(state) }
     }
 
     /// What the stream knows of its peer.
