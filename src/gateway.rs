@@ -200,6 +200,7 @@ fn connections(counters: Arc<net::Counters>) -> Arc<dyn Fn(Sampled) -> u64 + Sen
         Sampled::AcceptErrors => counters.accept_errors.load(Relaxed),
         Sampled::HeadTimeouts => counters.head_timeouts.load(Relaxed),
         Sampled::HeadsTooLarge => counters.head_too_large.load(Relaxed),
+        Sampled::BadHeads => counters.bad_heads.load(Relaxed),
         Sampled::Stalled => counters.stalled.load(Relaxed),
         _ => 0,
     })

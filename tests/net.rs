@@ -362,20 +362,22 @@ async fn a_close_behind_pipelined_bytes_is_noticed_when_writing() {
 }
 
 #[tokio::test]
-async fn http_2_streams_share_a_peer_that_says_how_it_went() {
+async fn http_2_streams_have_a_peer_each_that_says_how_their_connection_went() {
     let mut server = Server::start();
     let client = http2();
     let first_answer = within(client.get(server.url("/stream")).send()).await.unwrap();
     let first = server.came().await;
     let second_answer = within(client.get(server.url("/stream")).send()).await.unwrap();
-    assert!(Arc::ptr_eq(&first, &server.came().await), "one peer a connection");
+    let second = server.came().await;
+    assert!(!Arc::ptr_eq(&first, &second), "one peer a stream");
+    assert_eq!(first.address(), second.address(), "of one connection");
     drop((first_answer, second_answer, client));
     for _ in 0..2 {
         server.ended().await; // By RST_STREAM or with the connection, whichever came first.
     }
     server.drain().await;
     assert!(server.finish().await);
-    assert_eq!(first.gone(), Gone::Closed);
+    assert_eq!((first.gone(), second.gone()), (Gone::Closed, Gone::Closed));
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! What a connection knows of its other end. `net` records it; a stream's ending reads it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The other end of one connection.
+/// The other end of one connection, or of one stream of an HTTP/2 connection.
 #[derive(Debug)]
 pub struct Peer {
     address: Option<SocketAddr>,
     gone: AtomicU8,
+    /// The end of the connection that a stream is part of.
+    connection: Option<Arc<Self>>,
 }
 
 /// How the other end went, as the socket told it first.
@@ -30,7 +33,13 @@ impl Peer {
     /// An end of which nothing is known but where it is.
     #[must_use]
     pub fn new(address: Option<SocketAddr>) -> Self {
-        Self { address, gone: AtomicU8::new(Gone::No as u8) }
+        Self { address, gone: AtomicU8::new(Gone::No as u8), connection: None }
+    }
+
+    /// The end of one stream of a connection: it can go alone, and goes with the connection.
+    #[must_use]
+    pub fn of_stream(connection: &Arc<Self>) -> Self {
+        Self { connection: Some(Arc::clone(connection)), ..Self::new(connection.address) }
     }
 
     /// Its address; none on a Unix socket.
@@ -44,7 +53,7 @@ impl Peer {
         let _ = self.gone.compare_exchange(Gone::No as u8, gone as u8, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// How it went.
+    /// How it went. What a stream recorded for itself counts before what its connection did.
     #[must_use]
     pub fn gone(&self) -> Gone {
         match self.gone.load(Ordering::Relaxed) {
@@ -52,7 +61,7 @@ impl Peer {
             2 => Gone::Reset,
             3 => Gone::Stalled,
             4 => Gone::Failed,
-            _ => Gone::No,
+            _ => self.connection.as_ref().map_or(Gone::No, |connection| connection.gone()),
         }
     }
 }

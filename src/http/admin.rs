@@ -34,6 +34,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         | Sampled::AcceptErrors
         | Sampled::HeadTimeouts
         | Sampled::HeadsTooLarge
+        | Sampled::BadHeads
         | Sampled::Stalled => (app.connections)(sampled),
     });
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

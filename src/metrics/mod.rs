@@ -93,6 +93,8 @@ pub enum Sampled {
     HeadTimeouts,
     /// Heads that were too large.
     HeadsTooLarge,
+    /// Heads that were not HTTP/1.1.
+    BadHeads,
     /// Connections that took no byte for too long.
     Stalled,
     /// Whether the gateway is draining.
@@ -130,8 +132,13 @@ const COUNTERS: &[(Sampled, &str, &str)] = &[
     (Sampled::Connections, "encke_connections_total", "Connections accepted."),
     (Sampled::AcceptErrors, "encke_accept_errors_total", "Failed accepts: raise the limit of open files if it rises."),
     (Sampled::HeadTimeouts, "encke_head_timeouts_total", "Connections closed because a request head took too long."),
+    (Sampled::BadHeads, "encke_bad_heads_total", "Connections closed because a request head was not HTTP/1.1."),
     (Sampled::HeadsTooLarge, "encke_heads_too_large_total", "Connections closed because a request head was too large."),
-    (Sampled::Stalled, "encke_stalled_total", "Connections closed because the peer took no byte for too long."),
+    (
+        Sampled::Stalled,
+        "encke_stalled_total",
+        "Connections and HTTP/2 streams closed because the peer took no byte for too long.",
+    ),
 ];
 
 /// The only path there is until intermediaries are told apart.

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,12 +22,13 @@ use super::observe::Observed;
 use super::refusal::{Refusal, linger, refuse};
 use super::service::{Http1, Http2};
 use super::sniff::{PREFACE, Spoken, sniff};
+use super::streams::{Newest, Tracked};
 use super::waits::HeadTimer;
 use super::{Counters, Options};
 use crate::delivery::{Gone, Peer};
 use crate::shutdown::Shutdown;
 
-/// HTTP/2: bytes of one stream that may wait for its window.
+/// HTTP/2: bytes of one stream that h2 may hold; `Sent` hands over no more either.
 const H2_SEND_BUFFER: usize = 32 * 1024;
 /// HTTP/2: bytes that a peer may send ahead, a stream and a connection.
 const H2_WINDOW: u32 = 64 * 1024;
@@ -86,7 +86,7 @@ where
         Spoken::Http2 => {
             io.replay(PREFACE, None);
             // Boxed: it is large, and the task of an HTTP/1 connection would have its size.
-            Box::pin(serve_http2(io, Http2 { service, peer }, &shared)).await;
+            Box::pin(serve_http2(io, Http2 { service, peer, newest: Newest::default() }, &shared)).await;
         }
     }
 }
@@ -136,11 +136,14 @@ where
             farewell(refuse(io.into_inner(), Refusal::Large, options), shared).await;
         }
         Err(error) if error.is_parse() => {
-            // hyper has answered: 400, or 431 to more than 100 fields.
-            if error.is_parse_too_large() {
-                shared.counters.head_too_large.fetch_add(1, Ordering::Relaxed);
-            }
-            farewell(linger(io.into_inner(), options.linger), shared).await;
+            // hyper's own answer has no words, and was kept back.
+            let (refusal, counter) = if error.is_parse_too_large() {
+                (Refusal::Many, &shared.counters.head_too_large)
+            } else {
+                (Refusal::Bad, &shared.counters.bad_heads)
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            farewell(refuse(io.into_inner(), refusal, options), shared).await;
         }
         Ok(()) if !io.is_closed() => farewell(linger(io.into_inner(), options.linger), shared).await,
         Ok(()) | Err(_) => {}
@@ -157,7 +160,13 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let peer = Arc::clone(&service.peer);
-    let mut connection = http2::Builder::new(Tracked(shared.shutdown.clone()))
+    let streams = Tracked {
+        newest: Arc::clone(&service.newest),
+        stall: shared.options.stall,
+        counters: Arc::clone(&shared.counters),
+        shutdown: shared.shutdown.clone(),
+    };
+    let mut connection = http2::Builder::new(streams)
         .timer(TokioTimer::new())
         .max_send_buf_size(H2_SEND_BUFFER)
         .initial_stream_window_size(H2_WINDOW)
@@ -200,18 +209,5 @@ async fn farewell(words: impl Future<Output = ()>, shared: &Shared) {
     tokio::select! {
         () = words => {}
         () = shared.shutdown.cutting() => {}
-    }
-}
-
-/// Runs hyper's HTTP/2 streams as tasks that the end waits for.
-#[derive(Clone)]
-struct Tracked(Shutdown);
-
-impl<F> Executor<F> for Tracked
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
     }
 }

@@ -69,6 +69,11 @@ impl Inbound {
         !state.too_large
     }
 
+    /// Whether what comes next belongs to a head.
+    pub(super) fn is_at_head(&self) -> bool {
+        matches!(self.state().part, Part::Head)
+    }
+
     /// How many of `bytes`, which came next, belong to the message that is being read: all of it at most, one at least.
     pub(super) fn take(&self, bytes: &[u8]) -> usize {
         let mut state = self.state();

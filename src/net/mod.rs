@@ -1,7 +1,7 @@
 //! Listeners and connections: our own accept loop over hyper.
 //!
 //! Sockets enter; requests leave, to a tower `Service`, each with what only the socket knows in its extensions: an
-//! `Arc<Peer>` (one a connection, which also says later how the peer went) and, for HTTP/1, the [`RawHead`]. HTTP/1.0,
+//! `Arc<Peer>` (one a connection, with HTTP/2 one a stream; it also says later how the peer went) and, for HTTP/1, the [`RawHead`]. HTTP/1.0,
 //! HTTP/1.1 and HTTP/2 by prior knowledge come in on one port.
 //!
 //! Invariants: nothing that a peer sends or leaves out ends the loop, panics, or holds more than a bounded piece of
@@ -19,6 +19,7 @@ mod outbound;
 mod refusal;
 mod service;
 mod sniff;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -38,7 +39,7 @@ pub struct Options {
     pub head_bytes: usize,
     /// How long an HTTP/1 connection may be idle between two requests.
     pub keep_alive: Duration,
-    /// How long a peer may take no byte though some are offered.
+    /// How long a peer may take no byte though some are offered: of a connection, and of each HTTP/2 stream.
     pub stall: Duration,
     /// How long to read on after the last answer, so that the peer sees it before a reset (RFC 9112 § 9.6).
     pub linger: Duration,
@@ -76,6 +77,8 @@ pub struct Counters {
     pub head_timeouts: AtomicU64,
     /// Request heads that were too large (431).
     pub head_too_large: AtomicU64,
-    /// Connections ended because the peer took no byte for too long.
+    /// Request heads that are not HTTP/1.1 (400).
+    pub bad_heads: AtomicU64,
+    /// Connections and HTTP/2 streams ended because the peer took no byte for too long.
     pub stalled: AtomicU64,
 }

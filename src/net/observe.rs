@@ -1,7 +1,8 @@
 //! The socket under hyper, watched.
 //!
 //! It records how the peer goes, ends a connection whose peer takes nothing, and hands hyper the bytes of one message at
-//! a time, so that raw heads can be told apart.
+//! a time, so that raw heads can be told apart. hyper gets the next head only when the last answer has left it: so what it
+//! writes between two exchanges is its own bare answer to a bad head, which is kept back for one in our words.
 
 use std::future::Future;
 use std::io;
@@ -33,11 +34,23 @@ pub(super) struct Observed<T> {
     exchange: Option<Arc<Exchange>>,
     /// Whether the peer closed its side.
     closed: bool,
+    /// Whether hyper answered a bad head itself.
+    hushed: bool,
 }
 
 impl<T> Observed<T> {
     pub(super) fn new(io: T, peer: Arc<Peer>, counters: Arc<Counters>, stall: Duration) -> Self {
-        Self { io, peer, counters, stall, blocked: None, held: Bytes::new(), exchange: None, closed: false }
+        Self {
+            io,
+            peer,
+            counters,
+            stall,
+            blocked: None,
+            held: Bytes::new(),
+            exchange: None,
+            closed: false,
+            hushed: false,
+        }
     }
 
     /// Gives back what was read to learn the protocol, and follows HTTP/1 messages from there if there is an exchange.
@@ -58,6 +71,17 @@ impl<T> Observed<T> {
     /// How many of the bytes that came next hyper may have now.
     fn take(&self, bytes: &[u8]) -> usize {
         self.exchange.as_ref().map_or(bytes.len(), |exchange| exchange.inbound.take(bytes))
+    }
+
+    /// Whether the next head has to wait for the end of the answer before it.
+    fn must_wait(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.outbound.is_open() && exchange.inbound.is_at_head())
+    }
+
+    /// Whether hyper writes though it has no request to answer.
+    fn hush(&mut self) -> bool {
+        self.hushed |= self.exchange.as_ref().is_some_and(|exchange| !exchange.outbound.is_open());
+        self.hushed
     }
 
     fn progressed(&mut self) {
@@ -121,12 +145,13 @@ impl<T: AsyncRead + Unpin> Observed<T> {
             self.peer.record(Gone::Closed);
             return Poll::Ready(Ok(()));
         }
-        let taken = self.take(read);
+        let wait = self.must_wait();
+        let taken = if wait { 0 } else { self.take(read) };
         if taken < read.len() {
             self.held = Bytes::copy_from_slice(&read[taken..]);
             buf.set_filled(before + taken);
         }
-        Poll::Ready(Ok(()))
+        if wait { Poll::Pending } else { Poll::Ready(Ok(())) } // `poll_flush` wakes the task.
     }
 }
 
@@ -139,6 +164,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
         if this.held.is_empty() {
             return this.poll_socket(cx, buf);
         }
+        if this.must_wait() {
+            return Poll::Pending; // `poll_flush` wakes the task.
+        }
         let next = &this.held[..this.held.len().min(buf.remaining())];
         let taken = this.take(next);
         buf.put_slice(&next[..taken]);
@@ -150,6 +178,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.hush() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let result = Pin::new(&mut this.io).poll_write(cx, buf);
         this.wrote(cx, result)
     }
@@ -160,6 +191,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.hush() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
         this.wrote(cx, result)
     }
@@ -172,11 +206,17 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
         let this = self.get_mut();
         if let Some(exchange) = &this.exchange {
             exchange.outbound.flushed();
+            if !this.held.is_empty() && !exchange.outbound.is_open() {
+                cx.waker().wake_by_ref();
+            }
         }
         Pin::new(&mut this.io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.hushed {
+            return Poll::Ready(Ok(())); // There is something to be said yet.
+        }
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }

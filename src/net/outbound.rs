@@ -25,12 +25,29 @@ pub(super) struct Outbound {
     ahead: AtomicUsize,
     /// Whether the socket took nothing when it was last offered something.
     blocked: AtomicBool,
+    /// Whether a request was handed over and its answer is not yet all with the socket.
+    open: AtomicBool,
+    /// Whether hyper has let go of the answer's body: all of the answer is in its buffer.
+    whole: AtomicBool,
 }
 
 impl Outbound {
     /// hyper's buffer is empty: it flushes the socket only then.
     pub(super) fn flushed(&self) {
         self.ahead.store(0, Ordering::Relaxed);
+        if self.whole.swap(false, Ordering::Relaxed) {
+            self.open.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A request is handed over.
+    pub(super) fn begin(&self) {
+        self.open.store(true, Ordering::Relaxed);
+    }
+
+    /// What hyper writes while this is not so is its own answer to a bad head.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_blocked(&self, blocked: bool) {
@@ -42,19 +59,28 @@ impl Outbound {
     }
 }
 
+/// Tells when hyper lets go of a body.
+struct Whole(Arc<Exchange>);
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.0.outbound.whole.store(true, Ordering::Relaxed);
+    }
+}
+
 pin_project! {
     /// A body that waits for its socket.
     pub(super) struct Paced<B> {
         #[pin]
         body: B,
         rest: Bytes,
-        exchange: Arc<Exchange>,
+        exchange: Whole,
     }
 }
 
 impl<B> Paced<B> {
     pub(super) fn new(body: B, exchange: Arc<Exchange>) -> Self {
-        Self { body, rest: Bytes::new(), exchange }
+        Self { body, rest: Bytes::new(), exchange: Whole(exchange) }
     }
 }
 
@@ -64,7 +90,7 @@ impl<B: Body<Data = Bytes>> Body for Paced<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        let outbound = &this.exchange.outbound;
+        let outbound = &this.exchange.0.outbound;
         let ahead = outbound.ahead.load(Ordering::Relaxed);
         if ahead >= AHEAD {
             // hyper flushes after every `Pending`. If the socket takes all, this wakes the task for the next piece; if

@@ -16,6 +16,10 @@ pub(super) enum Refusal {
     Late,
     /// It was too large.
     Large,
+    /// It had more fields, or a longer target, than hyper takes.
+    Many,
+    /// It was not HTTP/1.1.
+    Bad,
 }
 
 impl Refusal {
@@ -30,6 +34,16 @@ impl Refusal {
             Self::Large => {
                 let detail = format!("The request line and header fields have more than {} bytes.", options.head_bytes);
                 (431, "Request Header Fields Too Large", detail)
+            }
+            Self::Many => {
+                let detail = "The request has more than 100 header fields, or a target of more than 65534 bytes.";
+                (431, "Request Header Fields Too Large", detail.to_owned())
+            }
+            Self::Bad => {
+                let detail = "This is not a request of HTTP/1.1: send a line `METHOD /path HTTP/1.1`, each field as \
+                              `Name: value` on a line of its own without control characters, and at most one \
+                              Content-Length, in decimal digits. TLS is not spoken here.";
+                (400, "Bad Request", detail.to_owned())
             }
         };
         let problem = serde_json::json!({ "type": "about:blank", "title": title, "status": status, "detail": detail });

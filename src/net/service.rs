@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tower::util::Oneshot;
 
 use super::exchange::Exchange;
 use super::outbound::Paced;
+use super::streams::{Newest, Sending, Sent};
 use crate::delivery::Peer;
 
 /// Serves one HTTP/1 connection.
@@ -32,13 +33,14 @@ where
 {
     type Response = Response<Paced<B>>;
     type Error = Infallible;
-    type Future = Answer<Oneshot<S, Request<Incoming>>>;
+    type Future = Answer<Oneshot<S, Request<Incoming>>, Arc<Exchange>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.exchange.outbound.begin();
         let head = self.exchange.inbound.request(request.body().size_hint().exact());
         request.extensions_mut().insert(head);
         request.extensions_mut().insert(Arc::clone(&self.peer));
-        Answer { answer: self.service.clone().oneshot(request), exchange: Arc::clone(&self.exchange) }
+        Answer { answer: self.service.clone().oneshot(request), pace: Arc::clone(&self.exchange) }
     }
 }
 
@@ -46,40 +48,68 @@ where
 pub(super) struct Http2<S> {
     pub(super) service: S,
     pub(super) peer: Arc<Peer>,
+    pub(super) newest: Newest,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Http2<S>
 where
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    B: Body<Data = Bytes>,
 {
-    type Response = Response<B>;
+    type Response = Response<Sent<B>>;
     type Error = Infallible;
-    type Future = Oneshot<S, Request<Incoming>>;
+    type Future = Answer<Oneshot<S, Request<Incoming>>, Arc<Sending>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(Arc::clone(&self.peer));
-        self.service.clone().oneshot(request)
+        let sending = Arc::new(Sending::new(&self.peer));
+        request.extensions_mut().insert(Arc::clone(sending.peer()));
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sending));
+        Answer { answer: self.service.clone().oneshot(request), pace: sending }
+    }
+}
+
+/// What holds a body back.
+pub(super) trait Pace<B> {
+    type Body;
+
+    fn pace(&self, body: B) -> Self::Body;
+}
+
+impl<B> Pace<B> for Arc<Exchange> {
+    type Body = Paced<B>;
+
+    fn pace(&self, body: B) -> Paced<B> {
+        Paced::new(body, Self::clone(self))
+    }
+}
+
+impl<B> Pace<B> for Arc<Sending> {
+    type Body = Sent<B>;
+
+    fn pace(&self, body: B) -> Sent<B> {
+        Sent::new(body, Self::clone(self))
     }
 }
 
 pin_project! {
-    /// An answer to come, whose body waits for the socket.
-    pub(super) struct Answer<F> {
+    /// An answer to come, whose body waits for the peer.
+    pub(super) struct Answer<F, P> {
         #[pin]
         answer: F,
-        exchange: Arc<Exchange>,
+        pace: P,
     }
 }
 
-impl<F, B> Future for Answer<F>
+impl<F, P, B> Future for Answer<F, P>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
+    P: Pace<B>,
 {
-    type Output = Result<Response<Paced<B>>, Infallible>;
+    type Output = Result<Response<P::Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(answer) = ready!(this.answer.poll(cx));
-        Poll::Ready(Ok(answer.map(|body| Paced::new(body, Arc::clone(this.exchange)))))
+        Poll::Ready(Ok(answer.map(|body| this.pace.pace(body))))
     }
 }

@@ -149,6 +149,7 @@ fn drive_streams(gateway: &Gateway) -> Vec<Connection> {
     assert_eq!(send(address, "GET", "/metrics", &[("Host", "elsewhere.example")], "").status, 421);
     assert_eq!(post(address, "/events/board", &[("Origin", "http://elsewhere.example")], "no").status, 403);
     assert_eq!(send(address, "GET", "/metrics", &[("A", &"a".repeat(70_000))], "").status, 431);
+    assert_eq!(send(address, "GET", "/metrics", &[("Not a name", "x")], "").status, 400);
     assert!(slow.read_to_end().starts_with("HTTP/1.1 408 "));
     open
 }

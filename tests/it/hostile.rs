@@ -81,14 +81,6 @@ fn assert_guarded(what: &str, answer: &Answer) {
     assert!(matches!(sharing.as_deref(), Some("same-origin" | "cross-origin")), "{what}: {answer:?}");
 }
 
-/// What is no HTTP at all is refused without words, and the connection is closed: there is nothing to sniff.
-#[track_caller]
-fn assert_refused_without_words(what: &str, answer: &Answer, status: u16) {
-    assert_eq!(answer.status, status, "{what}: {answer:?}");
-    assert_eq!(answer.field("connection").as_deref(), Some("close"), "{what}: {answer:?}");
-    assert_eq!(answer.field("content-length").as_deref(), Some("0"), "{what}: {answer:?}");
-}
-
 /// The gateway serves on, by the same process, and nothing in it has panicked.
 #[track_caller]
 fn assert_alive(gateway: &mut Gateway) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::publish::{LARGEST, assert_stored, post};
-use super::{assert_alive, assert_refused, assert_refused_without_words, gateway, stored};
+use super::{assert_alive, assert_refused, gateway, stored};
 use crate::support::http::{Connection, Request};
 
 #[test]
@@ -114,7 +114,12 @@ fn a_request_cannot_hide_in_another() {
     ] {
         let mut connection = Connection::open(gateway.address());
         connection.send([&request.head()[..], &chunked].concat());
-        assert_refused_without_words(&String::from_utf8_lossy(&request.head()), &connection.answer(), 400);
+        assert_refused(
+            &String::from_utf8_lossy(&request.head()),
+            &connection.answer(),
+            400,
+            "not a request of HTTP/1.1",
+        );
         assert_eq!(connection.rest(), b"", "the hidden request is not answered");
     }
     // A length that is too short: what follows is read as the next request, is none, and ends the connection.
@@ -122,7 +127,7 @@ fn a_request_cannot_hide_in_another() {
     let short = no_framing().field("Content-Length", "3");
     connection.send([&short.head()[..], b"abcdef\r\n\r\n", &hidden].concat());
     assert_stored("too short", &connection.answer());
-    assert_refused_without_words("what follows", &connection.answer(), 400);
+    assert_refused("what follows", &connection.answer(), 400, "not a request of HTTP/1.1");
     assert_eq!(connection.rest(), b"");
 
     let expected: Vec<_> = std::iter::repeat_n(("t".to_owned(), json!("abc")), 3).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{KEY, assert_alive, assert_guarded, assert_refused, assert_refused_without_words, gateway, stored};
+use super::{KEY, assert_alive, assert_guarded, assert_refused, gateway, stored};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, Connection, Request, encoded};
 
@@ -100,7 +100,7 @@ fn a_path_that_clients_and_proxies_read_in_different_ways_is_refused() {
     let raw = [b"POST /events/\xff HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ", KEY.as_bytes(), b"\r\n\r\n"];
     let mut connection = Connection::open(gateway.address());
     connection.send(raw.concat());
-    assert_refused_without_words("a raw byte", &connection.answer(), 400);
+    assert_refused("a raw byte", &connection.answer(), 400, "not a request of HTTP/1.1");
     assert_eq!(stored(&gateway), [], "nothing was stored");
     // In the query there is nothing that anybody could resolve.
     for name in ["..", "a/", "https://a.example/../b?c=d#e"] {
