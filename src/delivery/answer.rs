@@ -10,7 +10,7 @@ use super::open::{Begin, Beginning, Wanted};
 use super::{Delivery, EndReason, Ending, FeedKey, StreamId};
 use crate::event::{Appended, Cursor};
 use crate::hub::{Budget, Reader, Step};
-use crate::log::ReadError;
+use crate::log::{GapReason, ReadError};
 use crate::transport::{Keeps, Rendering, Resume, answer};
 
 /// What a poll is answered.
@@ -106,9 +106,9 @@ impl Delivery {
                 Step::LiveEdge => return Ok(News::default()),
                 Step::Behind(at) => reader.give(self.hub.load(at).await?),
                 Step::Scanned => tokio::task::yield_now().await,
-                Step::Gap(lost) => {
+                Step::Gap { lost, hole } => {
                     beginning.after = reader.cursor();
-                    beginning.gap = Some(self.expired(before, lost));
+                    beginning.gap = Some(self.missing(before, lost, GapReason::of_missing(hole)));
                 }
             }
         }

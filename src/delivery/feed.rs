@@ -208,7 +208,7 @@ impl Recent {
                 Step::Scanned => {}
                 Step::LiveEdge => break,
                 // Nobody has asked for so long that the pages are no longer in memory.
-                Step::Gap(_) | Step::Behind(_) => self.begin_anew(upto),
+                Step::Gap { .. } | Step::Behind(_) => self.begin_anew(upto),
             }
         }
         self.forget_read();

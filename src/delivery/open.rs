@@ -149,9 +149,9 @@ impl Delivery {
         Ok(Beginning { after: position.after, resume, gap })
     }
 
-    /// A gap that opened while reading: the next `lost` offsets after `cursor` were trimmed.
-    pub(super) fn expired(&self, cursor: Offset, lost: u64) -> Gap {
-        let missing = Missing { reason: GapReason::Expired, offsets: Some(lost) };
+    /// A gap that opened while reading: the next `lost` offsets after `cursor` are gone.
+    pub(super) fn missing(&self, cursor: Offset, lost: u64, reason: GapReason) -> Gap {
+        let missing = Missing { reason, offsets: Some(lost) };
         self.gap(self.hub.log().cursor(cursor).to_string(), missing)
     }
 

@@ -161,7 +161,7 @@ impl Stream {
             Read::Behind(at) => Step::Load(at),
             Read::Scanned => Step::Yield,
             Read::LiveEdge => self.rest(self.reader.cursor(), now),
-            Read::Gap(lost) => self.tell_gap(lost, now),
+            Read::Gap { lost, hole } => self.tell_gap(lost, GapReason::of_missing(hole), now),
         }
     }
 
@@ -220,20 +220,20 @@ impl Stream {
     }
 
     #[cold]
-    fn tell_gap(&mut self, lost: u64, now: Instant) -> Step {
+    fn tell_gap(&mut self, lost: u64, reason: GapReason, now: Instant) -> Step {
         let log = self.hub.log();
         let (asked, id) = (log.cursor(self.told), log.cursor(self.reader.cursor()));
         let notice = Notice::Gap {
             id,
             asked: &asked.to_string(),
             first: log.cursor(self.reader.cursor() + 1),
-            reason: GapReason::Expired.as_str(),
+            reason: reason.as_str(),
             lost: self.reader.selection().is_everything().then_some(lost),
             wait: Duration::ZERO,
         };
         let bytes = self.rendering().notice(&notice);
         self.told = self.reader.cursor();
-        self.ending.metrics().gap(GapReason::Expired.as_str());
+        self.ending.metrics().gap(reason.as_str());
         if bytes.is_empty() { Step::Yield } else { self.write(bytes, 0, 0, now) }
     }
 

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use percent_encoding::percent_decode_str;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
 use super::problem::{Problem, Refusal};
 use super::publish::IDEMPOTENCY_KEY;
@@ -156,13 +156,14 @@ pub(crate) fn cors(guards: &Arc<Guards>) -> CorsLayer {
         .expose_headers(EXPOSED)
         .max_age(std::time::Duration::from_secs(3600))
         .vary(Vec::<HeaderName>::new()); // Answers that differ by origin say so themselves.
-    if guards.any_origin {
-        return layer.allow_origin(tower_http::cors::Any);
-    }
-    let guards = Arc::clone(guards);
-    layer.allow_credentials(true).allow_origin(AllowOrigin::predicate(move |origin, _| {
-        origin.to_str().is_ok_and(|origin| guards.is_listed(origin))
-    }))
+    let listed = {
+        let guards = Arc::clone(guards);
+        move |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| guards.is_listed(origin))
+    };
+    let (allowed, any_origin) = (listed.clone(), guards.any_origin);
+    layer
+        .allow_origin(AllowOrigin::predicate(move |origin, _| any_origin || allowed(origin)))
+        .allow_credentials(AllowCredentials::predicate(move |origin, _| listed(origin)))
 }
 
 /// Where the request was sent: `:authority` on HTTP/2, `Host` before that (RFC 9110 § 7.2).

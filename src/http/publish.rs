@@ -153,13 +153,19 @@ async fn content(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes,
     let collected = timeout(CONTENT_TIMEOUT, Limited::new(body, limit).collect()).await;
     let collected = collected
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the content took too long to arrive; send it again"))?;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.downcast_ref::<LengthLimitError>().is_some() {
-            too_large()
-        } else {
-            Problem::bad("the content ended before it was complete")
-        }
-    })
+    let data = collected
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|error| if error.downcast_ref::<LengthLimitError>().is_some() { too_large() } else { cut_short() })?;
+    // hyper ends the content of an HTTP/2 request that was reset with NO_ERROR or CANCEL as if it were complete.
+    if announced.is_some_and(|length| length != data.len()) {
+        return Err(cut_short());
+    }
+    // A copy, as what arrived in one piece is a slice of the connection's read buffer, which must not live with the event.
+    Ok(Bytes::copy_from_slice(&data))
+}
+
+fn cut_short() -> Problem {
+    Problem::bad("the content ended before it was complete")
 }
 
 /// Text must be UTF-8 and JSON must be JSON: readers are given them as such.

@@ -108,12 +108,14 @@ impl Hub {
         }
         let _turn = self.replays.acquire().await.expect("the semaphore is never closed");
         self.loads.fetch_add(1, Ordering::Relaxed);
+        let last = self.log.bounds().last;
         let page = self.log.read(at).await?;
         if page.events.is_empty() {
-            // All that there was has been trimmed: what comes next, comes behind it.
-            return Ok(Arc::new(Page::begin(self.log.bounds().first)));
+            // Nothing is left of what there was, or nothing that can be read: what comes next, comes behind it.
+            let first = if page.hole { last + 1 } else { self.log.bounds().first };
+            return Ok(Arc::new(Page::begin(first).behind_hole(page.hole)));
         }
-        Ok(self.pages.keep(&page.events))
+        Ok(self.pages.keep(&page))
     }
 
     /// Where reading begins for `start`.

@@ -13,6 +13,7 @@ pub struct Page {
     /// One past the newest offset it holds.
     end: AtomicU64,
     bytes: AtomicU64,
+    behind_hole: bool,
     slots: Box<[OnceLock<Arc<Appended>>]>,
 }
 
@@ -33,7 +34,19 @@ impl Page {
 
     fn with_room(first: Offset, room: usize) -> Self {
         let slots = std::iter::repeat_with(OnceLock::new).take(room).collect();
-        Self { first, end: AtomicU64::new(first), bytes: AtomicU64::new(0), slots }
+        Self { first, end: AtomicU64::new(first), bytes: AtomicU64::new(0), behind_hole: false, slots }
+    }
+
+    /// Marks it as what comes next behind events that cannot be read. Only a reader that asked for those cares.
+    #[must_use]
+    pub(super) fn behind_hole(self, behind_hole: bool) -> Self {
+        Self { behind_hole, ..self }
+    }
+
+    /// Whether what was asked for before it is lost, not trimmed.
+    #[must_use]
+    pub fn is_behind_hole(&self) -> bool {
+        self.behind_hole
     }
 
     /// Adds the event whose offset is the page's next one. Only one writer may call this.

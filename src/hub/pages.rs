@@ -134,8 +134,8 @@ impl Pages {
     }
 
     /// Keeps a page that was read from the log; it holds at least one event.
-    pub(super) fn keep(&self, events: &[Arc<Appended>]) -> Arc<Page> {
-        let page = Arc::new(Page::of(events));
+    pub(super) fn keep(&self, read: &crate::log::Page) -> Arc<Page> {
+        let page = Arc::new(Page::of(&read.events).behind_hole(read.hole));
         self.cached().insert(Arc::clone(&page), self.options.cached_bytes);
         page
     }

@@ -32,7 +32,12 @@ pub enum Step {
     /// These events match and come next; never empty.
     Events(Vec<Arc<Appended>>),
     /// This many offsets are gone; reading goes on behind them.
-    Gap(u64),
+    Gap {
+        /// How many offsets.
+        lost: u64,
+        /// The store lost them; otherwise they were trimmed.
+        hole: bool,
+    },
     /// The page that holds this offset is needed: fetch it and [`Reader::give`] it.
     Behind(Offset),
     /// Nothing matched so far; take another step, after others have had their turn.
@@ -96,8 +101,9 @@ impl Reader {
                     return Step::Events(events);
                 }
                 self.cursor = page.first() - 1;
-                self.given = Some(page.clone());
-                return Step::Gap(page.first() - at);
+                let step = Step::Gap { lost: page.first() - at, hole: page.is_behind_hole() };
+                self.given = Some(page);
+                return step;
             }
             for event in page.events(at, edge) {
                 let matches = self.selection.matches(&event.event);

@@ -57,6 +57,12 @@ impl GapReason {
     /// Every reason, for series that exist from the start.
     pub const ALL: [Self; 6] = [Self::Expired, Self::Deleted, Self::Hole, Self::Ahead, Self::Unknown, Self::Limit];
 
+    /// Why offsets are not there that a reader came to: the store lost them, or they were trimmed.
+    #[must_use]
+    pub fn of_missing(hole: bool) -> Self {
+        if hole { Self::Hole } else { Self::Expired }
+    }
+
     /// Its name on the wire and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -43,6 +43,26 @@ pub(super) fn lock(directory: &Path, patience: Duration) -> Result<File, OpenErr
     }
 }
 
+/// Directories that only their owner may look into: who may read the log is decided at the gateway's doors.
+fn private() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Whether the locked file is still the one in the directory: otherwise what is written goes where nobody will find it.
+pub(super) fn is_there(directory: &Path, lock: &File) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (Ok(held), Ok(found)) = (lock.metadata(), fs::metadata(directory.join("lock"))) else { return false };
+        (held.dev(), held.ino()) == (found.dev(), found.ino())
+    }
+    #[cfg(not(unix))]
+    directory.join("lock").exists()
+}
+
 /// Makes the directory and those above it, each entry synced: a file that is safe in a directory that is not is lost.
 fn make(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
@@ -50,7 +70,7 @@ fn make(directory: &Path) -> io::Result<()> {
     }
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make(parent)?;
-    match fs::create_dir(directory) {
+    match private().create(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
         Err(error) => Err(error),
         Ok(()) if cfg!(unix) => File::open(parent)?.sync_all(),

@@ -97,14 +97,21 @@ pub(super) enum Failure {
 /// The error after which a log is read only.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("an earlier write failed")]
-pub(super) struct Broken(#[source] Arc<rusqlite::Error>);
+pub(super) struct Broken(#[source] Arc<dyn std::error::Error + Send + Sync>);
+
+impl Broken {
+    /// What made the log read only.
+    pub(super) fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(Arc::new(error))
+    }
+}
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
-            _ => Self::Broken(Broken(Arc::new(error))),
+            _ => Self::Broken(Broken::of(error)),
         }
     }
 }

@@ -153,6 +153,8 @@ impl SqliteLog {
             behind: true, // Much may have expired while the log was closed.
             ahead_pages: 0,
             row: Vec::new(),
+            directory: directory.clone(),
+            seen: tokio::time::Instant::now(),
             lock,
             ended: ended.clone().drop_guard(),
         };
@@ -241,7 +243,7 @@ impl Log for SqliteLog {
             commits: shared.commits.load(Relaxed),
             trimmed: shared.trimmed.load(Relaxed),
             refused: shared.refused.load(Relaxed),
-            writable: !closed && !shared.broken.load(Relaxed),
+            writable: !closed && !shared.broken.load(Relaxed) && !shared.full.load(Relaxed),
         }
     }
 

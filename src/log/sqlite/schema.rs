@@ -101,6 +101,11 @@ pub(super) fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Writes what is there already, to learn whether the disk takes a page.
+pub(super) fn write_something(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "user_version", FORMAT)
+}
+
 /// What a file says of itself.
 struct Header {
     application: i64,

@@ -13,6 +13,8 @@ pub(super) struct Shared {
     pub(super) commits: AtomicU64,
     pub(super) trimmed: AtomicU64,
     pub(super) refused: AtomicU64,
+    /// The last events did not fit on the disk.
+    pub(super) full: AtomicBool,
     /// A write has failed for good.
     pub(super) broken: AtomicBool,
 }

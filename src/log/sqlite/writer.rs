@@ -5,6 +5,7 @@
 //! transaction fails, all of them are, and every key of theirs is free again.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use super::super::clock::{Now, Trusted};
@@ -20,7 +22,7 @@ use super::error::{Broken, Failure};
 use super::retention::{self, Incoming, Trimmed};
 use super::schema::PAGE_SIZE;
 use super::shared::{Shared, Size};
-use super::{Readers, codec, schema};
+use super::{Readers, codec, directory, schema};
 use crate::event::{Appended, Event, Offset, Timestamp};
 
 /// One call of `append`, on its way to the writer.
@@ -52,6 +54,10 @@ pub(super) struct Writer {
     pub(super) behind: bool,
     /// About how many pages of the write-ahead log are not in the file yet.
     pub(super) ahead_pages: u64,
+    /// Where the lock lies.
+    pub(super) directory: PathBuf,
+    /// When it was last seen that it is still there.
+    pub(super) seen: Instant,
     /// The row that is being encoded; kept for its capacity.
     pub(super) row: Vec<u8>,
     /// The last two fields, in this order: whoever waits for the end finds the directory free.
@@ -108,6 +114,7 @@ impl Writer {
     }
 
     fn commit(&mut self, group: Vec<Append>) {
+        self.look_after_directory();
         let Now { stored: now, trimming } = self.now();
         self.keys.expire(now);
         let mut staged = Staged::default();
@@ -186,6 +193,7 @@ impl Writer {
     /// The commit is durable: shows it to the tails, then answers.
     fn publish(&mut self, staged: Staged, trimmed: Option<Trimmed>) {
         if !staged.events.is_empty() {
+            self.shared.full.store(false, Relaxed);
             self.shared.commits.fetch_add(1, Relaxed);
             self.live.commit(staged.events.into());
         }
@@ -203,8 +211,29 @@ impl Writer {
         self.note_failure(failure);
     }
 
+    /// Fails the log if its directory was removed or replaced: what is written would be lost, though it were synced.
+    fn look_after_directory(&mut self) {
+        if self.broken.is_some() || self.seen.elapsed() < Self::WAKE {
+            return;
+        }
+        self.seen = Instant::now();
+        if !directory::is_there(&self.directory, &self.lock) {
+            let gone = std::io::Error::new(std::io::ErrorKind::NotFound, "the data directory was removed or replaced");
+            self.fail(Broken::of(gone));
+        }
+    }
+
+    /// After a full disk: tries whether there is room again, so that publishers may be sent here again.
+    fn try_again(&mut self) {
+        if self.shared.full.load(Relaxed) && schema::write_something(&self.connection).is_ok() {
+            self.shared.full.store(false, Relaxed);
+        }
+    }
+
     /// One step of retention when nobody publishes.
     fn trim(&mut self) {
+        self.look_after_directory();
+        self.try_again();
         let Now { stored, trimming } = self.now();
         match self.store(&[], stored, trimming) {
             Ok(trimmed) => self.note_trimmed(trimmed),
@@ -224,7 +253,11 @@ impl Writer {
     fn note_failure(&mut self, failure: Failure) {
         self.behind = false; // Trying at once again would not help.
         match failure {
-            Failure::Full => tracing::warn!("the disk is full; events are refused until there is room"),
+            Failure::Full => {
+                if !self.shared.full.swap(true, Relaxed) {
+                    tracing::warn!("the disk is full; events are refused until there is room");
+                }
+            }
             Failure::Locked => {
                 tracing::warn!("another program has locked the log; events are refused until it is done")
             }
