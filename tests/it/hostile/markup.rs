@@ -27,7 +27,8 @@ fn is_text(kind: Kind) {
     let run = format!("fetch('{}',{{method:'POST',body:1}})", server.url("/result"));
     server.page(
         "/",
-        &page("report('the page runs'); document.body.innerHTML = `<img src=x onerror=\"RUN\">`;").replace("RUN", &run),
+        &page("await report('the page runs'); document.body.innerHTML = `<img src=x onerror=\"RUN\">`;")
+            .replace("RUN", &run),
     );
     let control = Browser::open(kind, &server.url("/"), &[]);
     assert_eq!(server.result(), "the page runs");
