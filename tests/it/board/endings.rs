@@ -92,8 +92,7 @@ fn what_the_log_can_no_longer_give_ends_as_source_error() {
     }
     gateway.restart();
     let database = rusqlite::Connection::open(gateway.data_dir().join("encke.db")).expect("the database can be opened");
-    let spoilt = database.execute("UPDATE commits SET events = x'ff' WHERE first = 1", ()).expect("it can be spoilt");
-    assert_eq!(spoilt, 1);
+    database.execute("ALTER TABLE commits RENAME TO gone", ()).expect("it can be spoilt");
     drop(database);
 
     for transport in ["sse", "ndjson"] {
@@ -103,6 +102,26 @@ fn what_the_log_can_no_longer_give_ends_as_source_error() {
     assert_eq!(get(gateway.address(), "/events/large?transport=long-poll&lastEventId=earliest").status, 503);
     let ends = ["sse", "ndjson", "long-poll"].map(|transport| ("source_error", transport, 1));
     expect_ends(admin(&gateway), 0, &ends);
+}
+
+#[test]
+fn what_was_damaged_is_told_as_a_hole_and_what_follows_is_read() {
+    let mut gateway = open_to_all(&[]);
+    let large = "x".repeat(700_000);
+    for _ in 0..3 {
+        assert_eq!(post(gateway.address(), "/events/large", &[AUTHORIZATION], &large).status, 201);
+    }
+    gateway.restart();
+    let database = rusqlite::Connection::open(gateway.data_dir().join("encke.db")).expect("the database can be opened");
+    let spoilt = database.execute("UPDATE commits SET events = x'ff' WHERE first = 1", ()).expect("it can be spoilt");
+    assert_eq!(spoilt, 1);
+    drop(database);
+    let target = "/events/large?transport=ndjson&lastEventId=earliest";
+    let mut stream = Connection::subscribe(gateway.address(), target, "encke.hello");
+    stream.read_until("\"reason\":\"hole\"");
+    stream.read_until("xxxx\"}\n");
+    let told = Scraped::from(admin(&gateway)).sum("encke_gaps_total", &[("reason", "hole")]);
+    assert_eq!(told, 1.0);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn the_commands_that_are_shown_with_a_token_work_as_they_stand() {
         (text, String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let (text, errors) = run("publish", "");
-    assert!(text.starts_with("{\"durability\""), "{text} {errors}");
+    assert!(text.starts_with("{\"id\":\""), "{text} {errors}");
     let (text, errors) = run("subscribe", "| head -n 3");
     assert!(text.starts_with("event: encke.hello\n") || text.contains("\nevent: encke.hello\n"), "{text} {errors}");
     for name in ["live page", "metrics"] {
