@@ -111,7 +111,7 @@ const GAUGES: &[(Sampled, &str, &str)] = &[
     (
         Sampled::LogWritable,
         "encke_log_writable",
-        "1 while events can be stored; 0 after a failed write, until a restart.",
+        "1 while events can be stored; 0 while the disk is full, and after a failed write until a restart.",
     ),
     (Sampled::PagesPinnedBytes, "encke_pages_pinned_bytes", "Bytes of events in memory at the live edge."),
     (
