@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{KEY, gateway};
-use crate::support::PATIENCE;
 use crate::support::http1::Connection;
 use crate::support::process::Process;
 use crate::support::told::all_after;
+use crate::support::{PATIENCE, wait_for};
 
 #[test]
 fn a_second_process_on_the_same_directory_is_refused_with_words() {
@@ -32,6 +32,24 @@ fn a_second_process_gets_the_directory_when_the_first_one_ends() {
     let data: Vec<_> = all_after(&address, None).into_iter().map(|event| event.data).collect();
     assert_eq!(data, ["from the first"]);
     second.kill9();
+}
+
+#[test]
+fn a_directory_that_is_removed_ends_publishing_and_not_in_silence() {
+    let gateway = gateway(&[]);
+    let mut connection = Connection::open(gateway.address()).expect("the gateway listens");
+    connection.publish(KEY, "a", None, b"before").expect("a receipt");
+    fs::remove_dir_all(gateway.data_dir()).expect("the directory can be removed");
+    let admin = gateway.admin_url().replace("http://", "");
+    wait_for("readiness to tell publishers", || {
+        let mut connection = Connection::open(&admin).expect("the admin address answers");
+        let ready = connection.exchange("GET /health/ready?for=publish", &[], b"").expect("an answer");
+        ready.status == 503
+    });
+    let refused = connection.publish(KEY, "a", None, b"after");
+    assert!(refused.is_err(), "what would be lost is not acknowledged: {refused:?}");
+    let mut reader = Connection::open(&admin).expect("the admin address answers");
+    assert_eq!(reader.exchange("GET /health/ready", &[], b"").expect("an answer").status, 200, "readers stay");
 }
 
 #[test]
