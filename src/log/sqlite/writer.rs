@@ -124,7 +124,7 @@ impl Writer {
         }
         match self.store(&staged.events, now, trimming) {
             Ok(trimmed) => self.publish(staged, trimmed),
-            Err(failure) => self.refuse(staged, failure),
+            Err(failure) => self.refuse(staged, &failure),
         }
         self.checkpoint();
     }
@@ -203,12 +203,12 @@ impl Writer {
         }
     }
 
-    fn refuse(&mut self, mut staged: Staged, failure: Failure) {
+    fn refuse(&mut self, mut staged: Staged, failure: &Failure) {
         self.take_back(&mut staged.events, 0);
+        self.note_failure(failure.clone()); // Before the answers: whoever is refused finds readiness told of it.
         for (publisher, _) in staged.answers {
             let _ = publisher.send(Err(failure.refusal()));
         }
-        self.note_failure(failure);
     }
 
     /// Fails the log if its directory was removed or replaced: what is written would be lost, though it were synced.
