@@ -153,7 +153,7 @@ fn data_that_would_end_its_part_is_withheld() {
 #[test]
 fn npm_eventsource_parser_reads_the_same() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let package = tests.join(".deps/node_modules/eventsource-parser");
+    let package = tests.join(".deps/npm/node_modules/eventsource-parser");
     assert!(package.is_dir(), "{} is missing: tests/run installs it", package.display());
 
     let mut runner = TestRunner::deterministic();
