@@ -84,16 +84,7 @@ fn a_stream_that_we_cut_was_recycled_whatever_the_peer_does_then() {
 
 #[test]
 fn what_the_log_can_no_longer_give_ends_as_source_error() {
-    let mut gateway = open_to_all(&[]);
-    // Two such events fill a page, and only the newest page is in memory after a restart.
-    let large = "x".repeat(700_000);
-    for _ in 0..3 {
-        assert_eq!(post(gateway.address(), "/events/large", &[AUTHORIZATION], &large).status, 201);
-    }
-    gateway.restart();
-    let database = rusqlite::Connection::open(gateway.data_dir().join("encke.db")).expect("the database can be opened");
-    database.execute("ALTER TABLE commits RENAME TO gone", ()).expect("it can be spoilt");
-    drop(database);
+    let gateway = spoilt("ALTER TABLE commits RENAME TO gone");
 
     for transport in ["sse", "ndjson"] {
         let target = format!("/events/large?transport={transport}&lastEventId=earliest");
@@ -106,16 +97,7 @@ fn what_the_log_can_no_longer_give_ends_as_source_error() {
 
 #[test]
 fn what_was_damaged_is_told_as_a_hole_and_what_follows_is_read() {
-    let mut gateway = open_to_all(&[]);
-    let large = "x".repeat(700_000);
-    for _ in 0..3 {
-        assert_eq!(post(gateway.address(), "/events/large", &[AUTHORIZATION], &large).status, 201);
-    }
-    gateway.restart();
-    let database = rusqlite::Connection::open(gateway.data_dir().join("encke.db")).expect("the database can be opened");
-    let spoilt = database.execute("UPDATE commits SET events = x'ff' WHERE first = 1", ()).expect("it can be spoilt");
-    assert_eq!(spoilt, 1);
-    drop(database);
+    let gateway = spoilt("UPDATE commits SET events = x'ff' WHERE first = 1");
     let target = "/events/large?transport=ndjson&lastEventId=earliest";
     let mut stream = Connection::subscribe(gateway.address(), target, "encke.hello");
     stream.read_until("\"reason\":\"hole\"");
@@ -177,6 +159,22 @@ fn open_to_all(args: &[&str]) -> Gateway {
 
 pub(super) const KEY: &str = "a-key-only-for-tests";
 pub(super) const AUTHORIZATION: (&str, &str) = ("Authorization", "Bearer a-key-only-for-tests");
+
+/// A gateway that has to read its oldest events from a database to which `sql` was done.
+fn spoilt(sql: &str) -> Gateway {
+    let mut gateway = open_to_all(&[]);
+    // Two such events fill a page, and only the newest page is in memory after a restart.
+    let large = "x".repeat(700_000);
+    for _ in 0..3 {
+        assert_eq!(post(gateway.address(), "/events/large", &[AUTHORIZATION], &large).status, 201);
+    }
+    gateway.restart();
+    let database = rusqlite::Connection::open(gateway.data_dir().join("encke.db")).expect("the database can be opened");
+    // Renaming a table counts no rows; changing events changes the one.
+    let changed = database.execute(sql, ()).expect("it can be spoilt");
+    assert_eq!(changed, usize::from(sql.starts_with("UPDATE")));
+    gateway
+}
 
 /// `127.0.0.1:PORT` of the admin routes.
 pub(super) fn admin(gateway: &Gateway) -> &str {
