@@ -44,10 +44,11 @@ impl Call {
 
 fn is_synced_before_the_answer(calls: &[Call]) -> bool {
     let is_on_log = |call: &&Call| call.text.contains("/encke.db-wal>");
-    let written = calls.iter().filter(is_on_log).rfind(|call| call.is("pwrite64") && call.text.contains(DATA));
+    let written = calls.iter().filter(is_on_log).find(|call| call.is("pwrite64") && call.text.contains(DATA));
     let written = written.expect("the event is written to the write-ahead log");
     let answered = calls.iter().find(|call| call.text.contains("HTTP/1.1 201")).expect("the publish is answered");
-    assert!(written.succeeded() && answered.succeeded() && written.end < answered.begin, "{written:?}, {answered:?}");
+    // That the answer was sent, its reader has seen; strace may be told to go before it saw the call return.
+    assert!(written.succeeded() && written.end < answered.begin, "{written:?}, {answered:?}");
     let synced = |call: &Call| (call.is("fdatasync") || call.is("fsync")) && call.succeeded();
     calls.iter().filter(is_on_log).any(|call| synced(call) && written.end < call.begin && call.end < answered.begin)
 }
