@@ -19,11 +19,15 @@ const PAGE_PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) struct PageServer {
     address: SocketAddr,
     pages: Pages,
+    requests: Requests,
     results: Receiver<String>,
 }
 
 /// Path, then media type and content.
 type Pages = Arc<Mutex<HashMap<String, (String, String)>>>;
+
+/// Method and path of what was asked for, to be told when nothing is reported: how far did the browser come?
+type Requests = Arc<Mutex<Vec<String>>>;
 
 impl PageServer {
     /// A server of one page at `/`, whose `script` may call `report(value)` and is a module: it may `await`.
@@ -38,10 +42,10 @@ impl PageServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let (sender, results) = channel();
-        let pages = Pages::default();
-        let served = Arc::clone(&pages);
-        std::thread::spawn(move || accept(&listener, &served, &sender));
-        let server = Self { address, pages, results };
+        let (pages, requests) = (Pages::default(), Requests::default());
+        let (served, asked) = (Arc::clone(&pages), Arc::clone(&requests));
+        std::thread::spawn(move || accept(&listener, &served, &asked, &sender));
+        let server = Self { address, pages, requests, results };
         server.file("/report.js", "text/javascript; charset=utf-8", REPORT);
         server
     }
@@ -72,7 +76,10 @@ impl PageServer {
     pub(crate) fn result_within(&self, patience: Duration) -> Value {
         let report = match self.results.recv_timeout(patience) {
             Ok(report) => report,
-            Err(RecvTimeoutError::Timeout) => panic!("the page reported nothing within {patience:?}"),
+            Err(RecvTimeoutError::Timeout) => {
+                let requests = self.requests.lock().expect("nothing panics while it holds the requests");
+                panic!("the page reported nothing within {patience:?}; the browser asked for {requests:?}")
+            }
             Err(RecvTimeoutError::Disconnected) => panic!("the page server has ended"),
         };
         let report: Value = serde_json::from_str(&report).unwrap_or_else(|error| panic!("{error} in {report:?}"));
@@ -108,30 +115,30 @@ const REPORT: &str = r#"
 let reported = Promise.resolve();
 function report(value) {
   const body = JSON.stringify(value === undefined ? null : value);
-  reported = reported.then(() => fetch("/result", { method: "POST", body, keepalive: body.length < 60000 }));
+  reported = reported.then(() => fetch("/result", { method: "POST", body }));
   return reported;
 }
 addEventListener("error", (e) => report({ pageFailed: `${e.message} (${e.filename}:${e.lineno})` }));
 addEventListener("unhandledrejection", (e) => report({ pageFailed: String((e.reason && e.reason.stack) || e.reason) }));
 "#;
 
-fn accept(listener: &TcpListener, pages: &Pages, results: &Sender<String>) {
+fn accept(listener: &TcpListener, pages: &Pages, requests: &Requests, results: &Sender<String>) {
     for connection in listener.incoming() {
         let Ok(connection) = connection else { continue };
         if pages.lock().expect("nothing panics while it holds the pages").is_empty() {
             return;
         }
-        let (pages, results) = (Arc::clone(pages), results.clone());
+        let (pages, requests, results) = (Arc::clone(pages), Arc::clone(requests), results.clone());
         // A browser opens connections ahead and leaves them silent, so each has a thread.
         std::thread::spawn(move || {
             // A browser that is gone in the middle is no failure: the test waits for its report.
-            let _ = serve(&connection, &pages, &results);
+            let _ = serve(&connection, &pages, &requests, &results);
         });
     }
 }
 
 /// Answers one request and closes: enough for a page and its reports.
-fn serve(connection: &TcpStream, pages: &Pages, results: &Sender<String>) -> std::io::Result<()> {
+fn serve(connection: &TcpStream, pages: &Pages, requests: &Requests, results: &Sender<String>) -> std::io::Result<()> {
     let mut reader = BufReader::new(connection);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -146,6 +153,7 @@ fn serve(connection: &TcpStream, pages: &Pages, results: &Sender<String>) -> std
         return answer(connection, "204 No Content", "text/plain", "");
     }
     let path = target.split('?').next().unwrap_or_default();
+    requests.lock().expect("nothing panics while it holds the requests").push(format!("{method} {path}"));
     let page = pages.lock().expect("nothing panics while it holds the pages").get(path).cloned();
     match page {
         Some((media_type, content)) => answer(connection, "200 OK", &media_type, &content),
