@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a test waits for what should happen soon. Generous: machines that run tests are small and busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether `tests/run --long` asks tests that repeat themselves to do so many more times.
 pub(crate) fn long() -> bool {
