@@ -5,8 +5,9 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
@@ -32,7 +33,7 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
             return Err(problem);
         }
     };
-    let data = content(&parts.headers, body, app.options.event_bytes).await?;
+    let data = content(&parts, body, app.options.event_bytes).await?;
     check_data(&data, content_type.as_ref())?;
 
     let received = Instant::now();
@@ -143,21 +144,23 @@ fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, Problem> {
     Ok((!plain).then_some(media))
 }
 
-async fn content(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+async fn content(parts: &Parts, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
     let too_large =
         || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("an event has at most {limit} bytes of data"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let announced = parts.headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large()); // Before the client is told to go on (RFC 9110 § 10.1.1).
     }
-    let collected = timeout(CONTENT_TIMEOUT, Limited::new(body, limit).collect()).await;
+    let collected = timeout(CONTENT_TIMEOUT, Limited::new(&mut body, limit).collect()).await;
     let collected = collected
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the content took too long to arrive; send it again"))?;
     let data = collected
         .map(http_body_util::Collected::to_bytes)
         .map_err(|error| if error.downcast_ref::<LengthLimitError>().is_some() { too_large() } else { cut_short() })?;
-    // hyper ends the content of an HTTP/2 request that was reset with NO_ERROR or CANCEL as if it were complete.
-    if announced.is_some_and(|length| length != data.len()) {
+    // hyper (1.12) ends the content of an HTTP/2 request that was reset with NO_ERROR as if it were complete. Only
+    // END_STREAM says that it is; h2 has then held it against its Content-Length.
+    if parts.version == Version::HTTP_2 && !body.is_end_stream() {
         return Err(cut_short());
     }
     // A copy, as what arrived in one piece is a slice of the connection's read buffer, which must not live with the event.

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::publish::{LARGEST, assert_stored, post};
-use super::{assert_alive, assert_refused, gateway, stored};
+use super::{KEY, assert_alive, assert_refused, gateway, metric, stored};
 use crate::support::http::{Connection, Request};
+use crate::support::wait_for;
 
 #[test]
 fn one_mebibyte_passes_and_a_byte_more_is_refused_before_it_is_read() {
@@ -154,4 +155,68 @@ fn codings_that_the_gateway_does_not_undo_are_refused() {
     }
     assert_eq!(stored(&gateway), [], "nothing was stored");
     assert_stored("identity", &code("Content-Encoding", "identity").ask(gateway.address()));
+}
+
+/// A frame of HTTP/2 on its first stream or another (RFC 9113 § 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Fields as literals without names of the table (RFC 7541 § 6.2.2).
+fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).expect("a short text")], text.as_bytes()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+#[test]
+fn content_of_http_2_is_stored_only_if_its_end_was_sent() {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const END_STREAM: u8 = 1;
+    const END_HEADERS: u8 = 4;
+    let gateway = gateway();
+    let credential = format!("Bearer {KEY}");
+    let head = |more: &[(&str, &str)]| {
+        let authority = gateway.address();
+        let target = [(":method", "POST"), (":scheme", "http"), (":authority", authority), (":path", "/events/t")];
+        fields(&[&target[..], &[("authorization", &credential)], more].concat())
+    };
+    let mut connection = Connection::open(gateway.address());
+    connection.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(4, 0, 0, b"")[..]].concat());
+    let mut stream = 1;
+    let mut publish = |more: &[(&str, &str)], frames: &[(u8, u8, &[u8])]| {
+        let mut bytes =
+            frame(HEADERS, END_HEADERS | if frames.is_empty() { END_STREAM } else { 0 }, stream, &head(more));
+        for (kind, flags, payload) in frames {
+            bytes.extend(frame(*kind, *flags, stream, payload));
+        }
+        connection.send(bytes);
+        stream += 2;
+        let done = f64::from((stream - 1) / 2);
+        wait_for("the publish to be stored or refused", || {
+            metric(&gateway, "encke_log_last_offset", &[]) + metric(&gateway, "encke_refused_total", &["bad_request"])
+                == done
+        });
+    };
+    publish(&[], &[(DATA, 0, b"cut "), (DATA, 0, b"short"), (RST_STREAM, 0, &[0; 4])]);
+    publish(&[], &[(RST_STREAM, 0, &[0; 4])]);
+    publish(&[], &[(DATA, 0, b"cancelled"), (RST_STREAM, 0, &8_u32.to_be_bytes())]);
+    publish(&[("content-length", "9")], &[(DATA, 0, b"announced"), (RST_STREAM, 0, &[0; 4])]);
+    assert_eq!(stored(&gateway), [], "none of them was complete");
+
+    publish(&[], &[]);
+    publish(&[("content-length", "0")], &[]);
+    publish(&[], &[(DATA, END_STREAM, b"")]);
+    publish(&[], &[(DATA, 0, b"in two "), (DATA, END_STREAM, b"pieces")]);
+    publish(&[], &[(DATA, 0, b"and an empty one"), (DATA, END_STREAM, b"")]);
+    publish(&[("content-length", "6")], &[(DATA, END_STREAM, b"length")]);
+    let trailers = fields(&[("x-checksum", "0")]);
+    publish(&[], &[(DATA, 0, b"trailers"), (HEADERS, END_HEADERS | END_STREAM, &trailers)]);
+    publish(&[("content-length", "4")], &[(DATA, 0, b"both"), (HEADERS, END_HEADERS | END_STREAM, &trailers)]);
+    publish(&[], &[(HEADERS, END_HEADERS | END_STREAM, &trailers)]);
+    let data: Vec<_> = stored(&gateway).into_iter().map(|(_, data)| data).collect();
+    let complete = ["", "", "", "in two pieces", "and an empty one", "length", "trailers", "both", ""];
+    assert_eq!(data, complete, "each that was complete");
 }
