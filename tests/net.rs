@@ -349,16 +349,35 @@ async fn a_client_that_closes_its_writing_side_has_left_its_stream() {
 }
 
 #[tokio::test]
-async fn a_close_behind_pipelined_bytes_is_noticed_when_writing() {
-    // 1. The client sends more than one request, so hyper stops reading. 2. It closes. 3. Our next bytes are answered by
-    // a reset, which the write after them meets.
+async fn a_client_that_leaves_behind_pipelined_bytes_is_noticed_without_a_write() {
     let mut server = Server::start();
-    drop(streaming(&mut server, &format!("{STREAM}GET /echo")).await);
-    while server.ended.is_empty() {
-        let _ = server.chunks.try_send("more");
-        tokio::task::yield_now().await;
+    let whole = "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n";
+    let long = format!("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 4000\r\n\r\n{}", "x".repeat(4000));
+    for ahead in ["GET /echo", whole, &whole.repeat(3), &long] {
+        drop(streaming(&mut server, &format!("{STREAM}{ahead}")).await);
+        assert_eq!(server.ended().await, Gone::Closed, "{ahead}");
+        streaming(&mut server, &format!("{STREAM}{ahead}")).await.reset();
+        assert_eq!(server.ended().await, Gone::Reset, "{ahead}");
+        let mut later = streaming(&mut server, STREAM).await;
+        later.send(ahead).await;
+        drop(later);
+        assert_eq!(server.ended().await, Gone::Closed, "{ahead}");
     }
-    assert_eq!(server.ended().await, Gone::Closed);
+}
+
+#[tokio::test]
+async fn a_request_behind_a_stream_is_answered_after_it_however_long_it_is() {
+    for length in [0, 5, 8 * 1024, 1024 * 1024] {
+        let mut server = Server::start();
+        let head = format!("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+        let request = head + &"x".repeat(length);
+        let (ahead, rest) = request.split_at(request.len().min(32 * 1024)); // Of the longest, more than is read ahead.
+        let mut client = streaming(&mut server, &format!("{STREAM}{ahead}")).await;
+        server.end_stream();
+        client.until("0\r\n\r\n").await;
+        client.send(rest).await;
+        assert!(client.answer().await.1 == request, "{length}");
+    }
 }
 
 #[tokio::test]

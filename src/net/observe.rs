@@ -12,13 +12,16 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Counters;
 use super::exchange::Exchange;
 use crate::delivery::{Gone, Peer};
+
+/// Bytes read ahead, at most, behind a request whose answer is not yet all with the socket.
+const AHEAD: usize = 8 * 1024;
 
 /// One connection's socket.
 pub(super) struct Observed<T> {
@@ -29,7 +32,9 @@ pub(super) struct Observed<T> {
     /// Runs while bytes are offered and none are taken.
     blocked: Option<Pin<Box<Sleep>>>,
     /// Bytes read that hyper gets later.
-    held: Bytes,
+    held: BytesMut,
+    /// Runs while more is held than may be read ahead, so that the peer is not seen to leave.
+    blind: Option<Pin<Box<Sleep>>>,
     /// None until the protocol is known, and for HTTP/2.
     exchange: Option<Arc<Exchange>>,
     /// Whether the peer closed its side.
@@ -46,7 +51,8 @@ impl<T> Observed<T> {
             counters,
             stall,
             blocked: None,
-            held: Bytes::new(),
+            held: BytesMut::new(),
+            blind: None,
             exchange: None,
             closed: false,
             hushed: false,
@@ -55,7 +61,7 @@ impl<T> Observed<T> {
 
     /// Gives back what was read to learn the protocol, and follows HTTP/1 messages from there if there is an exchange.
     pub(super) fn replay(&mut self, prefix: &[u8], exchange: Option<Arc<Exchange>>) {
-        self.held = Bytes::copy_from_slice(prefix);
+        self.held = prefix.into();
         self.exchange = exchange;
     }
 
@@ -135,23 +141,51 @@ impl<T: AsyncRead + Unpin> Observed<T> {
     /// Reads from the socket; what is beyond the message being read is held back.
     fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        ready!(self.poll_io(cx, buf))?;
+        let read = &buf.filled()[before..];
+        if read.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let taken = self.take(read);
+        if taken < read.len() {
+            self.held = read[taken..].into();
+            buf.set_filled(before + taken);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads while hyper gets nothing, as only a read tells that the peer has left: a little is kept for later, and what
+    /// is more than that stays in the socket. Ends with the peer, or with one that has been out of sight for too long.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < AHEAD {
+            let mut piece = [0; 1024];
+            let room = piece.len().min(AHEAD - self.held.len());
+            let mut piece = ReadBuf::new(&mut piece[..room]);
+            ready!(self.poll_io(cx, &mut piece))?;
+            if self.closed {
+                return Poll::Ready(Ok(()));
+            }
+            self.held.extend_from_slice(piece.filled());
+        }
+        let stall = self.stall;
+        let blind = self.blind.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        ready!(blind.as_mut().poll(cx));
+        self.peer.record(Gone::Failed);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer sends too much ahead")))
+    }
+
+    /// Reads, and records how the peer went.
+    fn poll_io(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, buf)) {
             self.failed(&error);
             return Poll::Ready(Err(error));
         }
-        let read = &buf.filled()[before..];
-        if read.is_empty() {
+        if buf.filled().len() == before {
             self.closed = true;
             self.peer.record(Gone::Closed);
-            return Poll::Ready(Ok(()));
         }
-        let wait = self.must_wait();
-        let taken = if wait { 0 } else { self.take(read) };
-        if taken < read.len() {
-            self.held = Bytes::copy_from_slice(&read[taken..]);
-            buf.set_filled(before + taken);
-        }
-        if wait { Poll::Pending } else { Poll::Ready(Ok(())) } // `poll_flush` wakes the task.
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -161,16 +195,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
         if this.exchange.as_ref().is_some_and(|exchange| !exchange.inbound.admits()) {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request head is too large")));
         }
+        if this.must_wait() {
+            return this.poll_ahead(cx); // `poll_flush` wakes the task too.
+        }
+        this.blind = None;
         if this.held.is_empty() {
             return this.poll_socket(cx, buf);
-        }
-        if this.must_wait() {
-            return Poll::Pending; // `poll_flush` wakes the task.
         }
         let next = &this.held[..this.held.len().min(buf.remaining())];
         let taken = this.take(next);
         buf.put_slice(&next[..taken]);
         this.held.advance(taken);
+        if this.held.is_empty() {
+            this.held = BytesMut::new(); // Gives its memory back.
+        }
         Poll::Ready(Ok(()))
     }
 }

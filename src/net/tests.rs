@@ -384,6 +384,32 @@ async fn an_http2_stream_that_is_taken_now_and_then_is_not_stalled() {
     assert_eq!(shared.counters.stalled.load(Ordering::Relaxed), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_sends_on_behind_an_open_answer_is_read_a_little_ahead_and_ends_after_the_stall_time() {
+    let (mut client, server) = duplex(64);
+    let peers = Arc::new(std::sync::Mutex::new(None));
+    let seen = Arc::clone(&peers);
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        *seen.lock().unwrap() = request.extensions().get::<Arc<Peer>>().cloned();
+        std::future::ready(Ok::<_, Infallible>(Response::new(
+            StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>()).boxed_unsync(),
+        )))
+    });
+    let begun = Instant::now();
+    let talk = async {
+        client.write_all(GET).await.unwrap();
+        let mut sent = 0;
+        while let Ok(more) = client.write(&[b'x'; 16]).await {
+            sent += more;
+        }
+        sent
+    };
+    let ((), sent) = tokio::join!(connection::serve(server, None, service, shared()), talk);
+    assert_eq!(begun.elapsed().as_secs(), 120);
+    assert_eq!(sent, 8 * 1024 + 64, "what is read ahead, and the pipe");
+    assert_eq!(peers.lock().unwrap().as_ref().unwrap().gone(), Gone::Failed);
+}
+
 /// Connections and errors as a test wants them, then none.
 struct Scripted {
     script: VecDeque<io::Result<DuplexStream>>,
