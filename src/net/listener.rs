@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -84,15 +84,30 @@ impl Accept for Tcp {
     }
 }
 
-/// Sends at once what is written, and keeps what is not sent small. It fails only if the peer is gone already, which the
-/// connection finds out by itself.
+/// Sends at once what is written, keeps what is not sent small, and has the kernel look for peers that are gone. It fails
+/// only if the peer is gone already, which the connection finds out by itself.
 fn tune(socket: &TcpStream, notsent_lowat: u32) {
     let _ = socket.set_nodelay(true);
+    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive());
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = SockRef::from(socket).set_tcp_notsent_lowat(notsent_lowat);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = (SockRef::from(socket), notsent_lowat);
+    let _ = notsent_lowat;
 }
+
+fn keepalive() -> TcpKeepalive {
+    let (idle, interval, retries) = KEEPALIVE;
+    let keepalive = TcpKeepalive::new().with_time(idle);
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
+    let keepalive = keepalive.with_interval(interval).with_retries(retries);
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd")))]
+    let _ = (interval, retries);
+    keepalive
+}
+
+/// A peer that is silent this long is asked whether it is there, then this often, this many times: one that is gone
+/// without a word holds a descriptor for two minutes, also where nothing is written to it.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 /// The accept loop itself.
 pub(super) async fn accept_from<A, S, B>(mut sockets: A, service: S, shared: Shared)

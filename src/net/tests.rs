@@ -452,7 +452,7 @@ async fn accept_errors_are_counted_and_neither_end_the_loop_nor_spin() {
 }
 
 #[tokio::test]
-async fn accepted_sockets_send_at_once_and_keep_little_unsent() {
+async fn accepted_sockets_send_at_once_keep_little_unsent_and_find_peers_that_are_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut sockets = Tcp { listener, notsent_lowat: 12_345 };
@@ -460,8 +460,15 @@ async fn accepted_sockets_send_at_once_and_keep_little_unsent() {
     let (socket, from) = accepted.unwrap();
     assert_eq!(from, Some(client.unwrap().local_addr().unwrap()));
     assert!(socket.nodelay().unwrap());
+    assert!(SockRef::from(&socket).keepalive().unwrap());
     #[cfg(target_os = "linux")]
-    assert_eq!(SockRef::from(&socket).tcp_notsent_lowat().unwrap(), 12_345);
+    {
+        let socket = SockRef::from(&socket);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 12_345);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+    }
 }
 
 /// What a hostile or broken client may send: pieces of sense, and noise.
