@@ -62,7 +62,7 @@ impl Gateway {
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
         // The addresses first: a log must not be opened (a new epoch) for a gateway that cannot serve.
         let net_options = net::Options::default();
-        let listener = bind(args.listen, &net_options)?;
+        let listener = bind(args.listen(), &net_options)?;
         let admin_listener = if args.dev { None } else { Some(bind(args.admin, &net_options)?) };
 
         let shutdown = Shutdown::default();
@@ -77,7 +77,7 @@ impl Gateway {
         };
         let delivery = Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options);
         let counters = Arc::new(net::Counters::default());
-        let address = local(&listener, args.listen)?;
+        let address = local(&listener, args.listen())?;
         let token = (args.dev && !address.ip().is_loopback()).then(|| crate::delivery::StreamId::new().to_string());
 
         let app = App {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use encke::cli::{self, CliError, PublishArgs, SubscribeArgs, TailArgs};
-use encke::config::{LogFormat, ServeArgs};
+use encke::config::{self, LogFormat, ServeArgs};
 use encke::gateway::Gateway;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -65,6 +65,10 @@ fn ended(outcome: Result<(), CliError>) -> ExitCode {
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let args = args.complete()?;
     start_logging(&args)?;
+    let unknown = config::unknown_variables();
+    if !unknown.is_empty() {
+        tracing::warn!(?unknown, "variables of the environment begin with ENCKE_ and mean nothing here");
+    }
     // Before anything listens, so that no signal finds us without an answer.
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;

@@ -1,6 +1,7 @@
 //! What the operator says: flags and environment. Plain data out; nobody else reads the environment.
 
-use std::net::SocketAddr;
+use std::ffi::OsStr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ pub struct ServeArgs {
     /// Try it out: no authentication, demo topics that tick, the live page, and the admin routes on the same port.
     #[arg(long, env = "ENCKE_DEV")]
     pub dev: bool,
-    /// The address that clients connect to; port 0 takes a free one. The variable PORT changes the port alone.
-    #[arg(long, env = "ENCKE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
+    /// The address that clients connect to; port 0 takes a free one. If it is not given, the variable PORT may change the
+    /// port [default: 127.0.0.1:8080].
+    #[arg(long, env = "ENCKE_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
     /// The address of metrics and health. Not used under --dev.
     #[arg(long, env = "ENCKE_ADMIN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub admin: SocketAddr,
@@ -149,9 +151,11 @@ impl ServeArgs {
     /// Says what to mend.
     #[allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
     pub fn complete(mut self) -> Result<Self, ConfigError> {
-        if let Ok(port) = std::env::var("PORT") {
+        if self.listen.is_none()
+            && let Ok(port) = std::env::var("PORT")
+        {
             let wrong = |_| ConfigError::Variable { name: "PORT", reason: format!("{port:?} is not a port") };
-            self.listen.set_port(port.parse().map_err(wrong)?);
+            self.listen = Some(SocketAddr::new(LISTEN.ip(), port.parse().map_err(wrong)?));
         }
         let key = match &self.publish_key_file {
             Some(path) => {
@@ -173,7 +177,33 @@ impl ServeArgs {
             None => Ok(self),
         }
     }
+
+    /// The address that clients connect to.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.unwrap_or(LISTEN)
+    }
 }
+
+/// Where the gateway listens if nobody says otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// The names of variables that look like ours and are not: misspelt ones, but also those that an orchestrator makes of the
+/// name of a service. Their values may be secrets that were meant for us.
+#[must_use]
+pub fn unknown_variables() -> Vec<String> {
+    let command = ServeArgs::augment_args(clap::Command::new("serve"));
+    let options: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
+    let known = |name: &OsStr| options.contains(&name) || NO_OPTIONS.iter().any(|known| name == *known);
+    let ours = std::env::vars_os().map(|(name, _)| name).filter(|name| !known(name));
+    let ours = ours.map(|name| name.to_string_lossy().into_owned());
+    let mut unknown: Vec<_> = ours.filter(|name| name.starts_with("ENCKE_")).collect();
+    unknown.sort_unstable();
+    unknown
+}
+
+/// Variables without an option of `encke serve`: the key itself, and what only the client commands read.
+const NO_OPTIONS: [&str; 2] = ["ENCKE_PUBLISH_KEY", "ENCKE_URL"];
 
 /// `*`, or scheme, host and port with nothing behind them, as browsers send it.
 fn is_origin(text: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Starts that cannot be: each says what to mend, and leaves others alone.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::KEY;
 use super::publish::assert_stored;
 use crate::support::PATIENCE;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Addresses, Gateway};
 use crate::support::http::Request;
 use crate::support::process::Process;
 
@@ -51,10 +51,13 @@ fn a_start_that_cannot_be_says_what_to_mend() {
     refuse(&["--dev"], &[("ENCKE_PUBLISH_KEY", "hunter2")], &["at least 16"]);
     refuse(&["--publish-key-file", "/nowhere/key"], &[], &["/nowhere/key", "cannot be read"]);
     refuse(&["--dev", "--cors-origin", "app.example"], &[], &["app.example", "https://www.example.com"]);
-    refuse(&["--dev"], &[("PORT", "http")], &["PORT", "not a port"]);
     refuse(&["--dev", "--heartbeat", "4"], &[], &["--heartbeat", "5..=3600"]);
     refuse(&["--dev", "--log-level", "encke=loud"], &[], &["--log-level"]);
     refuse(&["--dev", "--publish-key", KEY], &[], &["--publish-key"]);
+
+    let mut process = serve(&["--dev", "--data", data], &[("PORT", "http")]);
+    assert!(!process.wait(PATIENCE).success());
+    assert!(process.errors().contains("PORT: \"http\" is not a port"), "{}", process.errors());
 
     let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let taken = taken.local_addr().expect("an address").to_string();
@@ -78,4 +81,38 @@ fn a_second_process_on_the_same_data_is_refused_and_the_first_goes_on() {
         assert!(errors.contains(words), "{words:?} is not in {errors}");
     }
     assert_stored("the first", &Request::post("/events/t", "x").ask(gateway.address()));
+}
+
+#[test]
+fn the_variable_port_is_the_port_unless_an_address_is_given() {
+    let data = directory();
+    let data = data.path().to_str().expect("a path of UTF-8");
+    let public = |args: &[&str], env: &[(&str, &str)]| {
+        let mut process = serve(&[&["--dev", "--data", data], args].concat(), env);
+        let addresses = Addresses::told_by(&mut process, true).expect("it listens");
+        addresses.public.expect("an address").trim_start_matches("http://").parse::<SocketAddr>().expect("an address")
+    };
+    let free = public(&[], &[("PORT", "0")]);
+    assert!(free.ip() == Ipv4Addr::LOCALHOST && free.port() != 8080, "{free}");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let taken = taken.local_addr().expect("an address").port().to_string();
+    public(&["--listen", "127.0.0.1:0"], &[("PORT", &taken)]);
+    public(&[], &[("ENCKE_LISTEN", "127.0.0.1:0"), ("PORT", &taken)]);
+    public(&["--listen", "127.0.0.1:0"], &[("PORT", "http")]);
+}
+
+#[test]
+fn variables_that_look_like_ours_and_are_not_are_named_in_one_warning_without_their_values() {
+    let secret = "a-secret-meant-for-another-name";
+    let unknown = [("ENCKE_PUBLISHKEY", secret), ("ENCKE_PORT_8080_TCP", secret)];
+    let known = [("ENCKE_PUBLISH_KEY", KEY), ("ENCKE_URL", "http://h"), ("ENCKE_HEARTBEAT", "20"), ("ENCKEX", "x")];
+    let mut gateway = Gateway::start_with(&["--dev"], &[&unknown[..], &known].concat());
+    let errors = gateway.process().errors();
+    let warnings: Vec<_> = errors.lines().filter(|line| line.contains("WARN")).collect();
+    let [warning] = warnings[..] else { panic!("one warning: {errors}") };
+    assert!(unknown.iter().all(|(name, _)| warning.contains(&format!("\"{name}\""))), "{warning}");
+    assert!(known.iter().all(|(name, _)| !warning.contains(&format!("\"{name}\""))), "{warning}");
+    assert!(!errors.contains(secret), "{errors}");
+    let mut quiet = Gateway::start_with(&["--dev"], &known);
+    assert!(!quiet.process().errors().contains("WARN"), "{}", quiet.process().errors());
 }
