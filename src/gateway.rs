@@ -106,10 +106,13 @@ impl Gateway {
         Ok(Self { address, admin, token, log, shutdown, admin_shutdown, drain })
     }
 
-    /// Ends every stream with a word, finishes what was accepted, and closes the log. Answers whether nothing had to be
-    /// cut.
-    pub async fn stop(self) -> bool {
-        let in_time = self.shutdown.finish(self.drain).await;
+    /// Ends every stream with a word, finishes what was accepted, and closes the log. What is left when `hurry` resolves is
+    /// cut at once. Answers whether nothing had to be cut.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
+        let in_time = tokio::select! {
+            in_time = self.shutdown.finish(self.drain) => in_time,
+            () = hurry => self.shutdown.finish(Duration::ZERO).await,
+        };
         self.admin_shutdown.finish(ADMIN_DRAIN).await;
         self.log.close().await;
         in_time

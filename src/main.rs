@@ -72,6 +72,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // Before anything listens, so that no signal finds us without an answer.
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let _too_large = signal(SignalKind::from_raw(SIGXFSZ)).context("cannot take SIGXFSZ")?;
     let dev = args.dev;
     let gateway = Gateway::start(args).await?;
     announce(&gateway, dev);
@@ -80,15 +81,15 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("draining: streams are told goodbye");
-    let in_time = tokio::select! {
-        in_time = gateway.stop() => in_time,
-        _ = again(&mut terminate, &mut interrupt) => false,
-    };
+    let in_time = gateway.stop(again(&mut terminate, &mut interrupt)).await;
     tracing::info!(in_time, "stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// A second signal ends the wait.
+/// The file is larger than `ulimit -f` allows. By default it ends the process; where it is caught, the write alone fails.
+const SIGXFSZ: i32 = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 31 } else { 25 };
+
+/// A second signal ends the patience.
 async fn again(terminate: &mut tokio::signal::unix::Signal, interrupt: &mut tokio::signal::unix::Signal) {
     tokio::select! {
         _ = terminate.recv() => {}

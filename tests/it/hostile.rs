@@ -11,6 +11,7 @@ mod publish;
 mod script;
 mod secrets;
 mod start;
+mod stop;
 mod subscribe;
 mod token;
 
