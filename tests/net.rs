@@ -366,6 +366,18 @@ async fn a_client_that_leaves_behind_pipelined_bytes_is_noticed_without_a_write(
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_content_that_nobody_reads_is_noticed_without_a_write() {
+    for framing in ["Content-Length: 100\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+        let mut server = Server::start();
+        let request = format!("POST /stream HTTP/1.1\r\nHost: h\r\n{framing}");
+        drop(streaming(&mut server, &request).await);
+        assert_eq!(server.ended().await, Gone::Closed, "{framing}");
+        streaming(&mut server, &request).await.reset();
+        assert_eq!(server.ended().await, Gone::Reset, "{framing}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_behind_a_stream_is_answered_after_it_however_long_it_is() {
     for length in [0, 5, 8 * 1024, 1024 * 1024] {
         let mut server = Server::start();

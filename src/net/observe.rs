@@ -84,6 +84,13 @@ impl<T> Observed<T> {
         self.exchange.as_ref().is_some_and(|exchange| exchange.outbound.is_open() && exchange.inbound.is_at_head())
     }
 
+    /// Whether content is still to come though the answer has begun. hyper may never read it, and does not say so.
+    fn is_unread(&self) -> bool {
+        self.exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.outbound.is_answering() && !exchange.inbound.is_at_head())
+    }
+
     /// Whether hyper writes though it has no request to answer.
     fn hush(&mut self) -> bool {
         self.hushed |= self.exchange.as_ref().is_some_and(|exchange| !exchange.outbound.is_open());
@@ -154,7 +161,7 @@ impl<T: AsyncRead + Unpin> Observed<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads while hyper gets nothing, as only a read tells that the peer has left: a little is kept for later, and what
+    /// Reads while hyper gets nothing, as only a read tells that the peer has left. A little is kept for later, and what
     /// is more than that stays in the socket. Ends with the peer, or with one that has been out of sight for too long.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.held.len() < AHEAD {
@@ -213,7 +220,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.hush() {
@@ -248,7 +255,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Observed<T> {
                 cx.waker().wake_by_ref();
             }
         }
-        Pin::new(&mut this.io).poll_flush(cx)
+        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        // What comes here wakes the task, so that hyper, if it does read, asks for it.
+        if this.is_unread() && this.poll_ahead(cx)?.is_ready() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed its side")));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

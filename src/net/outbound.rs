@@ -27,6 +27,8 @@ pub(super) struct Outbound {
     blocked: AtomicBool,
     /// Whether a request was handed over and its answer is not yet all with the socket.
     open: AtomicBool,
+    /// Whether the answer has begun.
+    begun: AtomicBool,
     /// Whether hyper has let go of the answer's body: all of the answer is in its buffer.
     whole: AtomicBool,
 }
@@ -42,12 +44,18 @@ impl Outbound {
 
     /// A request is handed over.
     pub(super) fn begin(&self) {
+        self.begun.store(false, Ordering::Relaxed);
         self.open.store(true, Ordering::Relaxed);
     }
 
     /// What hyper writes while this is not so is its own answer to a bad head.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether an answer has begun and is not yet all with the socket.
+    pub(super) fn is_answering(&self) -> bool {
+        self.is_open() && self.begun.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_blocked(&self, blocked: bool) {
@@ -80,6 +88,7 @@ pin_project! {
 
 impl<B> Paced<B> {
     pub(super) fn new(body: B, exchange: Arc<Exchange>) -> Self {
+        exchange.outbound.begun.store(true, Ordering::Relaxed);
         Self { body, rest: Bytes::new(), exchange: Whole(exchange) }
     }
 }

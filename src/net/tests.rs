@@ -385,6 +385,29 @@ async fn an_http2_stream_that_is_taken_now_and_then_is_not_stalled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn content_that_is_answered_while_it_is_read_flows() {
+    let (mut client, server) = duplex(1024);
+    let reflect =
+        |request: Request<Incoming>| std::future::ready(Ok::<_, Infallible>(Response::new(request.into_body())));
+    let talk = async {
+        for pieces in [1, 10, 100] {
+            let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", 700 * pieces);
+            client.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                answer.push(client.read_u8().await.unwrap());
+            }
+            for _ in 0..pieces {
+                client.write_all(&[b'x'; 700]).await.unwrap();
+                client.read_exact(&mut [0; 700]).await.unwrap();
+            }
+        }
+        drop(client);
+    };
+    tokio::join!(connection::serve(server, None, tower::service_fn(reflect), shared()), talk);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_sends_on_behind_an_open_answer_is_read_a_little_ahead_and_ends_after_the_stall_time() {
     let (mut client, server) = duplex(64);
     let peers = Arc::new(std::sync::Mutex::new(None));
