@@ -1,6 +1,7 @@
 //! Publishers' keys: how a repeat is recognised.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -20,6 +21,19 @@ pub struct Keys {
 struct Seen {
     offset: Offset,
     content: [u8; 16],
+}
+
+/// A key with what is known of its event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Where the event is, or was.
+    pub offset: Offset,
+    /// When it was stored.
+    pub time: Timestamp,
+    /// The key.
+    pub key: Key,
+    /// A digest of what a repeat must share with the event.
+    pub content: [u8; 16],
 }
 
 /// What a key says of an event.
@@ -62,11 +76,32 @@ impl Keys {
     /// Remembers the key of an event that is older than all those remembered. A store calls it when it opens, from the
     /// newest event backwards, until the keys are [full](Self::is_full).
     pub fn recall(&mut self, event: &Event, offset: Offset, time: Timestamp) {
-        let Some(key) = &event.key else { return };
-        if !self.is_full() && !self.seen.contains_key(key) {
-            self.seen.insert(key.clone(), Seen { offset, content: content(event) });
-            self.order.push_front((time, key.clone(), offset));
+        let Some(key) = event.key.clone() else { return };
+        self.recall_remembered(Remembered { offset, time, key, content: content(event) });
+    }
+
+    /// The same for a key whose event is gone.
+    pub fn recall_remembered(&mut self, Remembered { offset, time, key, content }: Remembered) {
+        if !self.is_full() && !self.seen.contains_key(&key) {
+            self.seen.insert(key.clone(), Seen { offset, content });
+            self.order.push_front((time, key, offset));
         }
+    }
+
+    /// The keys of events at these offsets, in their order. Costs a binary search and what it gives.
+    pub fn within(&self, offsets: Range<Offset>) -> impl Iterator<Item = Remembered> {
+        let begin = self.order.partition_point(|&(_, _, offset)| offset < offsets.start);
+        let these = self.order.range(begin..).take_while(move |&&(_, _, offset)| offset < offsets.end);
+        these.filter_map(|(time, key, offset)| {
+            let seen = self.seen.get(key).filter(|seen| seen.offset == *offset)?;
+            Some(Remembered { offset: *offset, time: *time, key: key.clone(), content: seen.content })
+        })
+    }
+
+    /// The offset of the oldest key that is remembered.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Offset> {
+        self.order.front().map(|&(_, _, offset)| offset)
     }
 
     /// Whether another key would push the oldest out.
@@ -162,6 +197,20 @@ mod tests {
         keys.expire(Timestamp(700_001));
         assert_eq!(keys.check(&event("other", "x")), Repeat::New);
         assert_eq!(keys.check(&event("k", "new")), Repeat::Same(9));
+    }
+
+    #[test]
+    fn keys_are_found_by_the_offsets_of_their_events() {
+        let mut keys = Keys::default();
+        for offset in 1..=5 {
+            keys.remember(&event(&offset.to_string(), ""), offset, Timestamp(offset));
+        }
+        keys.forget(&event("5", ""), 5);
+        let offsets = |range| keys.within(range).map(|key| key.offset).collect::<Vec<_>>();
+        assert_eq!(offsets(2..4), [2, 3]);
+        assert_eq!(offsets(0..9), [1, 2, 3, 4]);
+        assert_eq!(offsets(7..9), [0; 0]);
+        assert_eq!(keys.oldest(), Some(1));
     }
 
     #[test]

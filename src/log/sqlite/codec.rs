@@ -31,7 +31,7 @@ const DATA: u8 = 5; // Always there, always last, so that the small fields share
 /// The row does not hold what this version writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stored events cannot be read: {0}")]
-pub(super) struct Damaged(&'static str);
+pub(super) struct Damaged(pub(super) &'static str);
 
 /// Begins a row in an empty buffer.
 pub(super) fn begin(row: &mut Vec<u8>) {

@@ -5,9 +5,10 @@ use std::path::Path;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::super::keys::Remembered;
 use super::super::{Bounds, Epochs, Keys, new_epoch};
 use super::{OpenError, codec};
-use crate::event::{Epoch, Offset, Timestamp};
+use crate::event::{Epoch, Key, Offset, Timestamp};
 
 /// What the file held.
 pub(super) struct Recovered {
@@ -100,13 +101,14 @@ fn begin_run(connection: &mut Connection, runs: &[(Epoch, Offset)], first: Offse
 /// The keys of the last ten minutes, read backwards from the newest event until there are enough.
 fn keys(connection: &Connection, now: Timestamp) -> rusqlite::Result<Result<Keys, codec::Damaged>> {
     let window = u64::try_from(Keys::WINDOW.as_millis()).unwrap_or(u64::MAX);
+    let is_over = |keys: &Keys, time: u64| time.saturating_add(window) < now.0 || keys.is_full();
     let mut keys = Keys::default();
     let mut select = connection.prepare("SELECT time, keys, first, events FROM commits ORDER BY first DESC")?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         let time: u64 = row.get(0)?;
-        if time.saturating_add(window) < now.0 || keys.is_full() {
-            break;
+        if is_over(&keys, time) {
+            return Ok(Ok(keys));
         }
         if row.get::<_, u64>(1)? == 0 {
             continue; // The blob is not even read.
@@ -119,6 +121,18 @@ fn keys(connection: &Connection, now: Timestamp) -> rusqlite::Result<Result<Keys
         for (index, event) in events.iter().enumerate().rev() {
             keys.recall(event, first + index as u64, Timestamp(time));
         }
+    }
+    let mut select = connection.prepare("SELECT offset, time, key, content FROM expired_keys ORDER BY offset DESC")?;
+    let mut rows = select.query(())?;
+    while let Some(row) = rows.next()? {
+        let time: u64 = row.get(1)?;
+        if is_over(&keys, time) {
+            break;
+        }
+        let Ok(key) = Key::parse(row.get_ref(2)?.as_str()?) else {
+            return Ok(Err(codec::Damaged("an expired event has no key")));
+        };
+        keys.recall_remembered(Remembered { offset: row.get(0)?, time: Timestamp(time), key, content: row.get(3)? });
     }
     Ok(Ok(keys))
 }

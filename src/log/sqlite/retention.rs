@@ -2,9 +2,12 @@
 //!
 //! Whole rows go. By count and by bytes the newest events always stay: a row leaves only if what is left is still enough.
 
+use std::ops::Range;
+
 use rusqlite::{Connection, Row, params};
 
-use super::super::Retention;
+use super::super::keys::Remembered;
+use super::super::{Keys, Retention};
 use super::schema::PAGE_SIZE;
 use crate::event::{Offset, Timestamp};
 
@@ -88,6 +91,20 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<(Offset, u64, u64)> {
 pub(super) fn note_emptied(transaction: &Connection, last: Offset, time: Timestamp) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO emptied (id, last, time) VALUES (1, ?1, ?2)";
     transaction.execute(sql, params![last, time.0]).map(drop)
+}
+
+/// Writes down the keys of events that are deleted in this transaction, so that repeats are recognised after a restart
+/// too; and forgets those that are remembered no more.
+///
+/// Keys go in as they went into the log, so the table is written at its right edge.
+pub(super) fn keep_keys(transaction: &Connection, keys: &Keys, gone: Range<Offset>) -> rusqlite::Result<()> {
+    let mut insert = transaction
+        .prepare_cached("INSERT OR REPLACE INTO expired_keys (offset, time, key, content) VALUES (?1, ?2, ?3, ?4)")?;
+    for Remembered { offset, time, key, content } in keys.within(gone) {
+        insert.execute(params![offset, time.0, key.as_str(), content])?;
+    }
+    let oldest = keys.oldest().unwrap_or(Offset::try_from(i64::MAX).unwrap_or_default());
+    transaction.prepare_cached("DELETE FROM expired_keys WHERE offset < ?1")?.execute([oldest]).map(drop)
 }
 
 /// The bytes of the file that hold something. Pages that were freed are used again before the file grows.

@@ -18,6 +18,11 @@
 //!
 //! emptied: at most one row, written only when the last event has expired               ~15 bytes
 //!   last, time   the newest offset and time there were, as then no row of `commits` tells them
+//!
+//! expired_keys: what recognises repeats of events that are gone, for as long as their keys are remembered;
+//!               empty unless retention takes events of the last ten minutes              ~40 bytes a key
+//!   offset, time   where the event was, and when it was stored
+//!   key, content   its key, and a digest of what a repeat must share with it
 //! ```
 //!
 //! There is no index: it would be written at random places, which costs far more than the events themselves. Offsets of
@@ -61,6 +66,12 @@ const TABLES: &str = "
         id INTEGER PRIMARY KEY CHECK (id = 1),
         last INTEGER NOT NULL,
         time INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE expired_keys (
+        offset INTEGER PRIMARY KEY,
+        time INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        content BLOB NOT NULL
     ) STRICT;
 ";
 

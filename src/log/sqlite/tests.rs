@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
 use super::super::contract::{EVERYTHING, TestClock, data, event, everything, keyed, topic, until};
-use super::super::{GapReason, Missing, PAGE_BYTES};
+use super::super::{GapReason, Keys, Missing, PAGE_BYTES};
 use super::*;
 use crate::event::{Event, Timestamp};
 
@@ -65,6 +65,39 @@ async fn events_and_cursors_and_keys_outlive_the_process() {
     let next = log.append(vec![event("d")]).await.unwrap()[0].cursor;
     assert_eq!(next.offset, 4);
     assert_ne!(next.epoch, before[0].epoch, "a new run has a new epoch");
+}
+
+#[tokio::test]
+async fn keys_of_events_that_are_gone_outlive_the_process_too() {
+    let directory = TempDir::new().unwrap();
+    let clock = TestClock::default();
+    let retention = Retention { events: 2, ..EVERYTHING };
+    let reopen = || SqliteLog::open(SqliteOptions { retention, ..options(directory.path(), &clock) }).unwrap();
+    let mut log = reopen();
+    let mut cursors = Vec::new();
+    for number in 0..6 {
+        let key = format!("k{number}");
+        cursors.push(log.append(vec![keyed(&key, "paid")]).await.unwrap()[0].cursor);
+        clock.advance(Duration::from_secs(60));
+    }
+    for _ in 0..2 {
+        log.close().await;
+        log = reopen();
+        assert_eq!(log.bounds(), Bounds { first: 5, last: 6 });
+        for (number, &cursor) in cursors.iter().enumerate() {
+            let repeat = log.append(vec![keyed(&format!("k{number}"), "paid")]).await.unwrap()[0];
+            assert_eq!(repeat, Receipt { cursor, duplicate: true });
+        }
+        let other = log.append(vec![keyed("k0", "other")]).await;
+        assert!(matches!(other, Err(AppendError::KeyReused { index: 0 })));
+    }
+
+    clock.advance(Keys::WINDOW);
+    assert!(!log.append(vec![keyed("k0", "paid")]).await.unwrap()[0].duplicate, "ten minutes are over");
+    log.close().await;
+    let connection = Connection::open(directory.path().join("encke.db")).unwrap();
+    let kept: u64 = connection.query_row("SELECT count(*) FROM expired_keys", (), |row| row.get(0)).unwrap();
+    assert_eq!(kept, 0, "what is remembered no more leaves the file");
 }
 
 #[tokio::test]

@@ -178,6 +178,9 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // First, so that the room of the old rows is there for the new ones.
         let trimmed = retention::trim(&transaction, &self.retention, trimming, &incoming)?;
+        if let Some(trimmed) = trimmed {
+            retention::keep_keys(&transaction, &self.keys, self.live.bounds().first..trimmed.first)?;
+        }
         let pages = insert(&transaction, events, now, &mut self.row)?;
         if trimmed.is_some_and(|trimmed| trimmed.first > incoming.last) {
             retention::note_emptied(&transaction, incoming.last, self.time)?;
