@@ -3,16 +3,16 @@
 //! A value of these types is right because it exists: every name was parsed at the edge, so a renderer may write a
 //! topic, a type or a content type as it stands.
 
+mod appended;
 mod cursor;
 mod fields;
 mod selector;
 mod topic;
 
-use std::sync::OnceLock;
-
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+pub use appended::{Appended, Tally};
 pub use cursor::{Cursor, Epoch, Offset, ParseCursorError};
 pub use fields::{ContentType, EventType, FieldError, Key};
 pub use selector::{SelectorError, TopicSelector};
@@ -84,33 +84,3 @@ impl Event {
 /// Milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub u64);
-
-/// An event at its place in the log, shared by all that read it, with one slot for each rendering of it.
-///
-/// Cost: 40 bytes a slot while the event is in memory; a rendering is made by the first reader that needs it.
-#[derive(Debug)]
-pub struct Appended {
-    /// Its place; the same on every node and transport.
-    pub cursor: Cursor,
-    /// When it was stored; never falls from one offset to the next.
-    pub time: Timestamp,
-    /// What was published.
-    pub event: Event,
-    rendered: [OnceLock<Bytes>; Self::SLOTS],
-}
-
-impl Appended {
-    /// How many renderings of one event are kept.
-    pub const SLOTS: usize = 4;
-
-    /// Puts `event` at its place.
-    #[must_use]
-    pub fn new(cursor: Cursor, time: Timestamp, event: Event) -> Self {
-        Self { cursor, time, event, rendered: Default::default() }
-    }
-
-    /// The rendering in `slot`, made by `render` if nobody has needed it yet.
-    pub fn rendered(&self, slot: usize, render: impl FnOnce() -> Bytes) -> Bytes {
-        self.rendered[slot].get_or_init(render).clone()
-    }
-}

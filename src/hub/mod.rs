@@ -113,7 +113,7 @@ impl Hub {
         if page.events.is_empty() {
             // Nothing is left of what there was, or nothing that can be read: what comes next, comes behind it.
             let first = if page.hole { last + 1 } else { self.log.bounds().first };
-            return Ok(Arc::new(Page::begin(first).behind_hole(page.hole)));
+            return Ok(Arc::new(Page::empty(first).behind_hole(page.hole)));
         }
         Ok(self.pages.keep(&page))
     }
@@ -157,3 +157,6 @@ impl Hub {
         Ok(at.max(self.log.bounds().first - 1))
     }
 }
+
+#[cfg(test)]
+mod tests;

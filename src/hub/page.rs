@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::event::{Appended, Offset};
+use crate::event::{Appended, Offset, Tally};
 use crate::log::{PAGE, PAGE_BYTES};
 
 /// Up to 1 024 consecutive events. The newest page is still being filled, by one writer, while any number read it.
@@ -12,29 +12,40 @@ pub struct Page {
     first: Offset,
     /// One past the newest offset it holds.
     end: AtomicU64,
-    bytes: AtomicU64,
+    /// Bytes as [`PAGE_BYTES`] counts them.
+    weight: AtomicU64,
+    /// Bytes of memory, renderings included.
+    tally: Arc<Tally>,
     behind_hole: bool,
     slots: Box<[OnceLock<Arc<Appended>>]>,
 }
 
 impl Page {
-    /// An empty page that begins at `first` and has room up to the next multiple of [`PAGE`].
+    /// An empty page that begins at `first` and has room up to the next multiple of [`PAGE`]. Of this and the others,
+    /// `grown` counts what the renderings of its events take.
     #[must_use]
-    pub fn begin(first: Offset) -> Self {
-        Self::with_room(first, usize::try_from(PAGE - first % PAGE).unwrap_or_default())
+    pub fn begin(first: Offset, grown: &Arc<AtomicU64>) -> Self {
+        Self::with_room(first, usize::try_from(PAGE - first % PAGE).unwrap_or_default(), grown)
     }
 
     /// A page of these events, to which none will be added.
     #[must_use]
-    pub fn of(events: &[Arc<Appended>]) -> Self {
-        let page = Self::with_room(events.first().map_or(1, |event| event.cursor.offset), events.len());
+    pub fn of(events: &[Arc<Appended>], grown: &Arc<AtomicU64>) -> Self {
+        let page = Self::with_room(events.first().map_or(1, |event| event.cursor.offset), events.len(), grown);
         events.iter().for_each(|event| page.put(event));
         page
     }
 
-    fn with_room(first: Offset, room: usize) -> Self {
-        let slots = std::iter::repeat_with(OnceLock::new).take(room).collect();
-        Self { first, end: AtomicU64::new(first), bytes: AtomicU64::new(0), behind_hole: false, slots }
+    /// No events, and nothing before `first`.
+    #[must_use]
+    pub(super) fn empty(first: Offset) -> Self {
+        Self::with_room(first, 0, &Arc::default())
+    }
+
+    fn with_room(first: Offset, room: usize, grown: &Arc<AtomicU64>) -> Self {
+        let slots: Box<[_]> = std::iter::repeat_with(OnceLock::new).take(room).collect();
+        let tally = Arc::new(Tally::new(size_of::<Self>() + size_of_val(&*slots), grown));
+        Self { first, end: AtomicU64::new(first), weight: AtomicU64::new(0), tally, behind_hole: false, slots }
     }
 
     /// Marks it as what comes next behind events that cannot be read. Only a reader that asked for those cares.
@@ -49,21 +60,24 @@ impl Page {
         self.behind_hole
     }
 
-    /// Adds the event whose offset is the page's next one. Only one writer may call this.
+    /// Adds the event whose offset is the page's next one, with renderings of its own: what the log keeps of the event
+    /// must not hold them longer than the page. Only one writer may call this.
     pub(super) fn put(&self, event: &Arc<Appended>) {
         let end = self.end.load(Ordering::Relaxed);
         debug_assert_eq!(event.cursor.offset, end, "events of a page are consecutive");
         let slot = self.slots.get(usize::try_from(end - self.first).unwrap_or(usize::MAX));
-        let fresh = slot.is_some_and(|slot| slot.set(Arc::clone(event)).is_ok());
+        let fresh = slot.is_some_and(|slot| slot.set(Arc::new(event.counted(&self.tally))).is_ok());
         debug_assert!(fresh, "a page has room for what is put in it");
-        self.bytes.fetch_add(event.event.weight() as u64, Ordering::Relaxed);
+        self.weight.fetch_add(event.event.weight() as u64, Ordering::Relaxed);
+        self.tally.add(event);
         self.end.store(end + 1, Ordering::Release); // Publishes the slot to readers that load `end`.
     }
 
     /// Whether another event of `weight` bytes belongs on the next page.
     pub(super) fn is_full(&self, weight: usize) -> bool {
         let held = self.end.load(Ordering::Relaxed) - self.first;
-        held == self.slots.len() as u64 || (held > 0 && self.bytes() + weight as u64 > PAGE_BYTES as u64)
+        let weight = self.weight.load(Ordering::Relaxed) + weight as u64;
+        held == self.slots.len() as u64 || (held > 0 && weight > PAGE_BYTES as u64)
     }
 
     /// The offset at which it begins.
@@ -84,10 +98,10 @@ impl Page {
         self.last() < self.first
     }
 
-    /// The bytes of its events.
+    /// How many bytes of memory it takes, with what is kept of its events' renderings.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.tally.bytes()
     }
 
     /// The events from one offset to another, both included, as far as the page holds them.

@@ -28,7 +28,8 @@ impl Default for PagesOptions {
 /// Every page in memory.
 ///
 /// Pinned pages are consecutive up to the live edge; the oldest go when there are too many. Cached pages are let go by
-/// least recent use. A reader holds a page only while it takes a step, so what is kept here is what there is.
+/// least recent use. A reader holds a page only while it takes a step, so what is kept here is what there is. A page
+/// grows while its events are rendered, so its bytes are looked at anew each time pages have grown by [`Pages::GROWTH`].
 #[derive(Debug)]
 pub struct Pages {
     options: PagesOptions,
@@ -36,6 +37,8 @@ pub struct Pages {
     pinned: RwLock<VecDeque<Arc<Page>>>,
     cached: Mutex<Cached>,
     flights: Mutex<HashMap<u64, Weak<Flight>>>,
+    /// How many bytes renderings have added to pages since their bytes were looked at.
+    grown: Arc<AtomicU64>,
 }
 
 type Flight = tokio::sync::Mutex<()>;
@@ -43,24 +46,25 @@ type Flight = tokio::sync::Mutex<()>;
 #[derive(Debug, Default)]
 struct Cached {
     pages: BTreeMap<Offset, (Arc<Page>, u64)>,
-    bytes: u64,
     clock: u64,
 }
 
 impl Pages {
-    /// What a page costs beside its events, in bytes: an allowance, so that many small pages count too.
-    const OVERHEAD: u64 = 16 * 1024;
+    /// By how many bytes pages may grow beyond their limits.
+    const GROWTH: u64 = 1 << 20;
 
     /// The pages of a log whose newest page holds `newest` and whose newest offset is `edge`.
     #[must_use]
     pub fn new(edge: Offset, newest: &[Arc<Appended>], options: PagesOptions) -> Self {
-        let live = Page::begin(newest.first().map_or(edge + 1, |event| event.cursor.offset));
+        let grown = Arc::default();
+        let live = Page::begin(newest.first().map_or(edge + 1, |event| event.cursor.offset), &grown);
         let pages = Self {
             options,
             edge: AtomicU64::new(edge),
             pinned: RwLock::new(VecDeque::from([Arc::new(live)])),
             cached: Mutex::default(),
             flights: Mutex::default(),
+            grown,
         };
         // Anything after `edge` comes by the tail.
         let upto_edge: Vec<_> = newest.iter().filter(|event| event.cursor.offset <= edge).cloned().collect();
@@ -106,23 +110,42 @@ impl Pages {
     /// Begins a new page at the live edge, and lets the oldest go.
     #[cold]
     fn turn(&self, first: Offset) -> Arc<Page> {
-        let page = Arc::new(Page::begin(first));
+        let page = Arc::new(Page::begin(first, &self.grown));
+        self.pinned.write().unwrap_or_else(PoisonError::into_inner).push_back(Arc::clone(&page));
+        self.trim_pinned();
+        page
+    }
+
+    /// Lets the oldest pinned pages go that are too many; never the one at the live edge.
+    fn trim_pinned(&self) {
+        let mut gone = Vec::new(); // Dropped last, when the lock is free again.
         let mut pinned = self.pinned.write().unwrap_or_else(PoisonError::into_inner);
-        pinned.push_back(Arc::clone(&page));
-        let mut bytes: u64 = pinned.iter().map(|page| page.bytes() + Self::OVERHEAD).sum();
+        let newest = pinned.back().map_or(0, |page| page.first());
+        let mut bytes: u64 = pinned.iter().map(|page| page.bytes()).sum();
         while let Some(oldest) = pinned.front()
             && pinned.len() > 1
-            && (first - oldest.first() > self.options.pinned_events || bytes > self.options.pinned_bytes)
+            && (newest - oldest.first() > self.options.pinned_events || bytes > self.options.pinned_bytes)
         {
-            bytes -= oldest.bytes() + Self::OVERHEAD;
-            pinned.pop_front();
+            bytes = bytes.saturating_sub(oldest.bytes()); // It may have grown since.
+            gone.extend(pinned.pop_front());
         }
-        page
+    }
+
+    /// Keeps the limits though pages have grown.
+    #[cold]
+    fn trim_grown(&self) {
+        self.grown.store(0, Ordering::Relaxed);
+        self.trim_pinned();
+        let gone = self.cached().trim(self.options.cached_bytes);
+        drop(gone);
     }
 
     /// The page that holds `at`, if it is in memory.
     #[must_use]
     pub fn get(&self, at: Offset) -> Option<Arc<Page>> {
+        if self.grown.load(Ordering::Relaxed) > Self::GROWTH {
+            self.trim_grown();
+        }
         self.pinned(at).or_else(|| self.cached().get(at))
     }
 
@@ -135,8 +158,12 @@ impl Pages {
 
     /// Keeps a page that was read from the log; it holds at least one event.
     pub(super) fn keep(&self, read: &crate::log::Page) -> Arc<Page> {
-        let page = Arc::new(Page::of(&read.events).behind_hole(read.hole));
-        self.cached().insert(Arc::clone(&page), self.options.cached_bytes);
+        let page = Arc::new(Page::of(&read.events, &self.grown).behind_hole(read.hole));
+        let mut cached = self.cached();
+        let replaced = cached.insert(Arc::clone(&page));
+        let gone = cached.trim(self.options.cached_bytes);
+        drop(cached); // Before what it has let go.
+        drop((replaced, gone));
         page
     }
 
@@ -156,11 +183,11 @@ impl Pages {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many bytes the pages in memory take, pinned and cached.
+    /// How many bytes of memory the pages take, pinned and cached, with what is kept of renderings.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
         let pinned = self.pinned.read().unwrap_or_else(PoisonError::into_inner);
-        (pinned.iter().map(|page| page.bytes()).sum(), self.cached().bytes)
+        (pinned.iter().map(|page| page.bytes()).sum(), self.cached().bytes())
     }
 }
 
@@ -172,16 +199,29 @@ impl Cached {
         (at <= page.last()).then(|| Arc::clone(page))
     }
 
-    fn insert(&mut self, page: Arc<Page>, limit: u64) {
+    /// Keeps a page, and gives back the one in whose place it is.
+    fn insert(&mut self, page: Arc<Page>) -> Option<Arc<Page>> {
         self.clock += 1;
-        self.bytes += page.bytes() + Pages::OVERHEAD;
-        if let Some((replaced, _)) = self.pages.insert(page.first(), (page, self.clock)) {
-            self.bytes -= replaced.bytes() + Pages::OVERHEAD;
-        }
-        while self.bytes > limit && self.pages.len() > 1 {
+        self.pages.insert(page.first(), (page, self.clock)).map(|(replaced, _)| replaced)
+    }
+
+    /// Gives back what is to be dropped, by least recent use; never the last page.
+    fn trim(&mut self, limit: u64) -> Vec<Arc<Page>> {
+        let mut gone = Vec::new();
+        let mut bytes = self.bytes();
+        while bytes > limit && self.pages.len() > 1 {
             let oldest = self.pages.iter().min_by_key(|(_, (_, used))| *used).map(|(first, _)| *first);
-            let Some((page, _)) = oldest.and_then(|first| self.pages.remove(&first)) else { return };
-            self.bytes -= page.bytes() + Pages::OVERHEAD;
+            let Some((page, _)) = oldest.and_then(|first| self.pages.remove(&first)) else { break };
+            bytes = bytes.saturating_sub(page.bytes());
+            gone.push(page);
         }
+        gone
+    }
+
+    fn bytes(&self) -> u64 {
+        self.pages.values().map(|(page, _)| page.bytes()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

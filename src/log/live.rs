@@ -113,7 +113,7 @@ impl Recent {
     const BYTES: usize = 16 << 20;
 
     fn push(&self, commit: Commit) {
-        let bytes = commit.iter().map(|event| event.event.weight()).sum();
+        let bytes = commit.iter().map(|event| event.footprint()).sum();
         let mut kept = self.kept();
         kept.commits.push_back((commit, bytes));
         kept.bytes += bytes;
@@ -138,5 +138,69 @@ impl Recent {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use tokio_stream::StreamExt;
+
+    use super::*;
+    use crate::event::{Cursor, Epoch, Event, Timestamp, Topic};
+
+    const MIB: usize = 1 << 20;
+
+    fn commit(offsets: std::ops::RangeInclusive<Offset>, len: usize) -> Commit {
+        let epoch = Epoch::parse("k3v9x0a1").expect("an epoch");
+        let event = || Event::new(Topic::parse("t").expect("a topic"), vec![b'x'; len]);
+        offsets.map(|offset| Arc::new(Appended::new(Cursor { epoch, offset }, Timestamp(0), event()))).collect()
+    }
+
+    /// The offsets of what is kept next to `after`.
+    fn kept(recent: &Recent, after: Offset) -> Option<Vec<Offset>> {
+        recent.after(after).map(|commit| commit.iter().map(|event| event.cursor.offset).collect())
+    }
+
+    #[test]
+    fn the_newest_commits_are_kept_as_far_as_bytes_allow() {
+        let recent = Recent::default();
+        for offset in 1..=3 {
+            recent.push(commit(offset..=offset, 10 * MIB));
+            assert_eq!(kept(&recent, offset - 1), Some(vec![offset]), "the newest one, however large");
+            assert_eq!(kept(&recent, offset.saturating_sub(2)).is_some(), offset == 1);
+        }
+        recent.push(commit(4..=4, 5 * MIB));
+        assert_eq!((kept(&recent, 1), kept(&recent, 2), kept(&recent, 3)), (None, Some(vec![3]), Some(vec![4])));
+    }
+
+    #[test]
+    fn small_events_count_with_all_that_they_take_in_memory() {
+        let recent = Recent::default();
+        for n in 0..20 {
+            recent.push(commit(n * 8192 + 1..=n * 8192 + 8192, 1));
+        }
+        let events: usize = recent.kept().commits.iter().map(|(commit, _)| commit.len()).sum();
+        assert!(events * size_of::<Appended>() <= Recent::BYTES, "{events} events");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tail_that_is_far_behind_ends_with_its_log() {
+        // 1. A tail waits for the store, which fails. 2. The log goes. 3. The store goes on failing.
+        let live = Live::new(Bounds { first: 1, last: 5 });
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reads);
+        let mut tail = live.tail(0, move |_| {
+            counted.fetch_add(1, SeqCst);
+            Box::pin(async { Err(ReadError("the disk is dying".into())) })
+        });
+        let waits = tokio::time::timeout(Live::RETRY * 5 / 2, tail.next()).await;
+        assert!(waits.is_err(), "a failing store is read again: {waits:?}");
+        assert_eq!(reads.load(SeqCst), 3);
+        drop(live);
+        let end = tokio::time::timeout(Live::RETRY * 10, tail.next()).await;
+        assert!(matches!(end, Ok(None)), "{end:?}");
+        assert_eq!(reads.load(SeqCst), 4);
     }
 }

@@ -1,0 +1,113 @@
+//! An event at its place in the log, and what it costs to have it in memory.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::{Cursor, Event, Timestamp};
+
+/// An event at its place in the log, shared by all that read it, with one slot for each rendering of it.
+///
+/// Cost: see [`Appended::footprint`]; the slots (40 bytes each) come with the first rendering. A rendering is made by the
+/// first reader that needs it, and stays as long as the event.
+#[derive(Debug)]
+pub struct Appended {
+    /// Its place; the same on every node and transport.
+    pub cursor: Cursor,
+    /// When it was stored; never falls from one offset to the next.
+    pub time: Timestamp,
+    /// What was published.
+    pub event: Event,
+    rendered: OnceLock<Box<Slots>>,
+    tally: Option<Arc<Tally>>,
+}
+
+type Slots = [OnceLock<Bytes>; Appended::SLOTS];
+
+impl Appended {
+    /// How many renderings of one event are kept.
+    pub const SLOTS: usize = 4;
+
+    /// What an allocation costs beside its content: its header, rounding, and the counts of those that share it.
+    const ALLOCATION: usize = 32;
+    /// What a rendering costs beside its bytes: its allocations, and room that was reserved for it and not needed.
+    const RENDERING: usize = 128;
+
+    /// Puts `event` at its place.
+    #[must_use]
+    pub fn new(cursor: Cursor, time: Timestamp, event: Event) -> Self {
+        Self { cursor, time, event, rendered: OnceLock::new(), tally: None }
+    }
+
+    /// The same event, with renderings of its own, which are counted in `tally` as they are kept.
+    #[must_use]
+    pub fn counted(&self, tally: &Arc<Tally>) -> Self {
+        Self { tally: Some(Arc::clone(tally)), ..Self::new(self.cursor, self.time, self.event.clone()) }
+    }
+
+    /// How many bytes of memory it takes, without renderings. Rather a little more than less.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        let Event { topics, kind, data, content_type, key } = &self.event;
+        let names = topics.len()
+            + [kind.is_some(), content_type.is_some(), key.is_some()].map(usize::from).iter().sum::<usize>();
+        let more_topics =
+            if topics.spilled() { topics.capacity() * size_of::<super::Topic>() + Self::ALLOCATION } else { 0 };
+        // Names count twice: parsed, and in the row of which the data are a slice.
+        let bytes = 2 * self.event.weight() - data.len();
+        size_of::<Self>() + bytes + more_topics + (2 + names) * Self::ALLOCATION
+    }
+
+    /// The rendering in `slot`, made by `render` if nobody has needed it yet.
+    pub fn rendered(&self, slot: usize, render: impl FnOnce() -> Bytes) -> Bytes {
+        let slots = self.rendered.get_or_init(|| {
+            self.keep(size_of::<Slots>() + Self::ALLOCATION);
+            Box::default()
+        });
+        let rendered = slots[slot].get_or_init(|| {
+            let rendered = render();
+            self.keep(rendered.len() + Self::RENDERING);
+            rendered
+        });
+        rendered.clone()
+    }
+
+    fn keep(&self, bytes: usize) {
+        if let Some(tally) = &self.tally {
+            tally.keep(bytes);
+        }
+    }
+}
+
+/// How many bytes of memory the events of one page take, with the renderings that are kept of them.
+#[derive(Debug)]
+pub struct Tally {
+    bytes: AtomicU64,
+    /// Bytes of renderings, of every page; whoever bounds the pages sees by it when to look.
+    grown: Arc<AtomicU64>,
+}
+
+impl Tally {
+    /// Begins at `bytes`, and adds what renderings take to `grown`, too.
+    #[must_use]
+    pub fn new(bytes: usize, grown: &Arc<AtomicU64>) -> Self {
+        Self { bytes: AtomicU64::new(bytes as u64), grown: Arc::clone(grown) }
+    }
+
+    /// Adds what an event takes.
+    pub fn add(&self, event: &Appended) {
+        self.bytes.fetch_add(event.footprint() as u64, Ordering::Relaxed);
+    }
+
+    /// The sum.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn keep(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.grown.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
