@@ -13,7 +13,7 @@ use super::stream::Heartbeat;
 use super::{Delivery, Ending, FeedKey, Peer, Stream, StreamId};
 use crate::event::{Cursor, Offset};
 use crate::hub::Selection;
-use crate::log::{GapReason, Missing, Position, ReadError, Start};
+use crate::log::{GapReason, Missing, ReadError, Start};
 use crate::transport::{Format, Keeps, Notice, Rendering, Resume, Transport};
 
 /// What a subscriber wants, parsed.
@@ -130,14 +130,14 @@ impl Delivery {
     pub(super) async fn begin(&self, wanted: &Wanted) -> Result<Beginning, ReadError> {
         let keeps_state = wanted.transport.keeps == Keeps::State;
         let (mut position, asked) = match &wanted.begin {
-            Begin::Unsaid if keeps_state => (self.newest(&wanted.selection, 1).await?, None),
+            Begin::Unsaid if keeps_state => (self.hub.newest(&wanted.selection, 1).await?, None),
             Begin::Unsaid => (self.hub.seek(Start::Latest).await?, None),
-            Begin::Last(count) => (self.newest(&wanted.selection, *count).await?, None),
+            Begin::Last(count) => (self.hub.newest(&wanted.selection, *count).await?, None),
             Begin::At(start, asked) => (self.hub.seek(*start).await?, Some((start, asked))),
         };
         if keeps_state && position.missing.is_some() {
             // There is no place for a gap on a state transport; but what it shows must be the state.
-            position.after = position.after.min(self.newest(&wanted.selection, 1).await?.after);
+            position.after = position.after.min(self.hub.newest(&wanted.selection, 1).await?.after);
         }
         let resume = match (&position.missing, asked) {
             (Some(_), _) => Resume::Gap,
@@ -158,10 +158,6 @@ impl Delivery {
     fn gap(&self, asked: String, missing: Missing) -> Gap {
         self.metrics.gap(missing.reason.as_str());
         Gap { asked, missing, wait: self.wait_after_gap() }
-    }
-
-    async fn newest(&self, selection: &Selection, count: usize) -> Result<Position, ReadError> {
-        Ok(Position { after: self.hub.newest(selection, count).await?, missing: None })
     }
 
     /// The words for a gap behind which reading goes on after `after`.

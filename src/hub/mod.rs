@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_stream::StreamExt;
 
 use crate::event::Offset;
-use crate::log::{Log, Position, ReadError, Start};
+use crate::log::{GapReason, Log, Missing, Position, ReadError, Start};
 use crate::shutdown::Shutdown;
 
 pub use page::Page;
@@ -130,31 +130,73 @@ impl Hub {
         }
     }
 
-    /// The offset after which exactly the newest `count` matching events stand (fewer, if there are fewer).
+    /// The offset after which exactly the newest `count` matching events stand (fewer, if there are fewer). If the store
+    /// lost events on the way there, any of which may have matched, it says so.
     ///
     /// Cost: reads back page by page until they are found, so a topic without events costs the whole log.
     ///
     /// # Errors
     /// The log could not be read.
-    pub async fn newest(&self, selection: &Selection, count: usize) -> Result<Offset, ReadError> {
+    pub async fn newest(&self, selection: &Selection, count: usize) -> Result<Position, ReadError> {
         let mut at = self.pages.edge();
-        let mut missing = count;
-        while missing > 0 && at >= self.log.bounds().first {
-            let page = match self.pages.get(at) {
-                Some(page) => page,
-                None => self.load(at).await?,
-            };
+        let mut wanted = count;
+        let mut lost = 0;
+        while wanted > 0 && at >= self.log.bounds().first {
+            let page = self.page(at).await?;
+            if page.first() > at && page.is_behind_hole() {
+                let before = self.before_hole(at).await?;
+                lost += at - before;
+                at = before;
+                continue;
+            }
             if page.first() > at || page.is_empty() {
                 break; // Trimmed meanwhile.
             }
             let matching = page.events(page.first(), at).rev().filter(|event| selection.matches(&event.event));
-            let found: Vec<Offset> = matching.take(missing).map(|event| event.cursor.offset).collect();
-            missing -= found.len();
-            at = found.last().filter(|_| missing == 0).map_or(page.first(), |oldest| *oldest) - 1;
+            let found: Vec<Offset> = matching.take(wanted).map(|event| event.cursor.offset).collect();
+            wanted -= found.len();
+            at = found.last().filter(|_| wanted == 0).map_or(page.first(), |oldest| *oldest) - 1;
             tokio::task::yield_now().await; // A long way back must not keep others waiting.
         }
         // What is still in memory, though it was trimmed, is no place to begin.
-        Ok(at.max(self.log.bounds().first - 1))
+        let after = at.max(self.log.bounds().first - 1);
+        let missing = (lost > 0).then_some(Missing { reason: GapReason::Hole, offsets: Some(lost) });
+        Ok(Position { after, missing })
+    }
+
+    /// The newest offset before `at`, which is lost, that can be read; if there is none, the one before the oldest.
+    ///
+    /// Cost: the log can only be asked for what comes next, so it is asked from ever further back, which takes a read for
+    /// each doubling of the hole's length, and then on to the hole.
+    async fn before_hole(&self, at: Offset) -> Result<Offset, ReadError> {
+        let first = self.log.bounds().first;
+        let mut back = 1;
+        let mut before = loop {
+            let from = at.saturating_sub(back).max(first);
+            let page = self.page(from).await?;
+            if page.first() < at && !page.is_empty() {
+                break page.last();
+            }
+            if from == first {
+                return Ok(first - 1);
+            }
+            back *= 2;
+        };
+        while before + 1 < at {
+            let page = self.page(before + 1).await?;
+            if page.first() > at || page.is_empty() {
+                break;
+            }
+            before = page.last();
+        }
+        Ok(before.min(at - 1))
+    }
+
+    async fn page(&self, at: Offset) -> Result<Arc<Page>, ReadError> {
+        match self.pages.get(at) {
+            Some(page) => Ok(page),
+            None => self.load(at).await,
+        }
     }
 }
 

@@ -97,9 +97,8 @@ impl Reader {
                 return if events.is_empty() { Step::Behind(at) } else { Step::Events(events) };
             };
             if page.first() > at {
-                if !events.is_empty() {
-                    return Step::Events(events);
-                }
+                // The page that was given, so nothing was read before it: those in memory hold what they are asked for.
+                debug_assert!(events.is_empty(), "no event is lost to a gap");
                 self.cursor = page.first() - 1;
                 let step = Step::Gap { lost: page.first() - at, hole: page.is_behind_hole() };
                 self.given = Some(page);
@@ -123,3 +122,6 @@ impl Reader {
         if events.is_empty() { Step::Scanned } else { Step::Events(events) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,24 @@ fn what_was_damaged_is_told_as_a_hole_and_what_follows_is_read() {
 }
 
 #[test]
+fn the_newest_are_sought_beyond_a_hole_which_is_told() {
+    let gateway = spoilt_with(["state", "other", "other"], "UPDATE commits SET events = x'00ff' WHERE first = 2");
+
+    let newest = get(gateway.address(), "/events/state?transport=long-poll&last=1");
+    assert!(newest.body.contains("\"reason\":\"hole\"") && newest.body.contains("xxxx"), "{:.200}", newest.body);
+    let newest = get(gateway.address(), "/events/other?transport=long-poll&last=1");
+    assert!(!newest.body.contains("\"gap\""), "the newest one was found before the hole");
+
+    let mut all = Connection::subscribe(gateway.address(), "/events?topic=**&transport=ndjson&last=3", "encke.hello");
+    for expected in ["\"reason\":\"hole\"", "\"topic\":\"state\"", "\"reason\":\"hole\"", "\"topic\":\"other\""] {
+        all.read_until(expected);
+    }
+    let target = "/events/state?transport=multipart-replace";
+    let mut state = Connection::subscribe(gateway.address(), target, "--");
+    state.read_until("xxxx");
+}
+
+#[test]
 fn a_drain_is_seen_from_outside_and_ends_every_stream_as_server_shutdown() {
     let mut gateway = open_to_all(&[]);
     let mut streams = ["sse", "ndjson", "multipart-replace"].map(|transport| subscribed(gateway.address(), transport));
@@ -162,11 +180,16 @@ pub(super) const AUTHORIZATION: (&str, &str) = ("Authorization", "Bearer a-key-o
 
 /// A gateway that has to read its oldest events from a database to which `sql` was done.
 fn spoilt(sql: &str) -> Gateway {
+    spoilt_with(["large"; 3], sql)
+}
+
+/// As [`spoilt`], with events on these topics.
+fn spoilt_with(topics: [&str; 3], sql: &str) -> Gateway {
     let mut gateway = open_to_all(&[]);
     // Two such events fill a page, and only the newest page is in memory after a restart.
     let large = "x".repeat(700_000);
-    for _ in 0..3 {
-        assert_eq!(post(gateway.address(), "/events/large", &[AUTHORIZATION], &large).status, 201);
+    for topic in topics {
+        assert_eq!(post(gateway.address(), &format!("/events/{topic}"), &[AUTHORIZATION], &large).status, 201);
     }
     gateway.restart();
     let database = rusqlite::Connection::open(gateway.data_dir().join("encke.db")).expect("the database can be opened");
