@@ -29,7 +29,7 @@ impl Default for PagesOptions {
 ///
 /// Pinned pages are consecutive up to the live edge; the oldest go when there are too many. Cached pages are let go by
 /// least recent use. A reader holds a page only while it takes a step, so what is kept here is what there is. A page
-/// grows while its events are rendered, so its bytes are looked at anew each time pages have grown by [`Pages::GROWTH`].
+/// grows while its events are rendered, so its bytes are looked at anew each time pages have grown by 1 MiB.
 #[derive(Debug)]
 pub struct Pages {
     options: PagesOptions,
