@@ -1,7 +1,8 @@
 //! One selection in one format, shared by all subscribers that want the same: matched, rendered and batched once.
 //!
 //! A stream is a cursor in a feed. The feed keeps the newest few batches; a stream that is further behind reads the
-//! pages itself until it has caught up. Feeds are woken by topic, so an event costs nothing to those it does not concern.
+//! pages itself until it has caught up. Feeds are woken by topic, so an event costs nothing to those it does not concern;
+//! and a feed remembers where the events stand that do concern it, so that nobody reads, or misses, what is between them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use super::matched::Matched;
 use crate::event::{Appended, Offset, Topic, TopicSelector};
 use crate::hub::{Budget, Hub, Reader, Selection, Step};
 use crate::transport::{Keeps, Rendering};
@@ -89,8 +91,8 @@ pub enum FeedStep {
     Batch(Batch),
     /// Nothing new; everything up to this offset was looked at.
     Edge(Offset),
-    /// The cursor is further behind than the feed's batches: read the pages.
-    Behind,
+    /// The cursor is further behind than the feed's batches: read the pages after this offset, up to which nothing matches.
+    Behind(Offset),
 }
 
 /// One selection in one format. It goes with the last of its subscribers.
@@ -107,9 +109,10 @@ pub struct Feed {
 /// The newest batches. Between two of them nothing matched.
 #[derive(Debug)]
 struct Recent {
+    /// How far events were read into batches.
     reader: Reader,
-    /// Between which offsets, both included, there are events that match and were not read, as far as was looked.
-    noted: Option<(Offset, Offset)>,
+    /// What matches, since the feed began and as far as was looked.
+    matched: Matched,
     /// Cursors from here on can be served.
     begin: Offset,
     batches: VecDeque<Kept>,
@@ -129,7 +132,7 @@ impl Feed {
 
     fn new(key: FeedKey, edge: Offset, looked: Arc<AtomicU64>, feeds: Weak<Feeds>) -> Self {
         let reader = Reader::new(Arc::clone(&key.selection), edge);
-        let recent = Recent { reader, noted: None, begin: edge, batches: VecDeque::new(), bytes: 0 };
+        let recent = Recent { reader, matched: Matched::new(edge), begin: edge, batches: VecDeque::new(), bytes: 0 };
         Self { key, wake: Notify::new(), recent: Mutex::new(recent), looked, feeds }
     }
 
@@ -150,11 +153,15 @@ impl Feed {
     /// that do not concern the feed cost it nothing, however many went by.
     pub fn after(&self, cursor: Offset, hub: &Hub, alone: bool) -> FeedStep {
         let mut recent = self.recent();
+        let looked = self.looked.load(Ordering::Acquire); // Under the lock: what was looked at by then is noted here.
+        let cursor = recent.matched.quiet_after(cursor, looked);
         if cursor < recent.begin {
-            return FeedStep::Behind;
+            return FeedStep::Behind(cursor);
         }
-        let looked = self.looked.load(Ordering::Acquire);
-        if cursor <= looked && recent.batches.back().is_none_or(|newest| newest.batch.to <= cursor) {
+        if cursor >= looked {
+            return FeedStep::Edge(cursor);
+        }
+        if recent.batches.back().is_none_or(|newest| newest.batch.to <= cursor) {
             // Up to the cursor first: beyond it all streams of the feed then share one batch boundary.
             recent.advance(cursor, &self.key, hub);
             if recent.reader.cursor() < cursor {
@@ -169,10 +176,10 @@ impl Feed {
         step
     }
 
-    /// Notes that between these offsets, both included, there are events that match.
-    fn note(&self, first: Offset, last: Offset) {
-        let mut recent = self.recent();
-        recent.noted = Some(recent.noted.map_or((first, last), |(begin, _)| (begin, last)));
+    /// How far a reader at `cursor` may move on without passing over an event that matches.
+    pub fn quiet_after(&self, cursor: Offset) -> Offset {
+        let recent = self.recent();
+        recent.matched.quiet_after(cursor, self.looked.load(Ordering::Acquire))
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -183,35 +190,35 @@ impl Feed {
 impl Recent {
     fn after(&self, cursor: Offset) -> FeedStep {
         if cursor < self.begin {
-            return FeedStep::Behind;
+            return FeedStep::Behind(cursor);
         }
         let next = self.batches.partition_point(|kept| kept.batch.to <= cursor);
         match self.batches.get(next) {
             None => FeedStep::Edge(self.reader.cursor().max(cursor)),
             Some(kept) if cursor < kept.first => FeedStep::Batch(kept.batch.clone()),
-            Some(_) => FeedStep::Behind, // In the midst of a batch.
+            Some(_) => FeedStep::Behind(cursor), // In the midst of a batch.
         }
     }
 
     /// Reads on up to `upto`, as far as which was looked, and makes one batch of what matches.
     fn advance(&mut self, upto: Offset, key: &FeedKey, hub: &Hub) {
-        // What was not noted does not match, and is not read.
-        self.reader.skip_to(self.noted.map_or(upto, |(first, _)| upto.min(first - 1)));
-        while self.reader.cursor() < upto {
+        loop {
+            // What does not match is not read.
+            self.reader.skip_to(self.matched.quiet_after(self.reader.cursor(), upto).min(upto));
+            if self.reader.cursor() >= upto {
+                return;
+            }
             match self.reader.step(hub.pages(), upto, TURN) {
                 Step::Events(events) => {
                     let first = events[0].cursor.offset;
                     let batch = Batch::render(&events, key, &mut self.reader);
-                    self.keep(Kept { first, batch });
-                    break;
+                    return self.keep(Kept { first, batch });
                 }
-                Step::Scanned => {}
-                Step::LiveEdge => break,
+                Step::Scanned | Step::LiveEdge => {}
                 // Nobody has asked for so long that the pages are no longer in memory.
                 Step::Gap { .. } | Step::Behind(_) => self.begin_anew(upto),
             }
         }
-        self.forget_read();
     }
 
     /// Serves cursors from `at` on only.
@@ -219,13 +226,6 @@ impl Recent {
     fn begin_anew(&mut self, at: Offset) {
         self.reader.skip_to(at);
         self.drop_up_to(at);
-        self.forget_read();
-    }
-
-    /// Lets go of what was noted and has been read.
-    fn forget_read(&mut self) {
-        let next = self.reader.cursor() + 1;
-        self.noted = self.noted.filter(|&(_, last)| last >= next).map(|(first, last)| (first.max(next), last));
     }
 
     fn keep(&mut self, kept: Kept) {
@@ -295,17 +295,21 @@ impl Feeds {
     /// Tells the feeds what concerns them of the next events, which end at `upto`, and wakes those. For one caller.
     pub fn wake<'a>(&self, events: impl Iterator<Item = &'a Arc<Appended>>, upto: Offset) {
         let (concerned, _passed_over) = self.table().concerned(events);
-        concerned.iter().for_each(|Concerned { feed, first, last }| feed.note(*first, *last));
-        self.looked.store(upto, Ordering::Release);
-        concerned.iter().for_each(|Concerned { feed, .. }| feed.wake.notify_waiters());
+        self.tell(concerned, upto);
     }
 
     /// As [`Feeds::wake`], for events that could not be looked at: they may concern every feed.
     pub fn wake_all(&self, first: Offset, upto: Offset) {
         let feeds: Vec<_> = self.table().by_key.values().filter_map(Weak::upgrade).collect();
-        feeds.iter().for_each(|feed| feed.note(first, upto));
+        self.tell(feeds.into_iter().map(|feed| Concerned { feed, first, last: upto }).collect(), upto);
+    }
+
+    /// Notes, then moves on how far was looked, then wakes: a feed that sees the new end knows all that is before it, and
+    /// a stream that is woken sees the new end.
+    fn tell(&self, concerned: Vec<Concerned>, upto: Offset) {
+        concerned.iter().for_each(|Concerned { feed, first, last }| feed.recent().matched.note(*first, *last));
         self.looked.store(upto, Ordering::Release);
-        feeds.iter().for_each(|feed| feed.wake.notify_waiters());
+        concerned.into_iter().for_each(|Concerned { feed, .. }| feed.wake.notify_waiters());
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -377,3 +381,6 @@ impl Drop for Feed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,9 @@ mod answer;
 mod body;
 mod ending;
 mod feed;
+#[cfg(test)]
+mod fixture;
+mod matched;
 mod open;
 mod peer;
 mod stream;

@@ -146,13 +146,14 @@ impl Stream {
         match self.feed.after(self.reader.cursor(), &self.hub, alone) {
             FeedStep::Batch(batch) => self.deliver(batch, now),
             FeedStep::Edge(edge) => self.rest(edge, now),
-            FeedStep::Behind => self.catch_up(now),
+            FeedStep::Behind(quiet) => self.catch_up(quiet, now),
         }
     }
 
-    /// Reads the pages by itself, until it has caught up with its feed.
+    /// Reads the pages after `quiet` by itself, until it has caught up with its feed.
     #[cold]
-    fn catch_up(&mut self, now: Instant) -> Step {
+    fn catch_up(&mut self, quiet: Offset, now: Instant) -> Step {
+        self.reader.skip_to(quiet); // Not to be read: it may be gone by now, and that would look like a gap.
         match self.reader.step(self.hub.pages(), self.hub.pages().edge(), TURN) {
             Read::Events(events) => {
                 let batch = Batch::render(&events, self.feed.key(), &mut self.reader);

@@ -1,0 +1,110 @@
+//! A log, its pages and its feeds without tasks of their own: a test says when events are looked at, and by whom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Ending, Feed, FeedKey, Feeds, Heartbeat, Peer, Step, Stream};
+use crate::event::{Event, Offset, Topic, TopicSelector};
+use crate::hub::{Hub, PagesOptions, Selection};
+use crate::log::{Log, MemoryLog, Retention, system_clock};
+use crate::metrics::{Labels, Metrics};
+use crate::shutdown::Shutdown;
+use crate::transport::{Format, Keeps, Rendering};
+
+pub(super) struct Fixture {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) feeds: Arc<Feeds>,
+    pub(super) shutdown: Shutdown,
+    /// What streams take for the most events that the log keeps.
+    pub(super) retention: u64,
+}
+
+impl Fixture {
+    /// A log that keeps so many events, the newest so many of them in memory (by pages of 1 024).
+    pub(super) async fn new(retention: u64, pinned: u64) -> Self {
+        let log = MemoryLog::new(Retention { events: retention, ..Retention::default() }, system_clock());
+        Self::over(Arc::new(log), retention, pinned).await
+    }
+
+    pub(super) async fn over(log: Arc<dyn Log>, retention: u64, pinned: u64) -> Self {
+        let shutdown = Shutdown::default();
+        let options = PagesOptions { pinned_events: pinned, ..PagesOptions::default() };
+        let hub = Hub::start(Arc::clone(&log), options, &shutdown).await.expect("a hub");
+        let feeds = Arc::new(Feeds::new(hub.pages().edge()));
+        Self { log, hub, feeds, shutdown, retention }
+    }
+
+    /// Stores so many equal events and waits until they are in memory; no feed has looked at them. Answers the last offset.
+    pub(super) async fn store(&self, topic: &str, count: usize, data: &str) -> Offset {
+        let event = Event::new(Topic::parse(topic).expect("a topic"), data.to_owned());
+        let receipts = self.log.append(vec![event; count]).await.expect("an append");
+        let last = receipts.last().map_or(0, |receipt| receipt.cursor.offset);
+        while self.hub.pages().edge() < last {
+            tokio::task::yield_now().await;
+        }
+        last
+    }
+
+    /// Tells the feeds of the newest `count` events, which are in memory.
+    pub(super) fn look(&self, count: usize) {
+        let edge = self.hub.pages().edge();
+        for offset in edge + 1 - count as u64..=edge {
+            let page = self.hub.pages().get(offset).expect("a page in memory");
+            self.feeds.wake(page.events(offset, offset), offset);
+        }
+    }
+
+    /// Stores events and tells the feeds of them, so few at a time that they are looked at while they are in memory.
+    pub(super) async fn publish(&self, topic: &str, count: usize, data: &str) -> Offset {
+        for begin in (0..count).step_by(100) {
+            let some = (count - begin).min(100);
+            self.store(topic, some, data).await;
+            self.look(some);
+        }
+        self.hub.pages().edge()
+    }
+
+    pub(super) fn key(topic: &str, format: Format, keeps: Keeps) -> FeedKey {
+        let selection = Arc::new(Selection::new(vec![TopicSelector::parse(topic).expect("a selector")]));
+        FeedKey { selection, rendering: Rendering { format, envelope: false }, keeps }
+    }
+
+    /// The feed of a topic as an event stream.
+    pub(super) fn feed(&self, topic: &str) -> Arc<Feed> {
+        self.feeds.join(Self::key(topic, Format::EventStream, Keeps::Events), &self.hub)
+    }
+
+    /// A stream of that feed behind `after`, past its opening.
+    pub(super) fn stream(&self, feed: &Arc<Feed>, after: Offset, heartbeat: Duration) -> Stream {
+        let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
+        let (metrics, peer) = (Arc::new(Metrics::new(labels)), Arc::new(Peer::new(None)));
+        let ending = Ending::open(&metrics, "sse", "new", peer, false, self.shutdown.clone());
+        let heartbeat = Heartbeat { interval: heartbeat, as_event: false };
+        let (hub, opening) = (Arc::clone(&self.hub), Bytes::from_static(b"opening"));
+        let mut stream = Stream::new(hub, Arc::clone(feed), after, opening, heartbeat, self.retention, ending);
+        assert!(matches!(stream.step(Instant::now()), Step::Write(opening) if opening == "opening"));
+        stream
+    }
+
+    /// All that a stream writes until it has nothing to do, in one text.
+    pub(super) async fn read(&self, stream: &mut Stream) -> String {
+        let mut written = String::new();
+        loop {
+            match stream.step(Instant::now()) {
+                Step::Write(bytes) => written.push_str(std::str::from_utf8(&bytes).expect("text")),
+                Step::Load(at) => stream.give(self.hub.load(at).await.expect("a page")),
+                Step::Yield => {}
+                Step::Wait(_) | Step::End => return written,
+            }
+        }
+    }
+
+    /// An event as an event stream has it.
+    pub(super) fn event(&self, offset: Offset, data: &str) -> String {
+        format!("id: {}\ndata: {data}\n\n", self.log.cursor(offset))
+    }
+}
