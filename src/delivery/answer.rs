@@ -63,6 +63,8 @@ impl Delivery {
         let news = loop {
             let mut woken = pin!(feed.woken());
             woken.as_mut().enable(); // Before looking: what is published from here on wakes us.
+            // What did not concern it is not read: it may be gone by now, and that would look like a gap.
+            reader.skip_to(feed.quiet_after(reader.cursor()));
             let news = match self.gather(&mut reader, &mut beginning, wanted.limit).await {
                 Ok(news) => news,
                 Err(error) => {

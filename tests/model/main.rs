@@ -159,3 +159,26 @@ fn a_quiet_reader_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), Tes
         Ok(())
     })
 }
+
+/// The same for a poll that is already waiting, whether it is answered at the end of its time or by news.
+#[test]
+fn a_waiting_poll_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), TestCaseError> {
+    runtime().block_on(async {
+        let mut world = World::new(Settings { store: Store::Memory, events: 1000, age: AGES, pinned: 1500 }).await;
+        world.open(0, &["d"], "sse", false).await?;
+        for news in [false, true] {
+            let loads = world.loads();
+            let meanwhile = async |world: &mut World| {
+                for _ in 0..9 {
+                    world.publish(900, 60, 1).await;
+                    world.caught_up().await;
+                }
+                world.publish(usize::from(news), 1, 8).await;
+            };
+            world.poll_while(0, meanwhile).await?;
+            assert_eq!(world.progress(0), (if news { 16_201 } else { 8100 }, 0));
+            assert_eq!(world.loads(), loads, "what did not concern it was read from the log");
+        }
+        Ok(())
+    })
+}

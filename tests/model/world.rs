@@ -1,10 +1,11 @@
 //! The gateway's parts beside the model: a list of all that was ever published.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use encke::delivery::{Begin, Delivery, Options, Peer, Wanted};
+use encke::delivery::{Answered, Begin, Delivery, Options, Peer, Wanted};
 use encke::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector, Topics};
 use encke::hub::{Hub, PagesOptions, Selection};
 use encke::log::sqlite::{SqliteLog, SqliteOptions};
@@ -146,17 +147,43 @@ impl World {
 
     /// One long poll from where the client is; what it is answered counts like what a stream tells.
     pub(crate) async fn poll(&mut self, client: usize) -> Result<(), TestCaseError> {
-        let Some(last) = self.clients[client].last else { return Ok(()) };
         self.gateway.caught_up().await;
-        self.clients[client].reading = None;
-        self.clients[client].state = false;
-        let mut wanted = wanted(self.clients[client].selection.clone(), "long-poll", Some(last));
-        wanted.timeout = Duration::ZERO;
-        wanted.limit = 100;
-        let answered = self.gateway.delivery.answer(wanted).await.expect("an answer");
-        let body: Value = serde_json::from_slice(&answered.body.expect("not cut")).expect("JSON");
+        let Some(mut waiting) = self.ask(client, Duration::ZERO) else { return Ok(()) };
+        let answered = waiting.as_mut().await;
+        self.answered(client, answered)
+    }
+
+    /// As [`World::poll`], where the poll waits while `meanwhile` happens.
+    pub(crate) async fn poll_while(
+        &mut self,
+        client: usize,
+        meanwhile: impl AsyncFnOnce(&mut Self),
+    ) -> Result<(), TestCaseError> {
+        self.gateway.caught_up().await;
+        let mut waiting = self.ask(client, Duration::from_secs(25)).expect("a client that has been told a position");
+        let begun = tokio::time::timeout(Duration::from_millis(1), waiting.as_mut()).await;
+        prop_assert!(begun.is_err(), "there was nothing to be answered yet");
+        meanwhile(self).await;
+        let answered = waiting.await;
+        self.answered(client, answered)
+    }
+
+    /// A long poll from where the client is, if it is anywhere.
+    fn ask(&mut self, client: usize, timeout: Duration) -> Option<Pin<Box<dyn Future<Output = Answered>>>> {
+        let client = &mut self.clients[client];
+        let last = client.last?;
+        client.reading = None;
+        client.state = false;
         // A stream may have left unread what came before its last id: from there on the poll accounts.
-        self.clients[client].accounted = last.offset;
+        client.accounted = last.offset;
+        let wanted = Wanted { timeout, limit: 100, ..wanted(client.selection.clone(), "long-poll", Some(last)) };
+        let delivery = self.gateway.delivery.clone();
+        Some(Box::pin(async move { delivery.answer(wanted).await.expect("an answer") }))
+    }
+
+    fn answered(&mut self, client: usize, answered: Answered) -> Result<(), TestCaseError> {
+        let before = self.clients[client].accounted;
+        let body: Value = serde_json::from_slice(&answered.body.expect("not cut")).expect("JSON");
         if body.get("gap").is_some() {
             prop_assert_eq!(answered.resume.as_str(), "gap");
             let first = body["events"].get(0).and_then(of_json);
@@ -165,8 +192,9 @@ impl World {
                 _ => answered.cursor.offset,
             };
             let floor = self.gateway.log.bounds().first - 1;
-            self.justified(last.offset, floor.max(last.offset).min(behind))?;
-            self.clients[client].accounted = floor.min(behind).max(last.offset);
+            self.justified(before, floor.max(before).min(behind))?;
+            self.clients[client].accounted = floor.min(behind).max(before);
+            self.clients[client].gaps += 1;
         }
         for event in body["events"].as_array().expect("a list") {
             self.account(client, of_json(event).expect("an event"))?;
@@ -174,6 +202,11 @@ impl World {
         self.skip(client, answered.cursor.offset)?;
         self.clients[client].last = Some(answered.cursor);
         Ok(())
+    }
+
+    /// How many pages were read from the log.
+    pub(crate) fn loads(&self) -> u64 {
+        self.gateway.hub.loads()
     }
 
     /// Waits until what was published is in memory.
