@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
@@ -31,6 +32,9 @@ pub struct Answered {
 /// How many bytes of events an answer holds at most; a single event may be larger.
 const ANSWER_BYTES: usize = 1 << 20;
 
+/// How long a poll may look through what went by already, however short a time it has for what is to come.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What was found for a poll.
 #[derive(Default)]
 struct News {
@@ -48,7 +52,7 @@ impl Delivery {
     /// # Errors
     /// The log could not be read.
     pub async fn answer(&self, wanted: Wanted) -> Result<Answered, ReadError> {
-        let until = Instant::now() + wanted.timeout;
+        let (until, look_until) = (Instant::now() + wanted.timeout, Instant::now() + wanted.timeout.max(LOOK));
         let mut beginning = self.begin(&wanted).await?;
         let (id, transport, resume) = (StreamId::new(), wanted.transport, beginning.resume);
         let rendering = Rendering { format: transport.format, envelope: false };
@@ -65,7 +69,7 @@ impl Delivery {
             woken.as_mut().enable(); // Before looking: what is published from here on wakes us.
             // What did not concern it is not read: it may be gone by now, and that would look like a gap.
             reader.skip_to(feed.quiet_after(reader.cursor()));
-            let news = match self.gather(&mut reader, &mut beginning, wanted.limit).await {
+            let news = match self.gather(&mut reader, &mut beginning, wanted.limit, look_until).await {
                 Ok(news) => news,
                 Err(error) => {
                     ending.because(EndReason::SourceError);
@@ -73,7 +77,7 @@ impl Delivery {
                 }
             };
             let at_once = wanted.begin == Begin::Unsaid || beginning.gap.is_some() || self.shutdown.is_draining();
-            if at_once || !news.events.is_empty() || Instant::now() >= until {
+            if at_once || news.more || !news.events.is_empty() || Instant::now() >= until {
                 break Some(news);
             }
             tokio::select! {
@@ -97,15 +101,29 @@ impl Delivery {
         Ok(Answered { id, cursor, resume, content_type: rendering.content_type(), body })
     }
 
-    /// Reads on to the next events that match, or to the live edge.
-    async fn gather(&self, reader: &mut Reader, beginning: &mut Beginning, limit: usize) -> Result<News, ReadError> {
+    /// Reads on to the next events that match, or to the live edge, or as far as it comes until then: a poll that looks for
+    /// longer would be cut, and whoever asks again begins where the answer says.
+    async fn gather(
+        &self,
+        reader: &mut Reader,
+        beginning: &mut Beginning,
+        limit: usize,
+        until: Instant,
+    ) -> Result<News, ReadError> {
         let budget = Budget { events: limit, bytes: ANSWER_BYTES };
+        let begun = reader.cursor();
         loop {
             let edge = self.hub.pages().edge();
             let before = reader.cursor();
             match reader.step(self.hub.pages(), edge, budget) {
                 Step::Events(events) => return Ok(News { events, more: reader.cursor() < edge }),
                 Step::LiveEdge => return Ok(News::default()),
+                // Not without having moved on, or those who ask again would stay where they are.
+                Step::Behind(_) | Step::Scanned
+                    if reader.cursor() > begun && (Instant::now() >= until || self.shutdown.is_draining()) =>
+                {
+                    return Ok(News { events: Vec::new(), more: true });
+                }
                 Step::Behind(at) => reader.give(self.hub.load(at).await?),
                 Step::Scanned => tokio::task::yield_now().await,
                 Step::Gap { lost, hole } => {

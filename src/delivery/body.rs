@@ -10,6 +10,7 @@ use futures_core::Stream as Frames;
 use tokio::time::{Instant, sleep_until};
 
 use super::ending::EndReason;
+use super::fetch::Fetch;
 use super::stream::{Step, Stream};
 use super::{Cut, Delivery};
 use crate::transport::Bye;
@@ -18,13 +19,14 @@ use crate::transport::Bye;
 /// stream, whose ending counts that).
 ///
 /// A stream is asked for more only when the connection has room, so one that does not read holds what it was last given
-/// (at most [`super::feed::TURN`]) and its cursor, nothing more.
+/// (at most [`super::feed::TURN`]) and its cursor, and at most the one page it waited for when it last wrote a heartbeat.
 pub(super) fn body(
     mut stream: Stream,
     delivery: Delivery,
     cut: Cut,
 ) -> impl Frames<Item = Result<Bytes, io::Error>> + Send + 'static {
     stream! {
+        let mut fetch = Fetch::new(stream.hub(), &delivery.shutdown);
         loop {
             let feed = Arc::clone(stream.feed());
             let mut woken = pin!(feed.woken());
@@ -32,11 +34,22 @@ pub(super) fn body(
             if delivery.shutdown.is_draining() {
                 stream.farewell(Bye::Drain, delivery.retry_after_drain(), EndReason::ServerShutdown);
             }
-            match stream.step(Instant::now()) {
-                Step::Write(bytes) => yield Ok(bytes),
-                Step::Yield => tokio::task::yield_now().await,
+            let (at, until) = match stream.step(Instant::now()) {
+                Step::Write(bytes) => {
+                    yield Ok(bytes);
+                    continue;
+                }
+                Step::Yield => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
                 Step::End => return,
-                Step::Load(at) => match stream.hub().load(at).await {
+                Step::Load { at, until } => (Some(at), until),
+                Step::Wait(until) => (None, until),
+            };
+            fetch.want(at);
+            tokio::select! {
+                page = fetch.page() => match page {
                     Ok(page) => stream.give(page),
                     Err(error) => {
                         tracing::error!(error = &error as &dyn std::error::Error, "a stream ends early");
@@ -44,18 +57,19 @@ pub(super) fn body(
                         return;
                     }
                 },
-                Step::Wait(until) => tokio::select! {
-                    () = woken => {}
-                    () = sleep_until(until) => {}
-                    () = delivery.shutdown.draining() => {}
-                    () = cut.asked() => {
-                        stream.because(EndReason::ServerRecycle);
-                        // An error, so that the peer sees a broken transfer, as when a proxy cuts.
-                        yield Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by request"));
-                        return;
-                    }
-                },
+                () = woken, if at.is_none() => {}
+                () = sleep_until(until) => {}
+                () = delivery.shutdown.draining() => {}
+                () = cut.asked() => {
+                    stream.because(EndReason::ServerRecycle);
+                    // An error, so that the peer sees a broken transfer, as when a proxy cuts.
+                    yield Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by request"));
+                    return;
+                }
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use futures_core::stream::BoxStream;
 use tokio::time::Instant;
 
-use super::{Ending, Feed, FeedKey, Feeds, Heartbeat, Peer, Step, Stream};
-use crate::event::{Event, Offset, Topic, TopicSelector};
+use super::{Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Options, Peer, Step, Stream, Wanted};
+use crate::event::{Appended, Cursor, Event, Offset, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
-use crate::log::{Log, MemoryLog, Retention, system_clock};
+use crate::log::{
+    AppendError, Bounds, Durability, Log, MemoryLog, Page, Position, ReadError, Receipt, Retention, Start, Stats,
+    system_clock,
+};
 use crate::metrics::{Labels, Metrics};
 use crate::shutdown::Shutdown;
-use crate::transport::{Format, Keeps, Rendering};
+use crate::transport::{Format, Keeps, Notice, Rendering, by_name};
 
 pub(super) struct Fixture {
     pub(super) log: Arc<dyn Log>,
@@ -96,15 +101,94 @@ impl Fixture {
         loop {
             match stream.step(Instant::now()) {
                 Step::Write(bytes) => written.push_str(std::str::from_utf8(&bytes).expect("text")),
-                Step::Load(at) => stream.give(self.hub.load(at).await.expect("a page")),
+                Step::Load { at, .. } => stream.give(self.hub.load(at).await.expect("a page")),
                 Step::Yield => {}
                 Step::Wait(_) | Step::End => return written,
             }
         }
     }
 
+    /// What opens streams and answers polls, with feeds of its own that are woken by themselves.
+    pub(super) fn delivery(&self) -> Delivery {
+        let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
+        let options = Options { cuttable: true, ..Options::default() };
+        Delivery::start(Arc::clone(&self.hub), Arc::new(Metrics::new(labels)), self.shutdown.clone(), options)
+    }
+
+    /// A topic by this transport, from here on, with a heartbeat each five seconds and little time for a poll.
+    pub(super) fn wanted(topic: &str, transport: &str, start: Start) -> Wanted {
+        Wanted {
+            selection: Self::key(topic, Format::EventStream, Keeps::Events).selection,
+            transport: by_name(transport).expect("a transport"),
+            envelope: false,
+            begin: Begin::At(start, String::new()),
+            heartbeat: Some(Duration::from_secs(5)),
+            beat_as_event: false,
+            retry: None,
+            padding: 0,
+            timeout: Duration::from_secs(3),
+            limit: 1000,
+            peer: Arc::new(Peer::new(None)),
+            multiplexed: false,
+        }
+    }
+
+    /// A position as an event stream has it.
+    pub(super) fn position(&self, offset: Offset) -> String {
+        let id = self.log.cursor(offset);
+        let rendering = Rendering { format: Format::EventStream, envelope: false };
+        String::from_utf8(rendering.notice(&Notice::Cursor { id }).to_vec()).expect("text")
+    }
+
     /// An event as an event stream has it.
     pub(super) fn event(&self, offset: Offset, data: &str) -> String {
         format!("id: {}\ndata: {data}\n\n", self.log.cursor(offset))
+    }
+}
+
+/// A log whose pages take so long to read.
+pub(super) struct Slow {
+    pub(super) log: MemoryLog,
+    pub(super) read: Duration,
+}
+
+impl Log for Slow {
+    fn append(&self, batch: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
+        self.log.append(batch)
+    }
+
+    fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>> {
+        self.log.seek(start)
+    }
+
+    fn read(&self, at: Offset) -> BoxFuture<'_, Result<Page, ReadError>> {
+        Box::pin(async move {
+            tokio::time::sleep(self.read).await;
+            self.log.read(at).await
+        })
+    }
+
+    fn tail(&self, after: Offset) -> BoxStream<'static, Arc<[Arc<Appended>]>> {
+        self.log.tail(after)
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.log.bounds()
+    }
+
+    fn cursor(&self, offset: Offset) -> Cursor {
+        self.log.cursor(offset)
+    }
+
+    fn durability(&self) -> Durability {
+        self.log.durability()
+    }
+
+    fn stats(&self) -> Stats {
+        self.log.stats()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.log.close()
     }
 }

@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod ending;
 mod feed;
+mod fetch;
 #[cfg(test)]
 mod fixture;
 mod matched;

@@ -20,8 +20,13 @@ use crate::transport::{Bye, Keeps, Notice, Rendering};
 pub enum Step {
     /// Write these bytes, then step again.
     Write(Bytes),
-    /// Fetch the page that holds this offset and [`Stream::give`] it, then step again.
-    Load(Offset),
+    /// Fetch the page that holds an offset and [`Stream::give`] it, then step again.
+    Load {
+        /// The offset.
+        at: Offset,
+        /// Step again then even so, and go on fetching: something else is due.
+        until: Instant,
+    },
     /// Let others have their turn, then step again.
     Yield,
     /// Nothing to do until the feed wakes, or until then.
@@ -159,8 +164,10 @@ impl Stream {
                 let batch = Batch::render(&events, self.feed.key(), &mut self.reader);
                 self.deliver(batch, now)
             }
-            Read::Behind(at) => Step::Load(at),
-            Read::Scanned => Step::Yield,
+            // A replay that matches nothing must not be silent: an intermediary would cut it, and whoever comes back with
+            // the position from before would begin all over.
+            Read::Behind(at) => self.idle(|_| 1, now).unwrap_or_else(|| Step::Load { at, until: self.due() }),
+            Read::Scanned => self.idle(|_| 1, now).unwrap_or(Step::Yield),
             Read::LiveEdge => self.rest(self.reader.cursor(), now),
             Read::Gap { lost, hole } => self.tell_gap(lost, GapReason::of_missing(hole), now),
         }
@@ -177,37 +184,50 @@ impl Stream {
         self.write(batch.bytes, batch.events, batch.skipped, now)
     }
 
-    /// At the live edge: a heartbeat if one is due, or a new position if the old one has grown stale.
+    /// At the live edge: there is nothing to do but what is due without news.
     fn rest(&mut self, edge: Offset, now: Instant) -> Step {
         self.reader.skip_to(edge);
-        if let Some(again) = self.again
-            && again < self.next_beat
-        {
-            if now < again {
-                return Step::Wait(again);
-            }
-            self.again = None;
-            let shown = self.shown.clone().unwrap_or_default();
-            return self.write(shown, 0, 0, now);
-        }
-        if now < self.next_beat {
-            return Step::Wait(self.next_beat);
-        }
-        let bounds = self.hub.log().bounds();
-        let kept = if bounds.first > 1 { bounds.events() } else { u64::MAX };
-        let stale = edge - self.told >= (kept.min(self.retention) / 4).max(1);
-        let bytes = if stale { self.position(edge) } else { self.beat() };
-        self.write(bytes, 0, 0, now)
+        self.idle(Self::quarter_of_retention, now).unwrap_or_else(|| Step::Wait(self.due()))
     }
 
-    /// A position without news: whoever comes back with a cursor that retention has passed would be told a false gap.
+    /// When the next thing is due that is written without news.
+    fn due(&self) -> Instant {
+        self.again.map_or(self.next_beat, |again| again.min(self.next_beat))
+    }
+
+    /// What is due without news, if anything is: what is shown once more, a heartbeat, or in its place a new position if the
+    /// reader has moved on by `stale` events unseen.
+    fn idle(&mut self, stale: impl FnOnce(&Self) -> u64, now: Instant) -> Option<Step> {
+        if now < self.due() {
+            return None;
+        }
+        if self.again.take_if(|again| *again <= now).is_some() {
+            let shown = self.shown.clone().unwrap_or_default();
+            return Some(self.write(shown, 0, 0, now));
+        }
+        let stale = self.reader.cursor() - self.told >= stale(self);
+        let bytes = if stale { self.position() } else { self.beat() };
+        Some(self.write(bytes, 0, 0, now))
+    }
+
+    /// How far a reader may move on without being told a position. Of a log that has trimmed nothing, nobody knows how
+    /// many events it will come to keep.
+    fn quarter_of_retention(&self) -> u64 {
+        let bounds = self.hub.log().bounds();
+        let kept = if bounds.first > 1 { bounds.events() } else { u64::MAX };
+        (kept.min(self.retention) / 4).max(1)
+    }
+
+    /// A position without news: whoever comes back with a cursor that retention has passed would be told a false gap. Not
+    /// on a state transport, whose reader would come back behind the state that it no longer shows.
     #[cold]
-    fn position(&mut self, edge: Offset) -> Bytes {
-        let bytes = self.rendering().notice(&Notice::Cursor { id: self.hub.log().cursor(edge) });
-        if bytes.is_empty() {
+    fn position(&mut self) -> Bytes {
+        let at = self.reader.cursor();
+        let bytes = self.rendering().notice(&Notice::Cursor { id: self.hub.log().cursor(at) });
+        if bytes.is_empty() || self.keeps_state() {
             return self.beat();
         }
-        self.told = edge;
+        self.told = at;
         bytes
     }
 
@@ -262,3 +282,6 @@ impl Stream {
         self.feed.key().keeps == Keeps::State
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! One page on its way from the log to one stream, while the stream has other things to do.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::event::Offset;
+use crate::hub::{Hub, Page};
+use crate::log::ReadError;
+use crate::shutdown::Shutdown;
+
+/// The page that a stream waits for, if it waits for one. Dropped, the page is not fetched any more.
+///
+/// It is fetched by a task of its own: the stream stops for as long as its peer takes nothing, and must not stop then
+/// with a turn in its hands that others wait for. Nor may it lose its turn whenever a heartbeat is due.
+pub(super) struct Fetch {
+    hub: Arc<Hub>,
+    shutdown: Shutdown,
+    coming: Option<(Offset, Coming)>,
+}
+
+type Coming = oneshot::Receiver<Result<Arc<Page>, ReadError>>;
+
+impl Fetch {
+    pub(super) fn new(hub: &Arc<Hub>, shutdown: &Shutdown) -> Self {
+        Self { hub: Arc::clone(hub), shutdown: shutdown.clone(), coming: None }
+    }
+
+    /// Fetches the page that holds this offset, if it is not on its way already; any other is no longer wanted.
+    pub(super) fn want(&mut self, at: Option<Offset>) {
+        if self.coming.as_ref().map(|(coming, _)| *coming) != at {
+            self.coming = at.map(|at| (at, self.begin(at)));
+        }
+    }
+
+    fn begin(&self, at: Offset) -> Coming {
+        let (mut sender, receiver) = oneshot::channel();
+        let hub = Arc::clone(&self.hub);
+        self.shutdown.spawn(async move {
+            tokio::select! {
+                page = hub.load(at) => drop(sender.send(page)),
+                () = sender.closed() => {}
+            }
+        });
+        receiver
+    }
+
+    /// The page that is wanted, once it is here; never, if none is. Dropping the future changes nothing.
+    pub(super) async fn page(&mut self) -> Result<Arc<Page>, ReadError> {
+        let Some((_, coming)) = &mut self.coming else { return std::future::pending().await };
+        let page = coming.await;
+        self.coming = None;
+        page.unwrap_or_else(|_| Err(ReadError("the page was not fetched to its end".into())))
+    }
+}

@@ -1,0 +1,165 @@
+use tokio::time::advance;
+
+use super::*;
+use crate::delivery::fixture::Fixture;
+use crate::transport::Format;
+
+const BEAT: Duration = Duration::from_secs(5);
+
+/// What a stream writes next, if it is to write something now.
+fn written(stream: &mut Stream) -> Option<String> {
+    match stream.step(Instant::now()) {
+        Step::Write(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        _ => None,
+    }
+}
+
+/// What a stream writes once it has waited for as long as it wants to.
+async fn waited(stream: &mut Stream) -> (Duration, String) {
+    let begun = Instant::now();
+    let Step::Wait(until) = stream.step(begun) else { panic!("a stream that has something to do") };
+    advance(until - begun).await;
+    (until - begun, written(stream).expect("a stream that waited for something"))
+}
+
+/// What a state transport shows of an event.
+fn shown(fixture: &Fixture, offset: Offset, feed: &Feed) -> String {
+    let page = fixture.hub.pages().get(offset).expect("a page in memory");
+    let event = page.events(offset, offset).next().expect("an event");
+    String::from_utf8_lossy(&feed.key().rendering.event(event)).into_owned()
+}
+
+fn heartbeat(feed: &Feed) -> String {
+    String::from_utf8_lossy(&feed.key().rendering.heartbeat()).into_owned()
+}
+
+/// So much is in memory that it takes several steps to look through, and nothing of it matches.
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_matches_nothing_tells_how_far_it_came() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    fixture.store("busy", 20_000, "x").await;
+    let mut stream = fixture.stream(&fixture.feed("quiet"), 0, BEAT);
+    assert_eq!(written(&mut stream), None);
+    advance(BEAT).await;
+    assert_eq!(written(&mut stream), Some(fixture.position(16_383)), "two steps of eight pages each");
+    assert_eq!(written(&mut stream), None);
+}
+
+/// A position would bring its reader back behind a state that it no longer shows.
+#[tokio::test(start_paused = true)]
+async fn a_state_transport_is_told_no_position() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    fixture.store("busy", 20_000, "x").await;
+    let feed = fixture.feeds.join(Fixture::key("quiet", Format::EventStream, Keeps::State), &fixture.hub);
+    let mut stream = fixture.stream(&feed, 0, BEAT);
+    advance(BEAT).await;
+    assert_eq!(written(&mut stream), Some(heartbeat(&feed)), "behind the live edge");
+    while !matches!(stream.step(Instant::now()), Step::Wait(_)) {}
+    fixture.publish("busy", 50_000, "x").await;
+    assert_eq!(waited(&mut stream).await, (BEAT, heartbeat(&feed)), "at the live edge");
+}
+
+/// What goes by unseen is told as a position once it is a quarter of what the log keeps, and counted from what the reader
+/// was told last.
+#[tokio::test(start_paused = true)]
+async fn a_position_is_told_once_a_quarter_of_retention_went_by_unseen() {
+    let mut fixture = Fixture::new(100_000, 60_000).await;
+    fixture.retention = 100;
+    let feed = fixture.feed("t");
+    let (mut stream, beat) = (fixture.stream(&feed, 0, BEAT), (BEAT, heartbeat(&feed)));
+    fixture.publish("t", 50, "x").await;
+    assert!(written(&mut stream).is_some());
+    assert_eq!(waited(&mut stream).await, beat, "what was delivered was not unseen");
+    fixture.publish("busy", 24, "x").await;
+    assert_eq!(waited(&mut stream).await, beat);
+    let last = fixture.publish("busy", 1, "x").await;
+    assert_eq!(waited(&mut stream).await, (BEAT, fixture.position(last)));
+    assert_eq!(waited(&mut stream).await, beat, "it was told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarter_is_meant_of_what_the_log_keeps_not_of_the_little_it_holds_yet() {
+    let mut fixture = Fixture::new(40, 60_000).await;
+    fixture.retention = 1000;
+    let feed = fixture.feed("t");
+    let mut stream = fixture.stream(&feed, 0, BEAT);
+    let last = fixture.publish("busy", 40, "x").await;
+    assert_eq!(fixture.log.bounds().first, 1);
+    assert_eq!(waited(&mut stream).await, (BEAT, heartbeat(&feed)));
+    fixture.publish("busy", 1, "x").await;
+    assert_eq!(waited(&mut stream).await, (BEAT, fixture.position(last + 1)), "it trims, so it will not keep more");
+}
+
+/// Whoever falls behind retention twice is told the second time from where the first gap left it.
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_counted_from_the_gap_before_it() {
+    let fixture = Fixture::new(3000, 1).await;
+    fixture.store("busy", 5000, "x").await;
+    let mut stream = fixture.stream(&fixture.feed("quiet"), 0, BEAT);
+    let mut asked = Vec::new();
+    while asked.len() < 2 {
+        match stream.step(Instant::now()) {
+            Step::Write(gap) => {
+                let gap = String::from_utf8_lossy(&gap).into_owned();
+                asked.push(
+                    gap.split("\"asked\":\"").nth(1).expect("a gap").split('"').next().expect("asked").to_owned(),
+                );
+                if asked.len() == 1 {
+                    // To the end of the page that came with the gap; the next one is not in memory, and gone when it is asked for.
+                    assert!(matches!(stream.step(Instant::now()), Step::Load { at: 2048, .. }));
+                    fixture.store("busy", 2500, "x").await;
+                }
+            }
+            Step::Load { at, .. } => stream.give(fixture.hub.load(at).await.expect("a page")),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(asked, [0, 2000].map(|offset| fixture.log.cursor(offset).to_string()));
+}
+
+/// A feed of states, a stream of it with this heartbeat, and the first state, shown.
+async fn state(fixture: &Fixture, interval: Duration) -> (Arc<Feed>, Stream, String) {
+    let feed = fixture.feeds.join(Fixture::key("t", Format::Part, Keeps::State), &fixture.hub);
+    let mut stream = fixture.stream(&feed, 0, interval);
+    let first = shown(fixture, fixture.publish("t", 1, "first").await, &feed);
+    assert_eq!(written(&mut stream), Some(first.clone()));
+    (feed, stream, first)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_nothing_follows_is_shown_once_more_and_not_again() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let (feed, mut stream, first) = state(&fixture, BEAT).await;
+    assert_eq!(waited(&mut stream).await, (Stream::AGAIN, first));
+    for _ in 0..3 {
+        assert_eq!(waited(&mut stream).await, (BEAT, heartbeat(&feed)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_is_due_does_not_wait_for_the_state_to_be_shown_once_more() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let interval = Stream::AGAIN * 3 / 4;
+    let (feed, mut stream, first) = state(&fixture, interval).await;
+    assert_eq!(waited(&mut stream).await, (interval, heartbeat(&feed)));
+    assert_eq!(waited(&mut stream).await, (Stream::AGAIN - interval, first));
+    assert_eq!(waited(&mut stream).await, (interval, heartbeat(&feed)));
+}
+
+/// Heartbeats lengthen the head of the part that is open, so each fortieth is the state instead.
+#[tokio::test(start_paused = true)]
+async fn a_state_is_shown_again_after_forty_heartbeats_of_its_own() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let (feed, mut stream, first) = state(&fixture, BEAT).await;
+    assert_eq!(waited(&mut stream).await.1, first);
+    for _ in 1..40 {
+        assert_eq!(waited(&mut stream).await.1, heartbeat(&feed));
+    }
+    let second = shown(&fixture, fixture.publish("t", 1, "second").await, &feed);
+    assert_eq!(written(&mut stream), Some(second.clone()));
+    assert_eq!(waited(&mut stream).await, (Stream::AGAIN, second.clone()));
+    for _ in 1..40 {
+        assert_eq!(waited(&mut stream).await.1, heartbeat(&feed), "those before the second state do not count");
+    }
+    assert_eq!(waited(&mut stream).await.1, second);
+}
