@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use super::*;
 use crate::delivery::fixture::Fixture;
+use crate::transport::Format;
 
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(1_000_000);
@@ -57,4 +59,160 @@ async fn a_reader_that_stopped_is_told_a_gap_for_what_did_concern_it() {
     let offset = fixture.publish("quiet", 1, "news").await;
     let told = fixture.read(&mut stream).await;
     assert!(told.contains("event: encke.gap\n") && told.ends_with(&fixture.event(offset, "news")), "{told}");
+}
+
+/// Two read one feed. One stops; the other is given more batches, one by one, than the feed keeps.
+async fn stopped_beside_another(count: usize, data: &str) {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    let (mut stopped, mut other) = (fixture.stream(&feed, 0, NEVER), fixture.stream(&feed, 0, NEVER));
+    let mut expected = String::new();
+    for _ in 0..count {
+        let event = fixture.event(fixture.publish("t", 1, data).await, data);
+        assert!(fixture.read(&mut other).await == event);
+        expected += &event;
+    }
+    assert!(fixture.read(&mut stopped).await == expected, "the one that stopped is not given all");
+}
+
+#[tokio::test]
+async fn a_reader_that_stopped_is_given_what_the_feed_no_longer_keeps() {
+    stopped_beside_another(60, "x").await;
+    stopped_beside_another(9, "x").await;
+    stopped_beside_another(5, &"x".repeat(100_000)).await;
+    stopped_beside_another(60, &"x".repeat(100_000)).await;
+}
+
+/// Publishes `count` events one by one, each read at once by a first reader, and answers from which cursors on a second one
+/// is served by the feed.
+async fn kept_of(count: u64, size: usize) -> Offset {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    let data = "x".repeat(size);
+    for offset in 1..=count {
+        fixture.publish("t", 1, &data).await;
+        assert!(matches!(feed.after(offset - 1, &fixture.hub, false), FeedStep::Batch(batch) if batch.to == offset));
+    }
+    let kept = |cursor| match feed.after(cursor, &fixture.hub, false) {
+        FeedStep::Batch(batch) => {
+            assert_eq!(batch.to, cursor + 1, "a batch that is not the next one");
+            true
+        }
+        FeedStep::Behind(quiet) => {
+            assert_eq!(quiet, cursor);
+            false
+        }
+        FeedStep::Edge(edge) => panic!("an event was passed over on the way from {cursor} to {edge}"),
+    };
+    (0..count).find(|&cursor| kept(cursor)).expect("the newest is kept")
+}
+
+#[tokio::test]
+async fn a_feed_keeps_eight_batches_and_256_kib() {
+    assert_eq!(kept_of(8, 1).await, 0);
+    assert_eq!(kept_of(20, 1).await, 12);
+    assert_eq!(kept_of(8, 100_000).await, 6, "two are 200 kB");
+    assert_eq!(kept_of(3, 1_000_000).await, 2, "the newest is kept, however large");
+}
+
+/// Of empty lines an event stream makes six times as many bytes: by their data five events are read for one write, of which
+/// each alone fills one.
+#[tokio::test]
+async fn events_that_render_to_more_than_one_write_come_in_several() {
+    let data = "\n".repeat(48_000);
+    for behind in [false, true] {
+        let fixture = Fixture::new(100_000, 60_000).await;
+        let early = (!behind).then(|| fixture.feed("t"));
+        let last = fixture.publish("t", 5, &data).await;
+        let feed = early.unwrap_or_else(|| fixture.feed("t"));
+        let mut stream = fixture.stream(&feed, 0, NEVER);
+        let written = fixture.read(&mut stream).await;
+        assert_eq!(written.matches("id: ").count(), 5, "behind: {behind}");
+        assert!(written.contains(&format!("id: {}\n", fixture.log.cursor(last))));
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_in_the_midst_of_a_batch_is_not_given_all_of_it() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    fixture.publish("t", 4, "x").await;
+    assert!(matches!(feed.after(0, &fixture.hub, false), FeedStep::Batch(batch) if batch.events == 4));
+    for cursor in 1..4 {
+        assert!(matches!(feed.after(cursor, &fixture.hub, false), FeedStep::Behind(at) if at == cursor), "{cursor}");
+    }
+    assert!(matches!(feed.after(4, &fixture.hub, false), FeedStep::Edge(4)));
+}
+
+/// A stream that caught up by itself may have read events that no feed was told of yet.
+#[tokio::test]
+async fn a_cursor_ahead_of_what_was_looked_at_takes_nothing_from_others() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    let last = fixture.store("t", 3, "x").await;
+    assert!(matches!(feed.after(last, &fixture.hub, false), FeedStep::Edge(edge) if edge == last));
+    assert!(matches!(feed.after(0, &fixture.hub, false), FeedStep::Edge(0)));
+    fixture.look(3);
+    assert!(matches!(feed.after(0, &fixture.hub, false), FeedStep::Batch(batch) if batch.events == 3));
+}
+
+/// Holds the feeds' waker where it has found out whom an event concerns and is about to tell that to `held`; meanwhile,
+/// `act`. The event is the newest one in memory.
+fn while_telling<R>(fixture: &Fixture, held: &Feed, act: impl FnOnce() -> R) -> R {
+    let edge = fixture.hub.pages().edge();
+    let page = fixture.hub.pages().get(edge).expect("a page in memory");
+    let (said, heard) = std::sync::mpsc::channel();
+    std::thread::scope(|threads| {
+        let recent = held.recent();
+        threads.spawn(|| {
+            let events = page.events(edge, edge).inspect(|_| said.send(()).expect("the test waits"));
+            fixture.feeds.wake(events, edge);
+        });
+        heard.recv().expect("an event is looked at");
+        drop(fixture.feeds.table()); // Once it can be had, whom the event concerns is known.
+        let result = act();
+        drop(recent);
+        result
+    })
+}
+
+#[tokio::test]
+async fn a_feed_is_told_of_an_event_before_it_counts_as_looked_at() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    fixture.store("t", 1, "x").await;
+    while_telling(&fixture, &feed, || {
+        for _ in 0..10_000 {
+            assert_eq!(fixture.feeds.looked.load(Ordering::Acquire), 0, "the feed does not know of the event yet");
+            std::thread::yield_now();
+        }
+    });
+    assert!(matches!(feed.after(0, &fixture.hub, false), FeedStep::Batch(batch) if batch.to == 1));
+}
+
+/// A feed that is joined when it was found out already whom an event concerns is not told of that event.
+#[tokio::test]
+async fn a_feed_that_comes_too_late_for_an_event_does_not_pass_over_it() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let early = fixture.feed("t");
+    fixture.store("t", 1, "x").await;
+    let late = while_telling(&fixture, &early, || {
+        fixture.feeds.join(Fixture::key("t", Format::JsonLines, Keeps::Events), &fixture.hub)
+    });
+    assert!(matches!(late.after(0, &fixture.hub, false), FeedStep::Behind(0)));
+    assert!(matches!(late.after(1, &fixture.hub, false), FeedStep::Edge(1)));
+}
+
+#[tokio::test]
+async fn feeds_that_are_gone_leave_nothing_behind() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let topics = |n: u32| [format!("t{n}"), format!("t{n}/*")];
+    let feeds: Vec<_> = (0..500).flat_map(topics).map(|topic| fixture.feed(&topic)).collect();
+    {
+        let table = fixture.feeds.table();
+        assert_eq!((table.by_key.len(), table.by_topic.len(), table.globs.len()), (1000, 500, 500));
+    }
+    drop(feeds);
+    let table = fixture.feeds.table();
+    assert_eq!((table.by_key.len(), table.by_topic.len(), table.globs.len()), (0, 0, 0));
 }
