@@ -146,7 +146,7 @@ impl Fixture {
     }
 }
 
-/// A log whose pages take so long to read.
+/// A log of which each reading, of a place or a page, takes so long.
 pub(super) struct Slow {
     pub(super) log: MemoryLog,
     pub(super) read: Duration,
@@ -158,7 +158,10 @@ impl Log for Slow {
     }
 
     fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>> {
-        self.log.seek(start)
+        Box::pin(async move {
+            tokio::time::sleep(self.read).await;
+            self.log.seek(start).await
+        })
     }
 
     fn read(&self, at: Offset) -> BoxFuture<'_, Result<Page, ReadError>> {

@@ -132,6 +132,19 @@ async fn events_that_render_to_more_than_one_write_come_in_several() {
     }
 }
 
+/// One stopped so long ago that the feed would need several batches to come to another one's place.
+#[tokio::test]
+async fn a_reader_that_stopped_holds_up_nobody_who_is_ahead() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    let ahead = fixture.publish("t", 6000, "x").await;
+    fixture.publish("t", 1, "x").await;
+    let next = feed.after(ahead, &fixture.hub, false);
+    assert!(matches!(&next, FeedStep::Batch(batch) if batch.to == ahead + 1 && batch.events == 1), "{next:?}");
+    assert!(matches!(feed.after(0, &fixture.hub, false), FeedStep::Behind(0)));
+    assert!(matches!(feed.after(ahead - 1, &fixture.hub, false), FeedStep::Behind(at) if at == ahead - 1));
+}
+
 #[tokio::test]
 async fn a_cursor_in_the_midst_of_a_batch_is_not_given_all_of_it() {
     let fixture = Fixture::new(100_000, 60_000).await;
