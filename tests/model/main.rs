@@ -98,8 +98,14 @@ fn check(settings: Settings, actions: Vec<Action>) -> Result<(), TestCaseError> 
     })
 }
 
+/// So many, or fifty times as many if `tests/run --long` asks for it.
+fn cases(count: u32) -> u32 {
+    let long = std::env::var_os("ENCKE_TEST_LONG").is_some_and(|value| !value.is_empty() && value != "0");
+    if long { 50 * count } else { count }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(96), max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn every_subscriber_of_the_memory_store_sees_what_the_model_says(
@@ -111,7 +117,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(32), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn every_subscriber_of_the_durable_store_sees_what_the_model_says(
