@@ -3,6 +3,7 @@
 mod crash;
 mod data_directory;
 mod drain;
+mod full_disk;
 mod slow_reader;
 mod sync;
 

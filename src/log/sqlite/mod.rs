@@ -119,10 +119,11 @@ impl SqliteLog {
         let file = directory::database(&directory);
         let write_ahead_log = directory::write_ahead_log(&directory);
         let mut connection = schema::open(&file, &write_ahead_log)?;
-        let recover::Recovered { epochs, bounds, time, keys } = recover::recover(&mut connection, &file, clock())?;
+        let recover::Recovered { epochs, unwritten, bounds, time, keys } =
+            recover::recover(&mut connection, &file, clock())?;
         let prepare = || {
             if durability == Durability::Os {
-                connection.pragma_update(None, "synchronous", "NORMAL")?; // The new epoch is synced in any case.
+                connection.pragma_update(None, "synchronous", "NORMAL")?; // The new epoch was synced, if there was room.
             }
             tune(&connection)?;
             retention::used_bytes(&connection)
@@ -135,6 +136,10 @@ impl SqliteLog {
         let live = Arc::new(Live::new(bounds));
         let shared = Arc::new(Shared::default());
         shared.bytes.store(bytes, Relaxed);
+        if unwritten.is_some() {
+            tracing::warn!("the disk is full; the log is read only until there is room");
+            shared.full.store(true, Relaxed);
+        }
         let readers = Arc::new(Readers::new(file, Arc::clone(&epochs)));
         let ended = CancellationToken::new();
         let (queue, appends) = mpsc::channel();
@@ -149,6 +154,7 @@ impl SqliteLog {
             keys,
             last: bounds.last,
             time,
+            unwritten,
             broken: None,
             behind: true, // Much may have expired while the log was closed.
             ahead_pages: 0,

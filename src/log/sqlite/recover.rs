@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::super::keys::Remembered;
 use super::super::{Bounds, Epochs, Keys, new_epoch};
@@ -14,6 +14,8 @@ use crate::event::{Epoch, Key, Offset, Timestamp};
 pub(super) struct Recovered {
     /// Every run, the new one last.
     pub(super) epochs: Epochs,
+    /// The new run, if the disk is full.
+    pub(super) unwritten: Option<Run>,
     /// The oldest and the newest offset.
     pub(super) bounds: Bounds,
     /// When the newest event was stored, even if it is gone.
@@ -22,7 +24,7 @@ pub(super) struct Recovered {
     pub(super) keys: Keys,
 }
 
-/// Reads what the file holds and begins a new run after it, synced to the disk before this returns.
+/// Reads what the file holds and begins a new run after it, synced to the disk before this returns unless that is full.
 pub(super) fn recover(connection: &mut Connection, file: &Path, now: Timestamp) -> Result<Recovered, OpenError> {
     let failed = |error| OpenError::of_sqlite(file, error);
     let damaged = |what| OpenError::Damaged { file: file.to_owned(), what, source: None };
@@ -42,8 +44,9 @@ pub(super) fn recover(connection: &mut Connection, file: &Path, now: Timestamp) 
         what: "its newest events cannot be read",
         source: Some(error.into()),
     })?;
-    let epochs = begin_run(connection, &runs, bounds.last + 1).map_err(failed)?;
-    Ok(Recovered { epochs, bounds, time, keys })
+    let (run, epochs) = Run::after(&runs, bounds.last + 1);
+    let unwritten = begin(connection, run).map_err(failed)?;
+    Ok(Recovered { epochs, unwritten, bounds, time, keys })
 }
 
 /// The bounds, and when the newest event was stored. Offsets count on from there even if every event has expired.
@@ -78,24 +81,52 @@ fn runs(connection: &Connection) -> rusqlite::Result<Option<Vec<(Epoch, Offset)>
     Ok(Some(runs))
 }
 
-/// Adds a run that begins at `first`. Those that are forgotten for it leave the table in the same transaction.
-fn begin_run(connection: &mut Connection, runs: &[(Epoch, Offset)], first: Offset) -> rusqlite::Result<Epochs> {
-    let mut epoch = new_epoch();
-    while runs.iter().any(|&(known, _)| known == epoch) {
-        epoch = new_epoch();
+/// The run that begins with this opening, as it is to be written.
+#[derive(Debug)]
+pub(super) struct Run {
+    epoch: Epoch,
+    first: Offset,
+    /// What is forgotten for it.
+    forgotten: Vec<Epoch>,
+}
+
+impl Run {
+    /// The run that begins at `first`, and the table with it.
+    fn after(runs: &[(Epoch, Offset)], first: Offset) -> (Self, Epochs) {
+        let mut epoch = new_epoch();
+        while runs.iter().any(|&(known, _)| known == epoch) {
+            epoch = new_epoch();
+        }
+        let mut all = runs.iter().copied().chain([(epoch, first)]);
+        let (oldest, begins) = all.next().unwrap_or((epoch, first));
+        let mut epochs = Epochs::new(oldest, begins);
+        let forgotten = all.filter_map(|(next, begins)| epochs.begin(next, begins)).collect();
+        (Self { epoch, first, forgotten }, epochs)
     }
-    let mut all = runs.iter().copied().chain([(epoch, first)]);
-    let (oldest, begins) = all.next().unwrap_or((epoch, first));
-    let mut epochs = Epochs::new(oldest, begins);
-    let transaction = connection.transaction()?;
-    for (next, begins) in all {
-        if let Some(forgotten) = epochs.begin(next, begins) {
+
+    /// Writes it; those that are forgotten for it leave the table in the same transaction.
+    pub(super) fn write(&self, transaction: &Connection) -> rusqlite::Result<()> {
+        for forgotten in &self.forgotten {
             transaction.execute("DELETE FROM epochs WHERE name = ?1", [forgotten.as_str()])?;
         }
+        let sql = "INSERT INTO epochs (name, first) VALUES (?1, ?2)";
+        transaction.execute(sql, params![self.epoch.as_str(), self.first]).map(drop)
     }
-    transaction.execute("INSERT INTO epochs (name, first) VALUES (?1, ?2)", params![epoch.as_str(), first])?;
-    transaction.commit()?;
-    Ok(epochs)
+}
+
+/// Writes the run, unless there is no room on the disk: then it is given back, to be written with the first events that
+/// belong to it. Until then no cursor names it but the one before the first event of an empty log.
+fn begin(connection: &mut Connection, run: Run) -> rusqlite::Result<Option<Run>> {
+    let mut written = || {
+        let transaction = connection.transaction()?;
+        run.write(&transaction)?;
+        transaction.commit()
+    };
+    match written() {
+        Ok(()) => Ok(None),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(Some(run)),
+        Err(error) => Err(error),
+    }
 }
 
 /// The keys of the last ten minutes, read backwards from the newest event until there are enough.

@@ -19,6 +19,7 @@ use tokio_util::sync::DropGuard;
 use super::super::clock::{Now, Trusted};
 use super::super::{AppendError, Epochs, Keys, Live, PAGE, PAGE_BYTES, Receipt, Repeat, Retention};
 use super::error::{Broken, Failure};
+use super::recover::Run;
 use super::retention::{self, Incoming, Trimmed};
 use super::schema::PAGE_SIZE;
 use super::shared::{Shared, Size};
@@ -48,6 +49,8 @@ pub(super) struct Writer {
     pub(super) last: Offset,
     /// When it was stored; what is stored next gets no earlier time.
     pub(super) time: Timestamp,
+    /// The run of this opening, until there is room for it on the disk.
+    pub(super) unwritten: Option<Run>,
     /// Set by the first write that failed for good.
     pub(super) broken: Option<Broken>,
     /// Retention has more to take away than one step may.
@@ -176,6 +179,9 @@ impl Writer {
             bytes: events.iter().map(|event| codec::encoded_len(&event.event) as u64).sum(),
         };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(run) = &self.unwritten {
+            run.write(&transaction)?;
+        }
         // First, so that the room of the old rows is there for the new ones.
         let trimmed = retention::trim(&transaction, &self.retention, trimming, &incoming)?;
         if let Some(trimmed) = trimmed {
@@ -187,6 +193,7 @@ impl Writer {
         }
         let bytes = retention::used_bytes(&transaction)?;
         transaction.commit()?; // The sync.
+        self.unwritten = None;
         self.last = incoming.last;
         self.ahead_pages += pages + u64::from(trimmed.is_some());
         self.shared.bytes.store(bytes, Relaxed);
