@@ -41,8 +41,7 @@ pub(crate) fn want(
         begin: begin(query, headers, now)?,
         heartbeat: seconds("heartbeat", 5, 3600)?,
         beat_as_event: flag(query, "beat", "event")?,
-        // Out of range is brought into range, as clients draw this number from elsewhere.
-        retry: number(query, "retry", 0, u64::MAX)?.map(|ms| Duration::from_millis(ms.clamp(500, 3_600_000))),
+        retry: retry(query)?,
         padding: usize::try_from(number(query, "padding", 0, 65_536)?.unwrap_or(0)).unwrap_or(0),
         timeout: seconds("timeout", 0, 120)?.unwrap_or(Duration::from_secs(25)),
         limit: usize::try_from(number(query, "limit", 1, 1000)?.unwrap_or(1000)).unwrap_or(1000),
@@ -119,11 +118,19 @@ fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     Ok(Timestamp(u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)))
 }
 
+/// Any number is brought into range: clients draw this one from elsewhere, and a 400 would end an `EventSource` for good.
+fn retry(query: &Query) -> Result<Option<Duration>, Problem> {
+    let Some(text) = query.first(&["retry"]) else { return Ok(None) };
+    // The numbers of Rust are also `inf` and `nan`.
+    let number = text.parse::<f64>().ok().filter(|_| text.contains(|c: char| c.is_ascii_digit()));
+    let number = number.ok_or_else(|| Problem::bad("`retry` is a number of milliseconds"))?;
+    Ok(Some(Duration::from_secs_f64(number.clamp(500.0, 3_600_000.0) / 1000.0)))
+}
+
 fn number(query: &Query, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
     let Some(text) = query.first(&[name]) else { return Ok(None) };
     let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-    let range = if most == u64::MAX { format!("from {least}") } else { format!("from {least} to {most}") };
-    number.map(Some).ok_or_else(|| Problem::bad(format!("`{name}` is a whole number {range}")))
+    number.map(Some).ok_or_else(|| Problem::bad(format!("`{name}` is a whole number from {least} to {most}")))
 }
 
 /// A parameter that has one value besides being absent.
@@ -190,9 +197,33 @@ mod tests {
         {
             assert_eq!(wanted(&format!("topic=t&{query}"), None).map(|_| ()), Err(400), "{query}");
         }
-        let wanted = wanted("topic=t&retry=1&heartbeat=5", None).expect("a wanted stream");
-        assert_eq!(wanted.retry, Some(Duration::from_millis(500)));
+        let wanted = wanted("topic=t&heartbeat=5", None).expect("a wanted stream");
         assert_eq!(wanted.heartbeat, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_retry_of_any_number_is_brought_into_range() {
+        let retry = |text: &str| wanted(&format!("topic=t&retry={text}"), None).map(|wanted| wanted.retry);
+        let endless = "9".repeat(400);
+        let numbers = [
+            ("0", 500),
+            ("499", 500),
+            ("1234", 1234),
+            ("2999", 2999),
+            ("%2B750", 750),
+            ("3600001", 3_600_000),
+            ("99999999999999999999", 3_600_000),
+            (&endless, 3_600_000),
+            ("-1", 500),
+            ("-99999999999999999999", 500),
+            ("1e9", 3_600_000),
+        ];
+        for (text, ms) in numbers {
+            assert_eq!(retry(text), Ok(Some(Duration::from_millis(ms))), "{text}");
+        }
+        for text in ["", "soon", "5s", "1,5", "inf", "-Infinity", "nan", "0x10", "-"] {
+            assert_eq!(retry(text), Err(400), "{text}");
+        }
     }
 
     #[test]
