@@ -45,7 +45,7 @@ pub enum StartError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Listen {
         /// Which address.
         address: SocketAddr,

@@ -37,9 +37,21 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.context("cannot start the runtime").and_then(|runtime| runtime.block_on(run(command.action)));
     outcome.unwrap_or_else(|error| {
-        eprintln!("encke: {error:#}");
+        eprintln!("encke: {}", words(&error));
         ExitCode::FAILURE
     })
+}
+
+/// What went wrong and its causes, each once: some errors say their cause themselves, or name only its number anew
+/// (`Error code 14: unable to open database file`).
+fn words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !cause.rsplit(": ").next().is_some_and(|core| words.contains(core)) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 async fn run(action: Action) -> anyhow::Result<ExitCode> {

@@ -121,7 +121,7 @@ pub enum ConfigError {
     )]
     NoKey,
     /// The key's file cannot be read.
-    #[error("the publish key in {} cannot be read: {source}", path.display())]
+    #[error("the publish key in {} cannot be read", path.display())]
     KeyFile {
         /// Which file.
         path: PathBuf,

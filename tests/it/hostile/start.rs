@@ -66,8 +66,30 @@ fn a_start_that_cannot_be_says_what_to_mend() {
         let mut process = serve(&["--listen", listen, "--admin", admin, "--data", data], &key);
         assert!(!process.wait(PATIENCE).success());
         let errors = process.errors();
-        assert!(errors.contains(&format!("cannot listen on {taken}")) && errors.contains("in use"), "{errors}");
+        assert!(errors.contains(&format!("cannot listen on {taken}")), "{errors}");
+        assert_eq!(errors.matches("in use").count(), 1, "the cause once: {errors}");
     }
+}
+
+#[test]
+fn a_start_that_cannot_be_says_its_cause_once() {
+    let (data, key) = (directory(), [("ENCKE_PUBLISH_KEY", KEY)]);
+    let file = data.path().join("encke.db");
+    let start = |args: &[&str], cause: &str| {
+        let data = data.path().to_str().expect("a path of UTF-8");
+        let mut process =
+            serve(&[&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", data], args].concat(), &key);
+        assert!(!process.wait(PATIENCE).success());
+        let errors = process.errors();
+        assert_eq!(errors.matches(cause).count(), 1, "{cause}: {errors}");
+    };
+    start(&["--publish-key-file", "/nowhere/key"], "No such file or directory");
+    start(&["--log-level", "encke=loud"], "expected one of");
+    std::fs::create_dir(&file).expect("a directory in the place of the file");
+    start(&[], "unable to open database file");
+    std::fs::remove_dir(&file).expect("an empty directory");
+    std::fs::write(&file, "this is not what SQLite writes".repeat(10)).expect("a file");
+    start(&[], "file is not a database");
 }
 
 #[test]
