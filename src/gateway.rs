@@ -79,6 +79,11 @@ impl Gateway {
         let counters = Arc::new(net::Counters::default());
         let address = local(&listener, args.listen())?;
         let token = (args.dev && !address.ip().is_loopback()).then(|| crate::delivery::StreamId::new().to_string());
+        if token.is_some() && args.any_origin() {
+            tracing::warn!(
+                "--cors-origin * means nothing here: reading needs the token; list the origins of your pages"
+            );
+        }
 
         let app = App {
             log: Arc::clone(&log),
@@ -171,7 +176,7 @@ fn access(args: &ServeArgs) -> Access {
 fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {
     Guards {
         origins: args.cors_origin.iter().filter(|origin| *origin != "*").cloned().collect(),
-        any_origin: args.cors_origin.iter().any(|origin| origin == "*"),
+        any_origin: args.any_origin(),
         loopback_origins: args.dev,
         check_host: args.dev,
         hosts: args.host.clone(),

@@ -38,8 +38,8 @@ pub struct ServeArgs {
     /// Who may read topics: `key` holders, or everybody (`public`).
     #[arg(long, env = "ENCKE_READ", default_value = "key")]
     pub read: ReadRule,
-    /// An origin whose pages may read and publish, such as `https://www.example.com`; `*` for reading what is public.
-    /// May be repeated; in the variable, separated by commas.
+    /// An origin whose pages may read and publish, such as `https://www.example.com`; `*` for reading without
+    /// credentials, where everybody may read. May be repeated; in the variable, separated by commas.
     #[arg(long, env = "ENCKE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
     /// A host name under which the gateway may be called where host names are checked (under --dev, and on the admin
@@ -142,6 +142,12 @@ pub enum ConfigError {
     /// An origin is not one.
     #[error("--cors-origin {0}: an origin is a scheme, a host and maybe a port, as in https://www.example.com")]
     Origin(String),
+    /// Every origin may read what is public, and nothing is.
+    #[error(
+        "--cors-origin * lets pages of any origin read what is public, and here reading needs the key: list the origins \
+         of your pages, as in https://www.example.com, or let everybody read with --read public"
+    )]
+    NothingPublic,
 }
 
 impl ServeArgs {
@@ -174,8 +180,15 @@ impl ServeArgs {
         }
         match self.cors_origin.iter().find(|origin| !is_origin(origin)) {
             Some(origin) => Err(ConfigError::Origin(origin.clone())),
+            None if self.any_origin() && self.read == ReadRule::Key && !self.dev => Err(ConfigError::NothingPublic),
             None => Ok(self),
         }
+    }
+
+    /// Whether pages of any origin may read what is public.
+    #[must_use]
+    pub fn any_origin(&self) -> bool {
+        self.cors_origin.iter().any(|origin| origin == "*")
     }
 
     /// The address that clients connect to.

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use percent_encoding::percent_decode_str;
+use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
 use super::problem::{Problem, Refusal};
@@ -27,7 +29,7 @@ use crate::metrics::Metrics;
 pub struct Guards {
     /// Origins whose pages may read and publish.
     pub origins: Vec<String>,
-    /// Pages of any origin may read what is public.
+    /// Pages of any origin may read what is public, without credentials.
     pub any_origin: bool,
     /// Pages of every loopback origin may read and publish (`--dev`).
     pub loopback_origins: bool,
@@ -137,36 +139,68 @@ impl Guards {
             || self.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
     }
 
+    fn lists(&self, origin: &HeaderValue) -> bool {
+        origin.to_str().is_ok_and(|origin| self.is_listed(origin))
+    }
+
     fn is_listed(&self, origin: &str) -> bool {
         self.origins.iter().any(|listed| listed == origin) || (self.loopback_origins && is_loopback(origin))
     }
 }
 
-/// The rule for pages of other origins (Fetch § 3.2).
-pub(crate) fn cors(guards: &Arc<Guards>) -> CorsLayer {
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            LAST_EVENT_ID,
-            header::AUTHORIZATION,
-            IDEMPOTENCY_KEY,
-            header::CONTENT_TYPE,
-            header::CACHE_CONTROL,
-        ])
-        .expose_headers(EXPOSED)
-        .max_age(std::time::Duration::from_secs(3600))
-        .vary(Vec::<HeaderName>::new()); // Answers that differ by origin say so themselves.
-    if guards.any_origin && guards.origins.is_empty() && !guards.loopback_origins {
-        return layer.allow_origin(tower_http::cors::Any);
+/// The rules for pages of other origins (Fetch § 3.2).
+#[derive(Clone)]
+pub(crate) struct Cors {
+    guards: Arc<Guards>,
+    /// Whether `*` means anything here.
+    open: bool,
+    listed: CorsLayer,
+    any: CorsLayer,
+}
+
+impl Cors {
+    /// `public` is whether everybody may read.
+    pub(crate) fn new(guards: &Arc<Guards>, public: bool) -> Self {
+        let base =
+            CorsLayer::new().expose_headers(EXPOSED).max_age(Duration::from_secs(3600)).vary(Vec::<HeaderName>::new()); // Answers that differ by origin say so themselves.
+        let is_listed = {
+            let guards = Arc::clone(guards);
+            move |origin: &HeaderValue, _: &Parts| guards.lists(origin)
+        };
+        let headers =
+            [LAST_EVENT_ID, header::AUTHORIZATION, IDEMPOTENCY_KEY, header::CONTENT_TYPE, header::CACHE_CONTROL];
+        let listed = base
+            .clone()
+            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+            .allow_headers(headers)
+            .allow_origin(AllowOrigin::predicate(is_listed.clone()))
+            .allow_credentials(AllowCredentials::predicate(is_listed));
+        let any = base
+            .allow_methods([Method::GET])
+            .allow_headers([LAST_EVENT_ID, header::CACHE_CONTROL])
+            .allow_origin(tower_http::cors::Any);
+        let open = public && guards.any_origin && guards.token.is_none();
+        Self { guards: Arc::clone(guards), open, listed, any }
     }
-    let listed = {
-        let guards = Arc::clone(guards);
-        move |origin: &HeaderValue| origin.to_str().is_ok_and(|origin| guards.is_listed(origin))
-    };
-    let (allowed, any_origin) = (listed.clone(), guards.any_origin);
-    layer
-        .allow_origin(AllowOrigin::predicate(move |origin, _| any_origin || allowed(origin)))
-        .allow_credentials(AllowCredentials::predicate(move |origin, _| listed(origin)))
+
+    /// Who is not listed may at most read what everybody may, and never with a credential.
+    fn rule(&self, request: &Request<Body>) -> &CorsLayer {
+        let headers = request.headers();
+        let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
+        let reads = match *request.method() {
+            Method::GET | Method::HEAD => true,
+            Method::OPTIONS => matches!(asked, None | Some(b"GET" | b"HEAD")),
+            _ => false,
+        };
+        let listed = headers.get(header::ORIGIN).is_some_and(|origin| self.guards.lists(origin));
+        if self.open && reads && !listed { &self.any } else { &self.listed }
+    }
+}
+
+/// Says which pages may read the answer; answers preflights.
+pub(crate) async fn share(State(cors): State<Cors>, request: Request<Body>, next: Next) -> Response {
+    let Ok(response) = cors.rule(&request).layer(next).oneshot(request).await;
+    response
 }
 
 /// Where the request was sent: `:authority` on HTTP/2, `Host` before that (RFC 9110 § 7.2).

@@ -210,12 +210,56 @@ fn a_preflight_allows_what_listed_pages_need_and_nothing_else() {
             assert_guarded(origin, &answer);
         }
     }
-    let any = Gateway::start_with(&["--read", "public", "--cors-origin", "*"], &[("ENCKE_PUBLISH_KEY", KEY)]);
-    let answer = Request::get(POLL).field("Origin", "https://evil.example").ask(any.address());
-    assert_eq!(answer.field("access-control-allow-origin").as_deref(), Some("*"));
-    assert_eq!(answer.field("access-control-allow-credentials"), None, "never with credentials");
-    let post = Request::post("/events/t", "x").bearer(KEY).field("Origin", "https://evil.example").ask(any.address());
-    assert_refused("`*` is for reading", &post, 403, "--cors-origin");
+}
+
+#[test]
+fn a_page_of_any_origin_reads_what_is_public_without_credentials_and_nothing_else() {
+    let key = [("ENCKE_PUBLISH_KEY", KEY)];
+    let shared = |answer: &Answer| answer.field("access-control-allow-origin");
+    for (args, page) in [
+        (&["--read", "public", "--cors-origin", "*"][..], None),
+        (&["--read", "public", "--cors-origin", "https://app.example,*"], Some("https://app.example")),
+        (&["--dev", "--cors-origin", "*"], Some("http://localhost:3000")),
+    ] {
+        let gateway = Gateway::start_with(args, &key);
+        let preflight = |origin: &str, method: &str| {
+            let request = Request::new("OPTIONS", "/events/t").field("Origin", origin);
+            request.field("Access-Control-Request-Method", method).ask(gateway.address())
+        };
+        for origin in ["https://evil.example", "https://app.example.evil.example", "null"] {
+            for method in ["GET", "HEAD"] {
+                // A script may ask for more than a page may send.
+                let request = Request::new(method, POLL).bearer(KEY).field("Cookie", "a=b").field("Origin", origin);
+                let answer = request.ask(gateway.address());
+                assert_eq!(shared(&answer).as_deref(), Some("*"), "{args:?} {method}");
+                assert_eq!(answer.field("access-control-allow-credentials"), None, "{args:?} {method}");
+
+                let answer = preflight(origin, method);
+                assert_eq!(shared(&answer).as_deref(), Some("*"), "{args:?} {method}");
+                assert_eq!(answer.field("access-control-allow-credentials"), None, "{args:?} {method}");
+                assert_eq!(answer.field("access-control-allow-methods").as_deref(), Some("GET"));
+                let headers = answer.field("access-control-allow-headers");
+                assert_eq!(headers.as_deref(), Some("last-event-id,cache-control"));
+            }
+            for method in ["POST", "PUT", "DELETE"] {
+                assert_eq!(shared(&preflight(origin, method)), None, "{args:?} {method}");
+                let answer = Request::new(method, "/events/t").bearer(KEY).field("Origin", origin);
+                let answer = answer.field("Content-Length", "0").ask(gateway.address());
+                assert_refused("`*` is for reading", &answer, 403, "--cors-origin");
+                assert_eq!(shared(&answer), None, "{args:?} {method}");
+            }
+        }
+        if let Some(page) = page {
+            for answer in [
+                preflight(page, "POST"),
+                preflight(page, "GET"),
+                Request::get(POLL).field("Origin", page).ask(gateway.address()),
+            ] {
+                assert_eq!(shared(&answer).as_deref(), Some(page), "what is listed stays what it was");
+                assert_eq!(answer.field("access-control-allow-credentials").as_deref(), Some("true"));
+            }
+        }
+    }
 }
 
 #[test]

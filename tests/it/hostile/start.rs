@@ -51,6 +51,10 @@ fn a_start_that_cannot_be_says_what_to_mend() {
     refuse(&["--dev"], &[("ENCKE_PUBLISH_KEY", "hunter2")], &["at least 16"]);
     refuse(&["--publish-key-file", "/nowhere/key"], &[], &["/nowhere/key", "cannot be read"]);
     refuse(&["--dev", "--cors-origin", "app.example"], &[], &["app.example", "https://www.example.com"]);
+    for origins in ["*", "https://app.example,*"] {
+        let words = ["--cors-origin *", "--read public", "list the origins"];
+        refuse(&["--cors-origin", origins], &[("ENCKE_PUBLISH_KEY", KEY)], &words);
+    }
     refuse(&["--dev", "--heartbeat", "4"], &[], &["--heartbeat", "5..=3600"]);
     refuse(&["--dev", "--log-level", "encke=loud"], &[], &["--log-level"]);
     refuse(&["--dev", "--publish-key", KEY], &[], &["--publish-key"]);

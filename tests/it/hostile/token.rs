@@ -25,9 +25,14 @@ struct Exposed {
 
 impl Exposed {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(further: &[&str]) -> Self {
         let data = directory();
         let path = data.path().to_str().expect("a path of UTF-8");
-        let mut process = serve(&["--dev", "--listen", "0.0.0.0:0", "--data", path, "--log-level", "trace"], &[]);
+        let args = ["--dev", "--listen", "0.0.0.0:0", "--data", path, "--log-level", "trace"];
+        let mut process = serve(&[&args[..], further].concat(), &[]);
         let url = Addresses::told_by(&mut process, true).expect("it listens").public.expect("an address");
         let port = url.rsplit(':').next().expect("a port");
         let mut lines = Vec::new();
@@ -77,6 +82,23 @@ fn dev_beyond_loopback_asks_for_the_token() {
     assert_refused("a foreign page", &forged.ask(&gateway.address), 403, "--cors-origin");
     let foreign = Request::get("/").host("evil.example").bearer(token).ask(&gateway.address);
     assert_refused("a foreign name", &foreign, 421, "--host");
+}
+
+#[test]
+fn what_needs_the_token_is_not_for_pages_of_any_origin() {
+    let mut gateway = Exposed::start_with(&["--cors-origin", "*"]);
+    let read = |request: Request| {
+        let request = request.field("Origin", "https://evil.example").field("Access-Control-Request-Method", "GET");
+        request.bearer(&gateway.token).ask(&gateway.address)
+    };
+    for answer in
+        [read(Request::get("/events/t?transport=long-poll&timeout=0")), read(Request::new("OPTIONS", "/events/t"))]
+    {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.field("access-control-allow-origin"), None, "{answer:?}");
+    }
+    let errors = gateway.process.errors();
+    assert!(errors.contains("--cors-origin * means nothing here"), "{errors}");
 }
 
 #[test]
