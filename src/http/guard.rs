@@ -4,15 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
+use tokio::time::timeout;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
@@ -48,14 +49,24 @@ pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
 }
 
-/// Lets a little of the content of a refused HTTP/2 request arrive. What is not read is reset after the answer (RFC 9113
-/// § 8.1), and then curl (7.88) may tell of a broken stream instead of what was wrong. HTTP/1 lingers by itself.
-pub(crate) async fn take_rest(version: Version, body: Body) {
-    const MOST: usize = 64 * 1024;
-    if version == Version::HTTP_2 {
-        let rest = Limited::new(body, MOST).collect();
-        let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+/// Lets the content of a refused HTTP/2 request arrive, within bounds, and forgets it. What is not read is reset after the
+/// answer (RFC 9113 § 8.1), and then curl (7.88) may tell of a broken stream instead of what was wrong. HTTP/1 lingers by
+/// itself.
+pub(crate) async fn take_rest(version: Version, mut body: Body) {
+    /// Twice the largest event.
+    const MOST: usize = 2 << 20;
+    if version != Version::HTTP_2 {
+        return;
     }
+    let rest = async {
+        let mut taken = 0;
+        while taken < MOST
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    let _ = timeout(Duration::from_secs(1), rest).await;
 }
 
 /// The state of [`guard`].
@@ -270,4 +281,38 @@ fn with_cookie(uri: &Uri, token: &str) -> Response {
     headers.insert(header::LOCATION, location);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::Instant;
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    /// How many of these pieces of 16 KiB are taken.
+    async fn taken(version: Version, pieces: usize) -> usize {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&taken);
+        let content = tokio_stream::iter(0..pieces).map(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(Bytes::from_static(&[b'a'; 16 * 1024]))
+        });
+        take_rest(version, Body::from_stream(content)).await;
+        taken.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_content_of_a_refused_http2_request_is_taken_within_bounds() {
+        assert_eq!(taken(Version::HTTP_2, 3).await, 3);
+        assert_eq!(taken(Version::HTTP_2, 64).await, 64, "that of the largest event");
+        assert_eq!(taken(Version::HTTP_2, 1000).await, 128);
+        assert_eq!(taken(Version::HTTP_11, 3).await, 0);
+        let begun = Instant::now();
+        take_rest(Version::HTTP_2, Body::from_stream(tokio_stream::pending::<Result<Bytes, Infallible>>())).await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(1));
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 const CONTENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let (named, content_type) = match head(&app, &parts) {
         Ok(head) => head,
         Err(problem) => {
@@ -33,7 +33,13 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
             return Err(problem);
         }
     };
-    let data = content(&parts, body, app.options.event_bytes).await?;
+    let data = match content(&parts, &mut body, app.options.event_bytes).await {
+        Ok(data) => data,
+        Err(problem) => {
+            guard::take_rest(parts.version, body).await;
+            return Err(problem);
+        }
+    };
     check_data(&data, content_type.as_ref())?;
 
     let received = Instant::now();
@@ -144,7 +150,7 @@ fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, Problem> {
     Ok((!plain).then_some(media))
 }
 
-async fn content(parts: &Parts, mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+async fn content(parts: &Parts, body: &mut Body, limit: usize) -> Result<Bytes, Problem> {
     let too_large =
         || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("an event has at most {limit} bytes of data"));
     let announced = parts.headers.get(header::CONTENT_LENGTH);
@@ -152,7 +158,7 @@ async fn content(parts: &Parts, mut body: Body, limit: usize) -> Result<Bytes, P
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large()); // Before the client is told to go on (RFC 9110 § 10.1.1).
     }
-    let collected = timeout(CONTENT_TIMEOUT, Limited::new(&mut body, limit).collect()).await;
+    let collected = timeout(CONTENT_TIMEOUT, Limited::new(&mut *body, limit).collect()).await;
     let collected = collected
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the content took too long to arrive; send it again"))?;
     let data = collected

@@ -86,7 +86,7 @@ fn dev_beyond_loopback_asks_for_the_token() {
 
 #[test]
 fn what_needs_the_token_is_not_for_pages_of_any_origin() {
-    let mut gateway = Exposed::start_with(&["--cors-origin", "*"]);
+    let gateway = Exposed::start_with(&["--cors-origin", "*"]);
     let read = |request: Request| {
         let request = request.field("Origin", "https://evil.example").field("Access-Control-Request-Method", "GET");
         request.bearer(&gateway.token).ask(&gateway.address)
