@@ -61,9 +61,10 @@ impl Gateway {
     /// The log or an address is not to be had.
     pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
         // The addresses first: a log must not be opened (a new epoch) for a gateway that cannot serve.
-        let net_options = net::Options::default();
+        let admin_options = net::Options::default();
+        let net_options = net::Options { connections: net::connections(args.max_connections), ..admin_options.clone() };
         let listener = bind(args.listen(), &net_options)?;
-        let admin_listener = if args.dev { None } else { Some(bind(args.admin, &net_options)?) };
+        let admin_listener = if args.dev { None } else { Some(bind(args.admin, &admin_options)?) };
 
         let shutdown = Shutdown::default();
         let log = open_log(&args).await?;
@@ -101,11 +102,11 @@ impl Gateway {
         }
         let admin = admin_listener.as_ref().map(|listener| local(listener, args.admin)).transpose()?;
         let public = http::public(app.clone(), public_guards(&args, token.as_deref()), args.dev);
-        serve(listener, public, net_options.clone(), &shutdown, &counters);
+        serve(listener, public, net_options, &shutdown, &counters);
         let admin_shutdown = Shutdown::default();
         if let Some(listener) = admin_listener {
             let routes = http::admin(app, admin_guards(&args));
-            serve(listener, routes, net_options, &admin_shutdown, &counters);
+            serve(listener, routes, admin_options, &admin_shutdown, &counters);
         }
         let drain = Duration::from_secs(args.drain);
         Ok(Self { address, admin, token, log, shutdown, admin_shutdown, drain })
@@ -145,8 +146,13 @@ fn serve(
     shutdown: &Shutdown,
     counters: &Arc<net::Counters>,
 ) {
-    let service =
-        routes.map_request(|request: axum::http::Request<hyper::body::Incoming>| request.map(axum::body::Body::new));
+    let service = routes.map_request(|request: axum::http::Request<hyper::body::Incoming>| {
+        let mut request = request.map(axum::body::Body::new);
+        if request.extensions_mut().remove::<net::Crowded>().is_some() {
+            request.extensions_mut().insert(http::Crowded);
+        }
+        request
+    });
     shutdown.spawn(net::serve(listener, service, options, shutdown.clone(), Arc::clone(counters)));
 }
 
@@ -205,6 +211,7 @@ fn connections(counters: Arc<net::Counters>) -> Arc<dyn Fn(Sampled) -> u64 + Sen
     Arc::new(move |sampled| match sampled {
         Sampled::ConnectionsActive => counters.open.load(Relaxed),
         Sampled::Connections => counters.accepted.load(Relaxed),
+        Sampled::ConnectionsRefused => counters.crowded.load(Relaxed),
         Sampled::AcceptErrors => counters.accept_errors.load(Relaxed),
         Sampled::HeadTimeouts => counters.head_timeouts.load(Relaxed),
         Sampled::HeadsTooLarge => counters.head_too_large.load(Relaxed),

@@ -46,6 +46,10 @@ pub struct ServeArgs {
     /// address). May be repeated.
     #[arg(long, env = "ENCKE_HOST", value_name = "NAME", value_delimiter = ',')]
     pub host: Vec<String>,
+    /// How many connections clients may have at once; those beyond are told to come back (503). If not given, as many as
+    /// the limit of open files allows.
+    #[arg(long, env = "ENCKE_MAX_CONNECTIONS", value_name = "COUNT", value_parser = count)]
+    pub max_connections: Option<usize>,
     /// Serve the live page also without --dev.
     #[arg(long, env = "ENCKE_PAGES")]
     pub pages: bool,
@@ -222,6 +226,11 @@ const NO_OPTIONS: [&str; 2] = ["ENCKE_PUBLISH_KEY", "ENCKE_URL"];
 fn is_origin(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     text == "*" || rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}
+
+/// A whole number of things, one at least.
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "use a whole number from 1".into())
 }
 
 /// A whole number with a unit: `90s`, `5m`, `12h`, `7d`.

@@ -31,6 +31,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         Sampled::Draining => u64::from(app.shutdown.is_draining()),
         Sampled::ConnectionsActive
         | Sampled::Connections
+        | Sampled::ConnectionsRefused
         | Sampled::AcceptErrors
         | Sampled::HeadTimeouts
         | Sampled::HeadsTooLarge

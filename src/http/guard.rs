@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
+use super::Crowded;
 use super::problem::{Problem, Refusal};
 use super::publish::IDEMPOTENCY_KEY;
 use super::query::Query;
@@ -78,14 +79,25 @@ pub(crate) struct Guarded {
 
 /// Refuses what comes by a foreign name, from a foreign page, or without the token; counts refusals.
 pub(crate) async fn guard(State(guarded): State<Guarded>, request: Request<Body>, next: Next) -> Response {
-    let response = match guarded.guards.check(&request) {
+    let (version, crowded) = (request.version(), request.extensions().get::<Crowded>().is_some());
+    // Only there a subscriber can be told to come back in a way that it understands.
+    let subscribes =
+        matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path().starts_with("/events");
+    let mut response = match guarded.guards.check(&request) {
+        Ok(None) if crowded && !subscribes => {
+            take_rest(version, request.into_body()).await;
+            Problem::crowded().into_response()
+        }
         Ok(None) => next.run(request).await,
         Ok(Some(redirect)) => redirect,
         Err(problem) => {
-            take_rest(request.version(), request.into_body()).await;
+            take_rest(version, request.into_body()).await;
             problem.into_response()
         }
     };
+    if crowded && version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(Refusal(kind)) = response.extensions().get() {
         guarded.metrics.refuse(kind);
     }

@@ -73,6 +73,10 @@ pub struct App {
     pub options: Options,
 }
 
+/// Marks a request of a connection for which there is no room: it is told to come back, and its connection ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowded;
+
 /// What the public listener serves.
 pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
     let mut routes = Router::new()

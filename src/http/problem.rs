@@ -52,6 +52,13 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// There are as many connections as there may be.
+    pub(crate) fn crowded() -> Self {
+        let problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections just now; come back later");
+        Self { retry_after: Some(Duration::from_secs(5)), ..problem }
+    }
+
     /// The status it is answered with.
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {

@@ -11,7 +11,7 @@ use super::negotiate::{Negotiated, negotiate};
 use super::problem::{Problem, allow};
 use super::query::{Query, topic_in_path};
 use super::want::want;
-use super::{App, assets, guard};
+use super::{App, Crowded, assets, guard};
 use crate::delivery::{Answered, Opened, Peer, StreamId, Wanted};
 use crate::event::Cursor;
 use crate::transport::{Carry, Format, Resume};
@@ -25,7 +25,16 @@ pub(crate) const EXPOSED: [HeaderName; 4] = [ENCKE_STREAM, ENCKE_CURSOR, ENCKE_R
 
 pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
     let query = Query::of(request.uri())?;
-    let transport = match negotiate(query.first(&["transport"]), request.headers(), app.options.pages)? {
+    let negotiated = negotiate(query.first(&["transport"]), request.headers(), app.options.pages)?;
+    if request.extensions().get::<Crowded>().is_some() {
+        return match negotiated {
+            Negotiated::Transport(transport) if transport.format == Format::EventStream => {
+                Ok(come_back(&Problem::crowded()))
+            }
+            _ => Err(Problem::crowded()),
+        };
+    }
+    let transport = match negotiated {
         Negotiated::Transport(transport) => transport,
         Negotiated::Page => return Ok(assets::live_page()),
     };

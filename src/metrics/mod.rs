@@ -87,6 +87,8 @@ pub enum Sampled {
     ConnectionsActive,
     /// Accepted connections.
     Connections,
+    /// Connections for which there was no room.
+    ConnectionsRefused,
     /// Failed accepts.
     AcceptErrors,
     /// Heads that took too long.
@@ -130,6 +132,11 @@ const COUNTERS: &[(Sampled, &str, &str)] = &[
     (Sampled::LogRefused, "encke_log_refused_total", "Appends refused because too much was waiting."),
     (Sampled::PageLoads, "encke_page_loads_total", "Pages read from the log for readers behind the pinned ones."),
     (Sampled::Connections, "encke_connections_total", "Connections accepted."),
+    (
+        Sampled::ConnectionsRefused,
+        "encke_connections_refused_total",
+        "Connections beyond --max-connections, or what the limit of open files allows: told to come back, and closed.",
+    ),
     (Sampled::AcceptErrors, "encke_accept_errors_total", "Failed accepts: raise the limit of open files if it rises."),
     (Sampled::HeadTimeouts, "encke_head_timeouts_total", "Connections closed because a request head took too long."),
     (Sampled::BadHeads, "encke_bad_heads_total", "Connections closed because a request head was not HTTP/1.1."),

@@ -16,8 +16,12 @@ use hyper::body::Incoming;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tower::ServiceExt;
 
+use super::complaint::Complaint;
 use super::connection::{self, Open, Shared};
+use super::room::{Place, Room};
 use super::{Counters, Options};
 use crate::shutdown::Shutdown;
 
@@ -40,6 +44,11 @@ pub fn bind(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
 }
+
+/// Marks a request of a connection for which there is no room. It is to be refused; the connection ends soon, in any case
+/// when a request head should have been complete.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowded;
 
 /// Serves what `listener` accepts until `shutdown` drains. Connections then finish what they are at, or are cut.
 pub async fn serve<S, B>(
@@ -119,21 +128,25 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let shared = Arc::new(shared);
+    let room = Room::new(shared.options.connections);
+    let (mut full, mut failing) = (Complaint::default(), Complaint::default());
     let mut pause = PAUSE.0;
     loop {
         let accepted = tokio::select! {
             () = shared.shutdown.draining() => return,
-            accepted = sockets.accept() => accepted,
+            accepted = next(&mut sockets, &room) => accepted,
         };
         match accepted {
-            Ok((io, address)) => {
+            Ok((io, address, place)) => {
                 pause = PAUSE.0;
-                let open = Open::count(&shared.counters);
-                let connection = connection::serve(io, address, service.clone(), Arc::clone(&shared));
-                shared.shutdown.spawn(async move {
-                    let _open = open;
-                    connection.await;
-                });
+                if place.crowded {
+                    shared.counters.crowded.fetch_add(1, Ordering::Relaxed);
+                    if let Some(times) = full.again() {
+                        let connections = shared.options.connections;
+                        tracing::warn!(times, connections, "more connections than allowed; they are told to come back");
+                    }
+                }
+                take(io, address, place, &service, &shared);
             }
             Err(error) => {
                 shared.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +155,9 @@ where
                 }
                 // EMFILE and its like: the connection stays in the backlog and is accepted when descriptors are free.
                 // The listener stays readable, so without a pause this would spin.
-                tracing::warn!(error = &error as &dyn Error, ?pause, "cannot accept connections");
+                if let Some(times) = failing.again() {
+                    tracing::warn!(error = &error as &dyn Error, times, "cannot accept connections");
+                }
                 tokio::select! {
                     () = shared.shutdown.draining() => return,
                     () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE.1),
@@ -152,8 +167,50 @@ where
     }
 }
 
+/// The next connection, and its place.
+async fn next<A: Accept>(sockets: &mut A, room: &Room) -> io::Result<(A::Io, Option<SocketAddr>, Place)> {
+    let place = room.place().await;
+    let (io, address) = sockets.accept().await?;
+    Ok((io, address, room.best(place)))
+}
+
+/// Serves a connection as a task of its own.
+fn take<T, S, B>(io: T, address: Option<SocketAddr>, place: Place, service: &S, shared: &Arc<Shared>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let crowded = place.crowded;
+    let service = service.clone().map_request(move |mut request: Request<Incoming>| {
+        if crowded {
+            request.extensions_mut().insert(Crowded);
+        }
+        request
+    });
+    let open = Open::count(&shared.counters);
+    let connection = connection::serve(io, address, service, Arc::clone(shared));
+    if crowded {
+        let time = shared.options.head_timeout;
+        shared.shutdown.spawn(async move {
+            let _held = (open, place);
+            let _ = timeout(time, connection).await;
+        });
+    } else {
+        shared.shutdown.spawn(async move {
+            let _held = (open, place);
+            connection.await;
+        });
+    }
+}
+
 /// Whether the error is that of a connection that went before it was accepted, not ours.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
+
+#[cfg(test)]
+mod tests;

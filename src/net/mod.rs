@@ -9,7 +9,9 @@
 //! request, TLS.
 
 mod chunks;
+mod complaint;
 mod connection;
+mod descriptors;
 mod exchange;
 mod head;
 mod inbound;
@@ -17,6 +19,7 @@ mod listener;
 mod observe;
 mod outbound;
 mod refusal;
+mod room;
 mod service;
 mod sniff;
 mod streams;
@@ -27,8 +30,9 @@ mod waits;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+pub use descriptors::connections;
 pub use head::RawHead;
-pub use listener::{bind, serve};
+pub use listener::{Crowded, bind, serve};
 
 /// What a listener and its connections allow.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ pub struct Options {
     pub stall: Duration,
     /// How long to read on after the last answer, so that the peer sees it before a reset (RFC 9112 § 9.6).
     pub linger: Duration,
+    /// Connections at once. Of those beyond, requests are marked as [`Crowded`], a few at a time; more wait to be accepted.
+    pub connections: usize,
     /// Connections that may wait to be accepted. Linux cuts this to `net.core.somaxconn`.
     pub backlog: u32,
     /// `TCP_NOTSENT_LOWAT`, in bytes: a slow peer's backlog stays with us as a cursor, not in the kernel as bytes. With
@@ -58,6 +64,7 @@ impl Default for Options {
             keep_alive: Duration::from_secs(75),
             stall: Duration::from_secs(120),
             linger: Duration::from_secs(1),
+            connections: usize::MAX,
             backlog: 4096,
             notsent_lowat: 16 * 1024,
         }
@@ -71,6 +78,8 @@ pub struct Counters {
     pub accepted: AtomicU64,
     /// Connections open now.
     pub open: AtomicU64,
+    /// Connections accepted beyond those that there is room for.
+    pub crowded: AtomicU64,
     /// Accepts that failed.
     pub accept_errors: AtomicU64,
     /// Request heads begun but not complete in time (408).

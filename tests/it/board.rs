@@ -26,6 +26,7 @@ const CALM: &[(&str, &str)] = &[
     ("Ends of unknown cause", "there is none"),
     ("Draining", "a gateway that drains soon ends; `endings` reads it as 1"),
     ("Stalled connections", "a peer must take nothing for two minutes"),
+    ("Connections refused", "there is room for all"),
     ("Accept errors", "the machine would have to run out of descriptors"),
     ("Appends refused", "more must wait than one client can send"),
 ];

@@ -3,6 +3,7 @@
 //! Requests are sent as bytes, so that no client mends them on the way.
 
 mod began;
+mod crowd;
 mod doors;
 mod framing;
 mod heads;
