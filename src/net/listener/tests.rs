@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::Seek;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -123,4 +124,31 @@ async fn a_few_are_refused_at_once_and_each_for_a_short_time() {
         assert_eq!(rest(client).await, "");
     }
     assert_eq!(clients.count()[..2], [10, 9]);
+}
+
+/// A listener without descriptors.
+struct Failing;
+
+impl Accept for Failing {
+    type Io = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Option<SocketAddr>)> {
+        Err(io::Error::from_raw_os_error(24))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn accepts_that_fail_without_end_are_told_once_a_minute() {
+    let mut told = tempfile::tempfile().unwrap();
+    let writer = Arc::new(told.try_clone().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let shared = Shared { options: Options::default(), counters: Arc::default(), shutdown: Shutdown::default() };
+    let serve = accept_from(Failing, tower::service_fn(answer), shared);
+    assert!(timeout(Duration::from_secs(150), serve).await.is_err());
+    told.rewind().unwrap();
+    let words = io::read_to_string(told).unwrap();
+    let times: Vec<u32> = words.lines().map(|line| line.rsplit_once("times=").unwrap().1.parse().unwrap()).collect();
+    assert_eq!((times.len(), times[0]), (3, 1), "{words}");
+    assert!(times[1] > 50 && times[2] > 50, "{words}");
 }

@@ -1,5 +1,7 @@
 //! How content is announced, sent and cut short: where one request ends and the next begins.
 
+use std::io::Read;
+
 use serde_json::json;
 
 use super::publish::{LARGEST, assert_stored, post};
@@ -219,4 +221,36 @@ fn content_of_http_2_is_stored_only_if_its_end_was_sent() {
     let data: Vec<_> = stored(&gateway).into_iter().map(|(_, data)| data).collect();
     let complete = ["", "", "", "in two pieces", "and an empty one", "length", "trailers", "both", ""];
     assert_eq!(data, complete, "each that was complete");
+}
+
+#[test]
+fn content_of_http_2_that_is_refused_is_taken_before_the_answer() {
+    let gateway = gateway();
+    let credential = format!("Bearer {KEY}");
+    for (credential, length) in [("Bearer of-no-key", "900000"), (&credential, "1200000")] {
+        let target =
+            [(":method", "POST"), (":scheme", "http"), (":authority", gateway.address()), (":path", "/events/t")];
+        let head = fields(&[&target[..], &[("authorization", credential), ("content-length", length)]].concat());
+        let mut connection = Connection::open(gateway.address());
+        connection.send(
+            [
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+                frame(4, 0, 0, b""),
+                frame(1, 4, 1, &head),
+                frame(0, 0, 1, &[b'a'; 16_000]).repeat(4),
+            ]
+            .concat(),
+        );
+        // The first word on the stream leaves room for more content (WINDOW_UPDATE), and is no answer yet.
+        let first = loop {
+            let mut head = [0; 9];
+            connection.socket().read_exact(&mut head).expect("a frame");
+            let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            connection.socket().read_exact(&mut payload).expect("a whole frame");
+            if head[5..] == [0, 0, 0, 1] {
+                break head[3];
+            }
+        };
+        assert_eq!(first, 8, "{length}");
+    }
 }
