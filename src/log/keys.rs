@@ -98,6 +98,14 @@ impl Keys {
         })
     }
 
+    /// About how many bytes a store takes for the keys of events before `offset`. Costs a look at each of them.
+    #[must_use]
+    pub fn bytes_before(&self, offset: Offset) -> u64 {
+        const ROW: u64 = 48; // Offset, time, digest, and what the table adds.
+        let these = self.order.iter().take_while(|&&(_, _, at)| at < offset);
+        these.map(|(_, key, _)| key.as_str().len() as u64 + ROW).sum()
+    }
+
     /// The offset of the oldest key that is remembered.
     #[must_use]
     pub fn oldest(&self) -> Option<Offset> {

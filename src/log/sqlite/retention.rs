@@ -25,6 +25,8 @@ pub(super) struct Incoming {
     pub(super) events: u64,
     /// About how many bytes it adds.
     pub(super) bytes: u64,
+    /// About how many of the bytes in use are those of `expired_keys`: no events leave to make room for keys.
+    pub(super) expired_keys: u64,
 }
 
 /// What a transaction has taken away.
@@ -48,7 +50,7 @@ pub(super) fn trim(
 ) -> rusqlite::Result<Option<Trimmed>> {
     let age = u64::try_from(retention.age.as_millis()).unwrap_or(u64::MAX);
     let newest_stored = incoming.last - incoming.events;
-    let bytes = used_bytes(transaction)?.saturating_add(incoming.bytes);
+    let bytes = used_bytes(transaction)?.saturating_sub(incoming.expired_keys).saturating_add(incoming.bytes);
     let mut trimmed = None;
     let mut freed = 0;
     let mut select =

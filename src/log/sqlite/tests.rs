@@ -503,3 +503,18 @@ async fn the_file_and_its_write_ahead_log_stop_growing() {
     let file = std::fs::metadata(directory.path().join("encke.db")).unwrap().len();
     assert!(file <= 20 << 20, "{file} bytes of file");
 }
+
+#[tokio::test]
+async fn keys_of_events_that_are_gone_push_no_events_out() {
+    let directory = TempDir::new().unwrap();
+    let clock = TestClock::default();
+    let retention = Retention { bytes: 16 << 20, ..EVERYTHING };
+    let options = SqliteOptions { retention, durability: Durability::Os, ..options(directory.path(), &clock) };
+    let log = SqliteLog::open(options).unwrap();
+    for begin in (0..100_000).step_by(1000) {
+        let batch = (begin..begin + 1000).map(|number| keyed(&format!("{number:0>200}"), &"x".repeat(100))).collect();
+        log.append(batch).await.unwrap();
+    }
+    let kept = log.bounds().events();
+    assert!(kept > 40_000, "{kept} events of 300 bytes in 16 MiB");
+}
