@@ -56,6 +56,15 @@ pub enum OpenError {
         #[source]
         source: Option<StoreError>,
     },
+    /// The disk is full, and reading needs a file that is not there.
+    #[error("{} cannot be opened: there is no room on its disk; free some first", file.display())]
+    NoRoom {
+        /// Which file.
+        file: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: StoreError,
+    },
     /// The file could not be read or written.
     #[error("{} cannot be opened", file.display())]
     Unusable {
@@ -71,12 +80,16 @@ impl OpenError {
     /// What an error of SQLite says about a file that is being opened.
     pub(super) fn of_sqlite(file: &std::path::Path, error: rusqlite::Error) -> Self {
         let (file, code) = (file.to_owned(), error.sqlite_error_code());
+        let extended = error.sqlite_error().map(|error| error.extended_code);
         let source: StoreError = error.into();
         match code {
             Some(ErrorCode::NotADatabase) => Self::Foreign { file, source: Some(source) },
             Some(ErrorCode::DatabaseCorrupt) => {
                 Self::Damaged { file, what: "its structure is broken", source: Some(source) }
             }
+            Some(ErrorCode::DiskFull) => Self::NoRoom { file, source },
+            // The file of shared memory cannot be made as large as it must be.
+            _ if extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => Self::NoRoom { file, source },
             _ => Self::Unusable { file, source },
         }
     }

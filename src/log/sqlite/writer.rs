@@ -311,7 +311,8 @@ impl Writer {
         Now { stored: self.time, ..now }
     }
 
-    /// Leaves one file behind that holds everything.
+    /// Leaves one file behind that holds everything; and on a full disk those without which the next process could not even
+    /// read it, as there would be no room to make them.
     fn finish(self) {
         self.readers.close();
         if self.broken.is_none()
@@ -319,8 +320,14 @@ impl Writer {
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "the write-ahead log stays until the next start");
         }
+        // Read-only, and the last to close, so that it leaves the shared memory and the empty write-ahead log behind.
+        let keeper = self.shared.full.load(Relaxed).then(|| schema::open_reader(&directory::database(&self.directory)));
+        if let Some(Ok(keeper)) = &keeper {
+            let _ = keeper.query_row("SELECT count(*) FROM epochs", (), |_| Ok(())); // Only then they are open.
+        }
         let Self { connection, lock, ended, .. } = self;
         drop(connection);
+        drop(keeper);
         drop(lock);
         drop(ended);
     }

@@ -96,7 +96,7 @@ fn serve(data: &Path) -> Command {
 }
 
 /// What a gateway says on its way out that cannot use `data`. It never says that it listens.
-fn refusal(data: &Path) -> String {
+pub(super) fn refusal(data: &Path) -> String {
     let mut process = Process::spawn(serve(data));
     assert_eq!(process.line(PATIENCE), None, "it does not listen");
     assert_eq!(process.wait(PATIENCE).code(), Some(1));

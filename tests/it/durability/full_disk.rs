@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::data_directory::refusal;
 use super::{KEY, gateway};
 use crate::support::gateway::Gateway;
 use crate::support::http1::Connection;
@@ -16,6 +17,18 @@ const DISK: &str = "size=8m";
 
 #[test]
 fn a_gateway_that_starts_on_a_full_disk_is_read_and_takes_events_when_there_is_room() {
+    check(Gateway::kill9);
+}
+
+#[test]
+fn so_does_one_that_was_stopped_before() {
+    check(|gateway| {
+        gateway.terminate();
+        assert!(gateway.wait().success());
+    });
+}
+
+fn check(stop: fn(&mut Gateway)) {
     let mut gateway = gateway(&[]);
     gateway.terminate();
     assert!(gateway.wait().success());
@@ -31,7 +44,7 @@ fn a_gateway_that_starts_on_a_full_disk_is_read_and_takes_events_when_there_is_r
         assert_eq!(receipt, 201);
         stored.push("what still fits into files that are there".to_owned());
     }
-    gateway.kill9();
+    stop(&mut gateway);
     disk.fill(); // The files may have left some room behind.
 
     gateway.restart();
@@ -52,6 +65,24 @@ fn a_gateway_that_starts_on_a_full_disk_is_read_and_takes_events_when_there_is_r
     assert_eq!(data(&gateway), stored);
     let again: Vec<_> = all_after(gateway.address(), None).into_iter().map(|event| event.id).collect();
     assert_eq!(again, cursors, "the run that began on a full disk is remembered");
+}
+
+#[test]
+fn a_disk_that_became_full_since_a_clean_stop_is_named() {
+    let mut gateway = gateway(&[]);
+    gateway.terminate();
+    assert!(gateway.wait().success());
+    let disk = Disk::mount(gateway.data_dir());
+    gateway.restart();
+    publish(&gateway, "before").expect("there is room");
+    gateway.terminate();
+    assert!(gateway.wait().success());
+    disk.fill();
+    let words = refusal(gateway.data_dir());
+    assert!(words.contains("there is no room on its disk; free some first"), "{words}");
+    disk.clear();
+    gateway.restart();
+    assert_eq!(data(&gateway), ["before"]);
 }
 
 /// The status of a publish: a success, or the refusal.
