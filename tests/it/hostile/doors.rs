@@ -227,6 +227,8 @@ fn a_page_of_any_origin_reads_what_is_public_without_credentials_and_nothing_els
             request.field("Access-Control-Request-Method", method).ask(gateway.address())
         };
         for origin in ["https://evil.example", "https://app.example.evil.example", "null"] {
+            let metrics = Request::get("/metrics").field("Origin", origin).ask(gateway.address());
+            assert_eq!(shared(&metrics), None, "{args:?}: what is for operators is not for every page");
             for method in ["GET", "HEAD"] {
                 // A script may ask for more than a page may send.
                 let request = Request::new(method, POLL).bearer(KEY).field("Cookie", "a=b").field("Origin", origin);
