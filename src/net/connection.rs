@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::observe::Observed;
 use super::refusal::{Refusal, linger, refuse};
 use super::service::{Http1, Http2};
 use super::sniff::{PREFACE, Spoken, sniff};
-use super::streams::{Newest, Tracked};
+use super::streams::{Newest, OpenStreams, Tracked};
 use super::waits::HeadTimer;
 use super::{Counters, Options};
 use crate::delivery::{Gone, Peer};
@@ -119,10 +119,8 @@ where
         .max_buf_size(options.head_bytes + 8192)
         .writev(false)
         .serve_connection(TokioIo::new(io), service);
-    let Some(end) = drive(Pin::new(&mut connection), http1::Connection::graceful_shutdown, &shared.shutdown).await
-    else {
-        return;
-    };
+    let finish = http1::Connection::graceful_shutdown;
+    let Some(end) = drive(Pin::new(&mut connection), finish, pending(), &shared.shutdown).await else { return };
     let io = connection.into_parts().io.into_inner();
     match end {
         Err(error) if error.is_timeout() => {
@@ -160,8 +158,10 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let peer = Arc::clone(&service.peer);
+    let open = OpenStreams::none();
     let streams = Tracked {
         newest: Arc::clone(&service.newest),
+        open: open.clone(),
         stall: shared.options.stall,
         counters: Arc::clone(&shared.counters),
         shutdown: shared.shutdown.clone(),
@@ -176,14 +176,20 @@ where
         .keep_alive_timeout(H2_PING.1)
         .max_header_list_size(u32::try_from(shared.options.head_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
-    let end = drive(Pin::new(&mut connection), http2::Connection::graceful_shutdown, &shared.shutdown).await;
+    let idle = open.idle_for(shared.options.keep_alive);
+    let end = drive(Pin::new(&mut connection), http2::Connection::graceful_shutdown, idle, &shared.shutdown).await;
     if let Some(Err(_)) = end {
         peer.record(Gone::Failed); // No answer to a PING, or a broken protocol. What the socket said before stays.
     }
 }
 
-/// Drives a connection to its end: `None` if it was cut.
-async fn drive<C>(mut connection: Pin<&mut C>, finish: fn(Pin<&mut C>), shutdown: &Shutdown) -> Option<C::Output>
+/// Drives a connection to its end: `None` if it was cut. It is told to `finish` at a drain, and once it is `idle`.
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    finish: fn(Pin<&mut C>),
+    idle: impl Future<Output = ()>,
+    shutdown: &Shutdown,
+) -> Option<C::Output>
 where
     C: Future,
 {
@@ -191,6 +197,7 @@ where
         biased; // A request that has come is still read before the connection is told to finish.
         end = connection.as_mut() => return Some(end),
         () = shutdown.draining() => finish(connection.as_mut()),
+        () = idle => finish(connection.as_mut()), // HTTP/1 has a timer of its own.
     }
     tokio::select! {
         end = connection => Some(end),

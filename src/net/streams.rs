@@ -16,7 +16,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Counters;
 use super::outbound::AHEAD;
@@ -184,10 +185,46 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
 /// The stream whose request was handed over last: hyper then spawns its task, before it does anything else.
 pub(super) type Newest = Arc<Mutex<Option<Arc<Sending>>>>;
 
+/// How many streams of a connection are open.
+#[derive(Clone)]
+pub(super) struct OpenStreams(Arc<watch::Sender<usize>>);
+
+/// One of them, for as long as it is held.
+struct OneStream(OpenStreams);
+
+impl OpenStreams {
+    pub(super) fn none() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+
+    fn one(&self) -> OneStream {
+        self.0.send_modify(|open| *open += 1);
+        OneStream(self.clone())
+    }
+
+    /// Waits until none has been open for `time`.
+    pub(super) async fn idle_for(&self, time: Duration) {
+        let mut open = self.0.subscribe();
+        // The sender is in `self`: it outlives this.
+        while open.wait_for(|open| *open == 0).await.is_ok() {
+            if timeout(time, open.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for OneStream {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|open| *open -= 1);
+    }
+}
+
 /// Runs hyper's HTTP/2 streams as tasks that the end waits for, and ends those whose peer takes nothing.
 #[derive(Clone)]
 pub(super) struct Tracked {
     pub(super) newest: Newest,
+    pub(super) open: OpenStreams,
     pub(super) stall: Duration,
     pub(super) counters: Arc<Counters>,
     pub(super) shutdown: Shutdown,
@@ -198,6 +235,11 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
+        let one = self.open.one();
+        let task = async move {
+            let _one = one;
+            task.await;
+        };
         match self.newest.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(sending) => self.shutdown.spawn(watched(task, sending, self.stall, Arc::clone(&self.counters))),
             None => self.shutdown.spawn(task),

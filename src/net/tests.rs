@@ -352,6 +352,31 @@ async fn http2_streams_whose_window_stays_shut_cost_little_and_end_as_stalled_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_http2_connection_without_a_stream_ends_when_it_was_idle_for_long_enough() {
+    for streams in [&[][..], &[1]] {
+        let (mut client, server) = duplex(64 * 1024);
+        let service = tower::service_fn(|_: Request<Incoming>| async {
+            tokio::time::sleep(Duration::from_secs(200)).await; // Its stream is open, so this is not idle.
+            whole(b"late".to_vec())
+        });
+        let (begun, shared) = (Instant::now(), shared());
+        let serve = connection::serve(server, None, service, Arc::clone(&shared));
+        let talk = async {
+            client.write_all(&http2_requests(4000, streams)).await.unwrap();
+            let mut kinds = Vec::new();
+            while kinds.last() != Some(&7) {
+                let next = tokio::time::timeout(Duration::from_secs(1000), stream_frame(&mut client)); // It answers PINGs.
+                kinds.push(next.await.expect("the connection is ended").0);
+            }
+            assert_eq!(kinds.contains(&0), !streams.is_empty(), "what was asked for is answered before");
+            assert_eq!(begun.elapsed().as_secs(), 75 + 200 * streams.len() as u64);
+            drop(client);
+        };
+        tokio::join!(serve, talk);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_http2_stream_that_is_taken_now_and_then_is_not_stalled() {
     let (mut client, server) = duplex(64 * 1024);
     let body: Vec<u8> = (0..40_000_u32).map(|at| at.to_le_bytes()[1]).collect();
