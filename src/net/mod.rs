@@ -41,7 +41,7 @@ pub struct Options {
     pub head_timeout: Duration,
     /// The bytes a request head may have; more is answered 431.
     pub head_bytes: usize,
-    /// How long an HTTP/1 connection may be idle between two requests.
+    /// How long a connection may be idle: between two requests of HTTP/1, without an open stream of HTTP/2.
     pub keep_alive: Duration,
     /// How long a peer may take no byte though some are offered: of a connection, and of each HTTP/2 stream.
     pub stall: Duration,
