@@ -15,6 +15,10 @@ use crate::event::{Event, Key, Offset, Timestamp};
 pub struct Keys {
     seen: HashMap<Key, Seen>,
     order: VecDeque<(Timestamp, Key, Offset)>,
+    /// How many of the oldest belong to events that are gone.
+    gone: usize,
+    /// About how many bytes a store takes for those.
+    gone_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,12 +102,18 @@ impl Keys {
         })
     }
 
-    /// About how many bytes a store takes for the keys of events before `offset`. Costs a look at each of them.
+    /// Events before `first` are gone. Costs a look at each key that this says for the first time.
+    pub fn trimmed(&mut self, first: Offset) {
+        while let Some((_, key, _)) = self.order.get(self.gone).filter(|&&(_, _, at)| at < first) {
+            self.gone_bytes += stored_bytes(key);
+            self.gone += 1;
+        }
+    }
+
+    /// About how many bytes a store takes for the keys of events that are gone.
     #[must_use]
-    pub fn bytes_before(&self, offset: Offset) -> u64 {
-        const ROW: u64 = 48; // Offset, time, digest, and what the table adds.
-        let these = self.order.iter().take_while(|&&(_, _, at)| at < offset);
-        these.map(|(_, key, _)| key.as_str().len() as u64 + ROW).sum()
+    pub fn gone_bytes(&self) -> u64 {
+        self.gone_bytes
     }
 
     /// The offset of the oldest key that is remembered.
@@ -138,12 +148,20 @@ impl Keys {
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, key, offset)) = self.order.pop_front()
-            && self.seen.get(&key).is_some_and(|seen| seen.offset == offset)
-        {
+        let Some((_, key, offset)) = self.order.pop_front() else { return };
+        if self.gone > 0 {
+            self.gone -= 1;
+            self.gone_bytes -= stored_bytes(&key);
+        }
+        if self.seen.get(&key).is_some_and(|seen| seen.offset == offset) {
             self.seen.remove(&key);
         }
     }
+}
+
+/// About what one key takes in a store: itself, offset, time, digest, and what the table adds.
+fn stored_bytes(key: &Key) -> u64 {
+    key.as_str().len() as u64 + 48
 }
 
 /// What two events with one key must share to be the same event.
@@ -219,6 +237,21 @@ mod tests {
         assert_eq!(offsets(0..9), [1, 2, 3, 4]);
         assert_eq!(offsets(7..9), [0; 0]);
         assert_eq!(keys.oldest(), Some(1));
+    }
+
+    #[test]
+    fn the_bytes_of_keys_whose_events_are_gone_are_counted_until_the_keys_go() {
+        let mut keys = Keys::default();
+        (1..=4).for_each(|offset| keys.remember(&event(&offset.to_string(), ""), offset, Timestamp(offset)));
+        let counted = |keys: &mut Keys, first| {
+            keys.trimmed(first);
+            keys.gone_bytes() / stored_bytes(&Key::parse("1").expect("a key"))
+        };
+        assert_eq!([1, 3, 3, 2].map(|first| counted(&mut keys, first)), [0, 2, 2, 2]);
+        keys.expire(Timestamp(600_002)); // The first.
+        assert_eq!(counted(&mut keys, 3), 1);
+        keys.expire(Timestamp(600_004)); // All that were gone, and the third.
+        assert_eq!([3, 5].map(|first| counted(&mut keys, first)), [0, 1]);
     }
 
     #[test]

@@ -39,11 +39,12 @@ pub(super) fn recover(connection: &mut Connection, file: &Path, now: Timestamp) 
         // The newest run began after the newest event, so events were there that are not there now.
         return Err(damaged("its newest events are missing"));
     }
-    let keys = keys(connection, now.max(time)).map_err(failed)?.map_err(|error| OpenError::Damaged {
+    let mut keys = keys(connection, now.max(time)).map_err(failed)?.map_err(|error| OpenError::Damaged {
         file: file.to_owned(),
         what: "its newest events cannot be read",
         source: Some(error.into()),
     })?;
+    keys.trimmed(bounds.first);
     let (run, epochs) = Run::after(&runs, bounds.last + 1);
     let unwritten = begin(connection, run).map_err(failed)?;
     Ok(Recovered { epochs, unwritten, bounds, time, keys })

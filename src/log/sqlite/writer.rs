@@ -177,7 +177,7 @@ impl Writer {
             last: self.last + events.len() as u64,
             events: events.len() as u64,
             bytes: events.iter().map(|event| codec::encoded_len(&event.event) as u64).sum(),
-            expired_keys: self.keys.bytes_before(self.live.bounds().first),
+            expired_keys: self.keys.gone_bytes(),
         };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some(run) = &self.unwritten {
@@ -258,6 +258,7 @@ impl Writer {
         if let Some(Trimmed { first, .. }) = trimmed {
             self.shared.trimmed.fetch_add(first - self.live.bounds().first, Relaxed);
             self.live.trim(first);
+            self.keys.trimmed(first);
         }
     }
 
