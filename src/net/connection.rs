@@ -86,7 +86,12 @@ where
         Spoken::Http2 => {
             io.replay(PREFACE, None);
             // Boxed: it is large, and the task of an HTTP/1 connection would have its size.
-            Box::pin(serve_http2(io, Http2 { service, peer, newest: Newest::default() }, &shared)).await;
+            Box::pin(serve_http2(
+                io,
+                Http2 { service, peer, newest: Newest::default(), open: OpenStreams::none() },
+                &shared,
+            ))
+            .await;
         }
     }
 }
@@ -158,10 +163,9 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let peer = Arc::clone(&service.peer);
-    let open = OpenStreams::none();
+    let open = service.open.clone();
     let streams = Tracked {
         newest: Arc::clone(&service.newest),
-        open: open.clone(),
         stall: shared.options.stall,
         counters: Arc::clone(&shared.counters),
         shutdown: shared.shutdown.clone(),

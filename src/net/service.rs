@@ -16,7 +16,7 @@ use tower::util::Oneshot;
 
 use super::exchange::Exchange;
 use super::outbound::Paced;
-use super::streams::{Newest, Sending, Sent};
+use super::streams::{Newest, OpenStreams, Sending, Sent};
 use crate::delivery::Peer;
 
 /// Serves one HTTP/1 connection.
@@ -49,6 +49,7 @@ pub(super) struct Http2<S> {
     pub(super) service: S,
     pub(super) peer: Arc<Peer>,
     pub(super) newest: Newest,
+    pub(super) open: OpenStreams,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Http2<S>
@@ -61,7 +62,7 @@ where
     type Future = Answer<Oneshot<S, Request<Incoming>>, Arc<Sending>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let sending = Arc::new(Sending::new(&self.peer));
+        let sending = Arc::new(Sending::new(&self.peer, &self.open));
         request.extensions_mut().insert(Arc::clone(sending.peer()));
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sending));
         Answer { answer: self.service.clone().oneshot(request), pace: sending }

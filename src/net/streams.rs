@@ -29,6 +29,8 @@ use crate::shutdown::Shutdown;
 pub(super) struct Sending {
     peer: Arc<Peer>,
     state: Mutex<State>,
+    /// Counts the stream, for as long as anything of it is under way.
+    _open: OneStream,
 }
 
 #[derive(Debug)]
@@ -42,9 +44,9 @@ struct State {
 }
 
 impl Sending {
-    pub(super) fn new(connection: &Arc<Peer>) -> Self {
+    pub(super) fn new(connection: &Arc<Peer>, open: &OpenStreams) -> Self {
         let state = State { ahead: 0, moved: Instant::now(), waiting: None };
-        Self { peer: Arc::new(Peer::of_stream(connection)), state: Mutex::new(state) }
+        Self { peer: Arc::new(Peer::of_stream(connection)), state: Mutex::new(state), _open: open.one() }
     }
 
     /// What the stream knows of its peer.
@@ -186,10 +188,11 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
 pub(super) type Newest = Arc<Mutex<Option<Arc<Sending>>>>;
 
 /// How many streams of a connection are open.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct OpenStreams(Arc<watch::Sender<usize>>);
 
 /// One of them, for as long as it is held.
+#[derive(Debug)]
 struct OneStream(OpenStreams);
 
 impl OpenStreams {
@@ -224,7 +227,6 @@ impl Drop for OneStream {
 #[derive(Clone)]
 pub(super) struct Tracked {
     pub(super) newest: Newest,
-    pub(super) open: OpenStreams,
     pub(super) stall: Duration,
     pub(super) counters: Arc<Counters>,
     pub(super) shutdown: Shutdown,
@@ -235,11 +237,6 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        let one = self.open.one();
-        let task = async move {
-            let _one = one;
-            task.await;
-        };
         match self.newest.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(sending) => self.shutdown.spawn(watched(task, sending, self.stall, Arc::clone(&self.counters))),
             None => self.shutdown.spawn(task),
