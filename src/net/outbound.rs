@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -17,6 +17,16 @@ use super::exchange::Exchange;
 
 /// Bytes of a body that hyper may hold, and the largest piece it is given.
 pub(super) const AHEAD: usize = 16 * 1024;
+
+/// What is left of a body of which `rest` bytes were taken and not given on.
+pub(super) fn with_rest(mut hint: SizeHint, rest: usize) -> SizeHint {
+    let rest = rest as u64;
+    if let Some(upper) = hint.upper() {
+        hint.set_upper(upper.saturating_add(rest));
+    }
+    hint.set_lower(hint.lower().saturating_add(rest));
+    hint
+}
 
 /// The answer side of one HTTP/1 connection. All of it is touched by the connection's task alone, hence `Relaxed`.
 #[derive(Debug, Default)]
@@ -128,12 +138,7 @@ impl<B: Body<Data = Bytes>> Body for Paced<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (mut hint, rest) = (self.body.size_hint(), self.rest.remaining() as u64);
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint.set_lower(hint.lower().saturating_add(rest));
-        hint
+        with_rest(self.body.size_hint(), self.rest.len())
     }
 }
 

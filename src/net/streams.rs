@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Counters;
-use super::outbound::AHEAD;
+use super::outbound::{AHEAD, with_rest};
 use crate::delivery::{Gone, Peer};
 use crate::shutdown::Shutdown;
 
@@ -175,12 +175,7 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint.set_lower(hint.lower().saturating_add(rest));
-        hint
+        with_rest(self.body.size_hint(), self.rest.len())
     }
 }
 
