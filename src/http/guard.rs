@@ -81,8 +81,7 @@ pub(crate) struct Guarded {
 pub(crate) async fn guard(State(guarded): State<Guarded>, request: Request<Body>, next: Next) -> Response {
     let (version, crowded) = (request.version(), request.extensions().get::<Crowded>().is_some());
     // Only there a subscriber can be told to come back in a way that it understands.
-    let subscribes =
-        matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path().starts_with("/events");
+    let subscribes = matches!(*request.method(), Method::GET | Method::HEAD) && is_for_events(&request);
     let mut response = match guarded.guards.check(&request) {
         Ok(None) if crowded && !subscribes => {
             take_rest(version, request.into_body()).await;
@@ -217,8 +216,7 @@ impl Cors {
         };
         let listed = headers.get(header::ORIGIN).is_some_and(|origin| self.guards.lists(origin));
         // Metrics and the like are for operators, also where they share the address (`--dev`).
-        let events = request.uri().path().starts_with("/events");
-        if self.open && reads && events && !listed { &self.any } else { &self.listed }
+        if self.open && reads && is_for_events(request) && !listed { &self.any } else { &self.listed }
     }
 }
 
@@ -226,6 +224,10 @@ impl Cors {
 pub(crate) async fn share(State(cors): State<Cors>, request: Request<Body>, next: Next) -> Response {
     let Ok(response) = cors.rule(&request).layer(next).oneshot(request).await;
     response
+}
+
+fn is_for_events(request: &Request<Body>) -> bool {
+    request.uri().path().starts_with("/events")
 }
 
 /// Where the request was sent: `:authority` on HTTP/2, `Host` before that (RFC 9110 § 7.2).
