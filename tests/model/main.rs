@@ -4,6 +4,8 @@
 //! The parts are the real ones from the log to the bytes of a body; only HTTP and sockets are left out. Time is paused:
 //! a body that has nothing more to give is known by the clock moving on, not by waiting.
 
+#[path = "../support/long.rs"]
+mod long;
 #[path = "../support/multipart.rs"]
 mod multipart;
 #[path = "../support/whatwg.rs"]
@@ -15,6 +17,7 @@ mod world;
 
 use std::time::Duration;
 
+use long::long;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -100,8 +103,7 @@ fn check(settings: Settings, actions: Vec<Action>) -> Result<(), TestCaseError> 
 
 /// So many, or fifty times as many if `tests/run --long` asks for it.
 fn cases(count: u32) -> u32 {
-    let long = std::env::var_os("ENCKE_TEST_LONG").is_some_and(|value| !value.is_empty() && value != "0");
-    if long { 50 * count } else { count }
+    if long() { 50 * count } else { count }
 }
 
 proptest! {

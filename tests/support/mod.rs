@@ -7,11 +7,14 @@ pub(crate) mod browser;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod http1;
+mod long;
 pub(crate) mod nginx;
 pub(crate) mod page_server;
 pub(crate) mod process;
 pub(crate) mod told;
 pub(crate) mod whatwg;
+
+pub(crate) use long::long;
 
 use std::time::Duration;
 
@@ -19,11 +22,6 @@ use tokio::time::Instant;
 
 /// How long a test waits for what should happen soon. Generous: machines that run tests are small and busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Whether `tests/run --long` asks tests that repeat themselves to do so many more times.
-pub(crate) fn long() -> bool {
-    std::env::var_os("ENCKE_TEST_LONG").is_some_and(|value| !value.is_empty() && value != "0")
-}
 
 /// Waits until `condition` holds, for what gives no signal of its own; panics with `what` after [`PATIENCE`].
 ///
