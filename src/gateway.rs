@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
-use crate::access::{Access, Open, Policy, Rules, Secret};
+use crate::access::{Access, Limits, Open, Policy, Rules, Secret};
 use crate::config::{Durable, ReadRule, ServeArgs, Store};
 use crate::delivery::{self, Delivery, EndReason};
 use crate::http::{self, App, Guards, REFUSALS};
@@ -91,6 +91,7 @@ impl Gateway {
             hub,
             delivery,
             access: Arc::new(access(&args)),
+            limits: Arc::new(Limits::default()),
             metrics,
             connections: connections(Arc::clone(&counters)),
             shutdown: shutdown.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Plain data in, a decision out. Secrets are held as digests and compared in constant time; none is ever shown.
 
+mod limits;
 mod permit;
 mod rules;
 
@@ -11,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+pub use limits::{Limit, Limits, Quota};
 use permit::Holds;
 pub use permit::Permit;
 pub use rules::{Open, Rule, Rules};

@@ -64,6 +64,12 @@ impl Rules {
         self.read == Open::Public || self.rules.iter().any(|rule| rule.read == Open::Public)
     }
 
+    /// Whether there may be a topic that everybody may publish to.
+    #[must_use]
+    pub fn any_open_to_publish(&self) -> bool {
+        self.publish == Open::Public || self.rules.iter().any(|rule| rule.publish == Open::Public)
+    }
+
     fn of(&self, topic: &Topic) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.matches.matches(topic))
     }
@@ -89,5 +95,6 @@ mod tests {
         assert!(rules.any_public() && !rules.all_public());
         assert!(!Rules::all(Open::Key, Open::Public).any_public());
         assert!(Rules::all(Open::Public, Open::Key).all_public());
+        assert!(Rules::all(Open::Key, Open::Public).any_open_to_publish() && !rules.any_open_to_publish());
     }
 }

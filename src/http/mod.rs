@@ -5,6 +5,7 @@
 
 mod admin;
 mod assets;
+mod delete;
 mod guard;
 mod negotiate;
 mod problem;
@@ -22,12 +23,12 @@ use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::access::Access;
+use crate::access::{Access, Limits};
 use crate::delivery::{Delivery, StreamId};
 use crate::hub::Hub;
 use crate::log::{Clock, Log};
@@ -61,6 +62,8 @@ pub struct App {
     pub delivery: Delivery,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// How much may be published.
+    pub limits: Arc<Limits>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What the listeners count, read at each scrape.
@@ -79,10 +82,8 @@ pub struct Crowded;
 
 /// What the public listener serves.
 pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
-    let mut routes = Router::new()
-        .route("/events", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
-        .route("/events/", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
-        .route("/events/{*topic}", get(subscribe::subscribe).post(publish::publish).put(publish::publish));
+    let mut routes =
+        Router::new().route("/events", events()).route("/events/", events()).route("/events/{*topic}", events());
     if app.options.pages {
         routes = routes.merge(assets::routes());
     }
@@ -93,6 +94,10 @@ pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
         routes = routes.merge(admin_routes());
     }
     layered(routes, app, guards)
+}
+
+fn events() -> MethodRouter<App> {
+    get(subscribe::subscribe).post(publish::publish).put(publish::publish).delete(delete::delete)
 }
 
 /// What the admin listener serves.
