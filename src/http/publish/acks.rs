@@ -78,13 +78,16 @@ impl Acks {
             loop {
                 let changed = self.0.changed.notified();
                 let (text, ended) = self.unread().turn();
-                if !text.is_empty() {
+                let nothing = text.is_empty();
+                if !nothing {
                     yield Ok(Bytes::from(text));
                 }
                 if ended {
                     break;
                 }
-                changed.await;
+                if nothing {
+                    changed.await;
+                }
             }
         }
     }

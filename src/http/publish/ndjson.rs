@@ -15,7 +15,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
-use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -282,10 +281,10 @@ impl Intake {
         let errors = self.acks.is_none();
         let stopped = stop.map(|Stop { line, problem }| self.sum.stopped(problem, line, errors));
         if let Some(acks) = &self.acks {
-            let last = stopped.map_or_else(|| Value::Object(self.sum.members(errors)), |problem| problem.document());
-            return acks.end(last.to_string());
+            let sum = || self.sum.told(errors);
+            return acks.end(stopped.map_or_else(sum, |problem| problem.document().to_string()));
         }
-        let sum = || answer(StatusCode::OK, Value::Object(self.sum.members(errors)).to_string());
+        let sum = || answer(StatusCode::OK, self.sum.told(errors));
         let _ = end.send(stopped.map_or_else(sum, IntoResponse::into_response)); // The publisher may have gone.
     }
 }

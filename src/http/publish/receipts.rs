@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::problem::Problem;
 use crate::event::Cursor;
@@ -84,27 +84,34 @@ impl Sum {
         }
     }
 
-    /// Its members; `errors` only where the lines were not told one by one.
-    pub(super) fn members(&self, errors: bool) -> Map<String, Value> {
-        let cursor = |cursor: Option<Cursor>| cursor.map(|cursor| cursor.to_string());
-        let mut members = Map::new();
-        let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
-        add("published", self.published.into());
-        add("duplicates", self.duplicates.into());
-        add("refused", self.refused.into());
-        add("ignored", self.ignored.into());
-        add("first", cursor(self.first).into());
-        add("last", cursor(self.last).into());
-        add("durability", self.durability.as_str().into());
-        if errors {
-            add("errors", self.errors.iter().map(|(line, title)| json!({ "line": line, "title": title })).collect());
-        }
-        members
+    /// It as an object; with `errors` only where the lines were not told one by one.
+    pub(super) fn told(&self, errors: bool) -> String {
+        let members: Vec<String> =
+            self.members(errors).into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        format!("{{{}}}", members.join(","))
     }
 
     /// The problem that ended the stream before line `stopped`, with what was stored before.
     pub(super) fn stopped(&self, problem: Problem, stopped: u64, errors: bool) -> Problem {
         let members = self.members(errors).into_iter();
-        members.fold(problem.with("stopped", stopped), |problem, (name, value)| problem.with(&name, value))
+        members.fold(problem.with("stopped", stopped), |problem, (name, value)| problem.with(name, value))
+    }
+
+    fn members(&self, errors: bool) -> Vec<(&'static str, Value)> {
+        let cursor = |cursor: Option<Cursor>| Value::from(cursor.map(|cursor| cursor.to_string()));
+        let mut members = vec![
+            ("published", self.published.into()),
+            ("duplicates", self.duplicates.into()),
+            ("refused", self.refused.into()),
+            ("ignored", self.ignored.into()),
+            ("first", cursor(self.first)),
+            ("last", cursor(self.last)),
+            ("durability", self.durability.as_str().into()),
+        ];
+        if errors {
+            let named = self.errors.iter().map(|(line, title)| json!({ "line": line, "title": title }));
+            members.push(("errors", named.collect()));
+        }
+        members
     }
 }
