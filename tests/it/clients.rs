@@ -4,6 +4,7 @@
 mod across_origins;
 mod browsers;
 mod curl;
+mod hidden_tab;
 mod libraries;
 #[path = "../support/multipart.rs"]
 mod multipart;
