@@ -3,6 +3,7 @@
 
 mod across_origins;
 mod browsers;
+mod conformance;
 mod curl;
 mod hidden_tab;
 mod libraries;
