@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
-use crate::access::{Access, Secret};
+use crate::access::{Access, Open, Policy, Rules, Secret};
 use crate::config::{Durable, ReadRule, ServeArgs, Store};
 use crate::delivery::{self, Delivery, EndReason};
 use crate::http::{self, App, Guards, REFUSALS};
@@ -159,7 +159,12 @@ fn serve(
 }
 
 async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
-    let retention = Retention { events: args.retention_events, age: args.retention_age, bytes: args.retention_bytes };
+    let retention = Retention {
+        events: args.retention_events,
+        age: args.retention_age,
+        bytes: args.retention_bytes,
+        ..Retention::default()
+    };
     if args.store == Store::Memory {
         return Ok(Arc::new(MemoryLog::new(retention, system_clock())));
     }
@@ -174,11 +179,12 @@ async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
 }
 
 fn access(args: &ServeArgs) -> Access {
-    Access {
-        open: args.dev,
-        read_public: args.read == ReadRule::Public,
+    let read = if args.read == ReadRule::Public { Open::Public } else { Open::Key };
+    Access::new(Policy {
+        rules: Arc::new(Rules::all(read, Open::Key)),
         keys: args.publish_key.iter().map(|key| Secret::new(key)).collect(),
-    }
+        open: args.dev,
+    })
 }
 
 fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {

@@ -129,7 +129,16 @@ impl Tail {
         }
         let kind = args.kind.unwrap_or_default().0;
         let keys = Keys::new(&topics, kind.as_ref());
-        let template = Event { topics, kind, data: Default::default(), content_type: args.content_type, key: None };
+        let template = Event {
+            topics,
+            kind,
+            data: Default::default(),
+            content_type: args.content_type,
+            key: None,
+            ttl: None,
+            conflate: None,
+            private: false,
+        };
         let (state_due, acknowledged, progress) = (Instant::now(), None, Progress::new());
         Ok((Self { gateway, template, keys, pace, state, state_due, acknowledged, console, progress }, input))
     }
