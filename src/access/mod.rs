@@ -2,10 +2,18 @@
 //!
 //! Plain data in, a decision out. Secrets are held as digests and compared in constant time; none is ever shown.
 
+mod permit;
+mod rules;
+
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use permit::Holds;
+pub use permit::Permit;
+pub use rules::{Open, Rule, Rules};
 
 /// A secret that was given to the gateway: kept only as its digest.
 #[derive(Clone)]
@@ -31,22 +39,26 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Who may do what.
-#[derive(Clone, Debug)]
+/// Who may do what. The rules and keys may be replaced while it is in use.
+#[derive(Debug)]
 pub struct Access {
-    /// Everybody may publish and read: the rule of `--dev`.
-    pub open: bool,
-    /// Everybody may read.
-    pub read_public: bool,
-    /// Whoever has one of these may publish and read.
-    pub keys: Vec<Secret>,
+    policy: RwLock<Policy>,
 }
 
-/// The answer to "may this request do that?"
+/// The rules of topics, and the keys that open them.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Which topics are for whom.
+    pub rules: Arc<Rules>,
+    /// Whoever has one of these may publish and read everything.
+    pub keys: Vec<Secret>,
+    /// Everybody is taken for one who has a key: the rule of `--dev`.
+    pub open: bool,
+}
+
+/// Why a request may not do what it asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It may.
-    Granted,
     /// It brought no credential, and needs one.
     NeedsKey,
     /// It brought one that opens nothing.
@@ -54,57 +66,104 @@ pub enum Decision {
 }
 
 impl Access {
-    /// Whether a publisher with this credential may publish.
+    /// Decides by `policy`.
     #[must_use]
-    pub fn publish(&self, credential: Option<&str>) -> Decision {
-        if self.open { Decision::Granted } else { self.key(credential) }
+    pub fn new(policy: Policy) -> Self {
+        Self { policy: RwLock::new(policy) }
     }
 
-    /// Whether a subscriber with this credential may read.
+    /// Decides by another policy from now on; permits that were given before stay as they are.
+    pub fn replace(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// What a caller with this credential may do.
     #[must_use]
-    pub fn read(&self, credential: Option<&str>) -> Decision {
-        if self.is_public() { Decision::Granted } else { self.key(credential) }
+    pub fn permit(&self, credential: Option<&str>) -> Permit {
+        let policy = self.policy();
+        // Every key is compared, so that the time tells nothing of which one was near.
+        let fits = |offered| policy.keys.iter().fold(false, |fits, key| fits | key.is(offered));
+        let holds = match credential {
+            _ if policy.open => Holds::Key,
+            None => Holds::Nothing,
+            Some(offered) if fits(offered) => Holds::Key,
+            Some(_) => Holds::Wrong,
+        };
+        Permit::new(holds, Arc::clone(&policy.rules))
     }
 
     /// Whether everybody may read every topic.
     #[must_use]
-    pub fn is_public(&self) -> bool {
-        self.open || self.read_public
+    pub fn all_public(&self) -> bool {
+        let policy = self.policy();
+        policy.open || policy.rules.all_public()
     }
 
-    fn key(&self, credential: Option<&str>) -> Decision {
-        let Some(offered) = credential else { return Decision::NeedsKey };
-        // Every key is compared, so that the time tells nothing of which one was near.
-        let fits = self.keys.iter().fold(false, |fits, key| fits | key.is(offered));
-        if fits { Decision::Granted } else { Decision::WrongKey }
+    /// Whether there may be a topic that everybody may read.
+    #[must_use]
+    pub fn any_public(&self) -> bool {
+        let policy = self.policy();
+        policy.open || policy.rules.any_public()
+    }
+
+    fn policy(&self) -> RwLockReadGuard<'_, Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Topic;
 
-    fn access(open: bool, read_public: bool) -> Access {
-        Access { open, read_public, keys: vec![Secret::new("k1"), Secret::new("k2")] }
+    fn access(open: bool, read: Open) -> Access {
+        let rules = Arc::new(Rules::all(read, Open::Key));
+        Access::new(Policy { rules, keys: vec![Secret::new("k1"), Secret::new("k2")], open })
+    }
+
+    fn topic() -> Topic {
+        Topic::parse("t").expect("a topic")
     }
 
     #[test]
     fn a_key_opens_both_doors_and_nothing_else_does() {
-        let access = access(false, false);
-        for decide in [Access::publish, Access::read] {
-            assert_eq!(decide(&access, Some("k1")), Decision::Granted);
-            assert_eq!(decide(&access, Some("k2")), Decision::Granted);
-            assert_eq!(decide(&access, Some("k")), Decision::WrongKey);
-            assert_eq!(decide(&access, Some("")), Decision::WrongKey);
-            assert_eq!(decide(&access, None), Decision::NeedsKey);
+        let access = access(false, Open::Key);
+        for (credential, opens, refusal) in [
+            (Some("k1"), true, Decision::NeedsKey),
+            (Some("k2"), true, Decision::NeedsKey),
+            (Some("k"), false, Decision::WrongKey),
+            (Some(""), false, Decision::WrongKey),
+            (None, false, Decision::NeedsKey),
+        ] {
+            let permit = access.permit(credential);
+            assert_eq!((permit.reads(&topic()), permit.publishes(&topic())), (opens, opens), "{credential:?}");
+            assert_eq!(permit.refusal(), refusal, "{credential:?}");
         }
     }
 
     #[test]
-    fn public_reading_does_not_open_publishing() {
-        let access = access(false, true);
-        assert_eq!(access.read(None), Decision::Granted);
-        assert_eq!(access.publish(None), Decision::NeedsKey);
+    fn public_reading_opens_neither_publishing_nor_what_is_private() {
+        let access = access(false, Open::Public);
+        let mut event = crate::event::Event::new(topic(), "x");
+        for credential in [None, Some("wrong")] {
+            let permit = access.permit(credential);
+            assert!(permit.reads(&topic()) && permit.reads_event(&event, &topic()) && !permit.publishes(&topic()));
+        }
+        event.private = true;
+        assert!(!access.permit(None).reads_event(&event, &topic()));
+        assert!(access.permit(Some("k1")).reads_event(&event, &topic()));
+    }
+
+    #[test]
+    fn permits_are_equal_if_they_open_the_same_doors() {
+        let (shut, public) = (access(false, Open::Key), access(false, Open::Public));
+        assert_eq!(shut.permit(Some("k1")), public.permit(Some("k2")));
+        assert_eq!(shut.permit(None), shut.permit(Some("wrong")));
+        assert_ne!(shut.permit(None), public.permit(None));
+        let before = shut.permit(None);
+        shut.replace(Policy { rules: Arc::new(Rules::all(Open::Public, Open::Key)), keys: Vec::new(), open: false });
+        assert_ne!(before, shut.permit(None));
+        assert_eq!(shut.permit(None), public.permit(None));
     }
 
     #[test]

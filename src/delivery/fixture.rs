@@ -9,11 +9,11 @@ use futures_core::stream::BoxStream;
 use tokio::time::Instant;
 
 use super::{Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Options, Peer, Step, Stream, Wanted};
-use crate::event::{Appended, Cursor, Event, Offset, Topic, TopicSelector};
+use crate::event::{Cursor, Event, Offset, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
 use crate::log::{
-    AppendError, Bounds, Durability, Log, MemoryLog, Page, Position, ReadError, Receipt, Retention, Start, Stats,
-    system_clock,
+    AppendError, Bounds, Change, Delete, Durability, Log, MemoryLog, Page, Position, ReadError, Receipt, Retention,
+    Start, Stats, system_clock,
 };
 use crate::metrics::{Labels, Metrics};
 use crate::shutdown::Shutdown;
@@ -157,10 +157,26 @@ impl Log for Slow {
         self.log.append(batch)
     }
 
-    fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>> {
+    fn delete(&self, which: Delete) -> BoxFuture<'_, Result<u64, AppendError>> {
+        self.log.delete(which)
+    }
+
+    fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool {
+        self.log.has_trimmed(topics, after, upto)
+    }
+
+    fn next_on(&self, topics: &[TopicSelector], from: Offset) -> Offset {
+        self.log.next_on(topics, from)
+    }
+
+    fn previous_on(&self, topics: &[TopicSelector], upto: Offset) -> Offset {
+        self.log.previous_on(topics, upto)
+    }
+
+    fn seek<'a>(&'a self, start: Start, topics: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
         Box::pin(async move {
             tokio::time::sleep(self.read).await;
-            self.log.seek(start).await
+            self.log.seek(start, topics).await
         })
     }
 
@@ -171,7 +187,7 @@ impl Log for Slow {
         })
     }
 
-    fn tail(&self, after: Offset) -> BoxStream<'static, Arc<[Arc<Appended>]>> {
+    fn tail(&self, after: Offset) -> BoxStream<'static, Change> {
         self.log.tail(after)
     }
 

@@ -131,9 +131,9 @@ impl Delivery {
         let keeps_state = wanted.transport.keeps == Keeps::State;
         let (mut position, asked) = match &wanted.begin {
             Begin::Unsaid if keeps_state => (self.hub.newest(&wanted.selection, 1).await?, None),
-            Begin::Unsaid => (self.hub.seek(Start::Latest).await?, None),
+            Begin::Unsaid => (self.hub.seek(Start::Latest, &wanted.selection).await?, None),
             Begin::Last(count) => (self.hub.newest(&wanted.selection, *count).await?, None),
-            Begin::At(start, asked) => (self.hub.seek(*start).await?, Some((start, asked))),
+            Begin::At(start, asked) => (self.hub.seek(*start, &wanted.selection).await?, Some((start, asked))),
         };
         if keeps_state && position.missing.is_some() {
             // There is no place for a gap on a state transport; but what it shows must be the state.

@@ -1,6 +1,6 @@
 //! An event at its place in the log, and what it costs to have it in memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -17,8 +17,9 @@ pub struct Appended {
     pub cursor: Cursor,
     /// When it was stored; never falls from one offset to the next.
     pub time: Timestamp,
-    /// What was published.
+    /// What was published; of an event that is gone nothing but its topics need be there.
     pub event: Event,
+    gone: AtomicU8,
     rendered: OnceLock<Box<Slots>>,
     tally: Option<Arc<Tally>>,
 }
@@ -37,21 +38,52 @@ impl Appended {
     /// Puts `event` at its place.
     #[must_use]
     pub fn new(cursor: Cursor, time: Timestamp, event: Event) -> Self {
-        Self { cursor, time, event, rendered: OnceLock::new(), tally: None }
+        Self { cursor, time, event, gone: AtomicU8::new(0), rendered: OnceLock::new(), tally: None }
+    }
+
+    /// The place of an event that is gone: whoever would have read it is told so.
+    #[must_use]
+    pub fn tombstone(cursor: Cursor, time: Timestamp, event: Event, why: Gone) -> Self {
+        let tombstone = Self::new(cursor, time, event);
+        tombstone.remove(why);
+        tombstone
+    }
+
+    /// Marks it as gone; the first word counts. Readers that come to it from now on are told a gap.
+    pub fn remove(&self, why: Gone) {
+        let _ = self.gone.compare_exchange(0, why as u8, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Why it is gone, if it was removed. See [`Appended::expires`] for those that go by themselves.
+    #[must_use]
+    pub fn gone(&self) -> Option<Gone> {
+        match self.gone.load(Ordering::Relaxed) {
+            1 => Some(Gone::Expired),
+            2 => Some(Gone::Deleted),
+            _ => None,
+        }
+    }
+
+    /// When it goes by itself, if its publisher said so.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        let ttl = u64::try_from(self.event.ttl?.as_millis()).unwrap_or(u64::MAX);
+        Some(Timestamp(self.time.0.saturating_add(ttl)))
     }
 
     /// The same event, with renderings of its own, which are counted in `tally` as they are kept.
     #[must_use]
     pub fn counted(&self, tally: &Arc<Tally>) -> Self {
-        Self { tally: Some(Arc::clone(tally)), ..Self::new(self.cursor, self.time, self.event.clone()) }
+        let gone = AtomicU8::new(self.gone.load(Ordering::Relaxed));
+        Self { tally: Some(Arc::clone(tally)), gone, ..Self::new(self.cursor, self.time, self.event.clone()) }
     }
 
     /// How many bytes of memory it takes, without renderings. Rather a little more than less.
     #[must_use]
     pub fn footprint(&self) -> usize {
-        let Event { topics, kind, data, content_type, key } = &self.event;
-        let names = topics.len()
-            + [kind.is_some(), content_type.is_some(), key.is_some()].map(usize::from).iter().sum::<usize>();
+        let Event { topics, kind, data, content_type, key, conflate, .. } = &self.event;
+        let optional = [kind.is_some(), content_type.is_some(), key.is_some(), conflate.is_some()];
+        let names = topics.len() + optional.map(usize::from).iter().sum::<usize>();
         let more_topics =
             if topics.spilled() { topics.capacity() * size_of::<super::Topic>() + Self::ALLOCATION } else { 0 };
         // Names count twice: parsed, and in the row of which the data are a slice.
@@ -78,6 +110,16 @@ impl Appended {
             tally.keep(bytes);
         }
     }
+}
+
+/// Why an event is gone though the log still knows its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Gone {
+    /// Its own time, or that of its topic, is over, or its topic keeps no more.
+    Expired = 1,
+    /// It was removed on purpose.
+    Deleted = 2,
 }
 
 /// How many bytes of memory the events of one page take, with the renderings that are kept of them.

@@ -9,10 +9,12 @@ mod fields;
 mod selector;
 mod topic;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-pub use appended::{Appended, Tally};
+pub use appended::{Appended, Gone, Tally};
 pub use cursor::{Cursor, Epoch, Offset, ParseCursorError};
 pub use fields::{ContentType, EventType, FieldError, Key};
 pub use selector::{SelectorError, TopicSelector};
@@ -41,13 +43,28 @@ pub struct Event {
     pub content_type: Option<ContentType>,
     /// The publisher's own identity for this event, by which repeats are recognised.
     pub key: Option<Key>,
+    /// For how long after it was stored it is worth delivering, in whole milliseconds; `None` is as long as it is kept.
+    pub ttl: Option<Duration>,
+    /// Of events on one canonical topic with the same value here only the newest counts, to readers who ask for that.
+    pub conflate: Option<Key>,
+    /// Only for readers who hold a key.
+    pub private: bool,
 }
 
 impl Event {
     /// A plain-text event on one topic.
     #[must_use]
     pub fn new(topic: Topic, data: impl Into<Bytes>) -> Self {
-        Self { topics: SmallVec::from_elem(topic, 1), kind: None, data: data.into(), content_type: None, key: None }
+        Self {
+            topics: SmallVec::from_elem(topic, 1),
+            kind: None,
+            data: data.into(),
+            content_type: None,
+            key: None,
+            ttl: None,
+            conflate: None,
+            private: false,
+        }
     }
 
     /// The canonical topic.
@@ -65,6 +82,7 @@ impl Event {
             + names
             + optional(self.kind.as_ref().map(|kind| kind.as_str().len()))
             + optional(self.key.as_ref().map(|key| key.as_str().len()))
+            + optional(self.conflate.as_ref().map(|key| key.as_str().len()))
             + optional(self.content_type.as_ref().map(|media| media.as_str().len()))
     }
 

@@ -114,7 +114,7 @@ fn layered(routes: Router<App>, app: App, guards: Guards) -> Router {
     let layers = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
         .layer(middleware::map_response(guard::mark))
-        .layer(middleware::from_fn_with_state(guard::Cors::new(&guards, app.access.is_public()), guard::share))
+        .layer(middleware::from_fn_with_state(guard::Cors::new(&guards, app.access.any_public()), guard::share))
         .layer(middleware::from_fn_with_state(guarded, guard::guard))
         .layer(CatchPanicLayer::custom(panicked));
     routes.fallback(not_found).method_not_allowed_fallback(not_allowed).layer(layers).with_state(app)

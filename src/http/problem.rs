@@ -156,12 +156,11 @@ impl From<ReadError> for Problem {
     }
 }
 
-/// Lets a request pass that may, and says what the others lack. Whether the topic exists is not told.
-pub(crate) fn allow(decision: Decision, what: &str) -> Result<(), Problem> {
+/// Says what a request lacks that may not do what it asked for. Whether the topic exists is not told.
+pub(crate) fn refused(decision: Decision, what: &str) -> Problem {
     let detail = match decision {
-        Decision::Granted => return Ok(()),
         Decision::NeedsKey => format!("{what} needs a key: send it as `Authorization: Bearer KEY`"),
         Decision::WrongKey => format!("{what} needs another key than the one that was sent"),
     };
-    Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+    Problem::new(StatusCode::UNAUTHORIZED, detail)
 }

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
-use super::problem::{Problem, allow};
+use super::problem::{Problem, refused};
 use super::query::{Query, topic_in_path};
 use super::want::MAX_TOPICS;
 use super::{App, guard};
@@ -43,7 +43,16 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
     check_data(&data, content_type.as_ref())?;
 
     let received = Instant::now();
-    let event = Event { topics: named.topics, kind: named.kind, data, content_type, key: named.key };
+    let event = Event {
+        topics: named.topics,
+        kind: named.kind,
+        data,
+        content_type,
+        key: named.key,
+        ttl: None,
+        conflate: None,
+        private: false,
+    };
     let receipts = app.log.append(vec![event]).await?;
     let receipt = receipts.first().expect("a receipt for each event");
     app.metrics.publish_seconds.observe(received.elapsed().as_secs_f64());
@@ -66,9 +75,12 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
 
 /// Everything that can be refused before the content is read.
 fn head(app: &App, parts: &Parts) -> Result<(Named, Option<ContentType>), Problem> {
-    allow(app.access.publish(guard::credential(&parts.headers)), "publishing")?;
+    let permit = app.access.permit(guard::credential(&parts.headers));
     let topic = topic_in_path(&parts.uri)?;
     let named = named(topic.as_deref(), &Query::of(&parts.uri)?, &parts.headers)?;
+    if !named.topics.iter().all(|topic| permit.publishes(topic)) {
+        return Err(refused(permit.refusal(), "publishing"));
+    }
     Ok((named, content_type(&parts.headers)?))
 }
 

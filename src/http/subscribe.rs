@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version, h
 use axum::response::{IntoResponse, Response};
 
 use super::negotiate::{Negotiated, negotiate};
-use super::problem::{Problem, allow};
+use super::problem::{Problem, refused};
 use super::query::{Query, topic_in_path};
 use super::want::want;
 use super::{App, Crowded, assets, guard};
@@ -39,8 +39,11 @@ pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) ->
         Negotiated::Page => return Ok(assets::live_page()),
     };
     let topic = topic_in_path(request.uri())?;
-    let mut wanted = want(transport, topic.as_deref(), &query, request.headers(), (app.clock)())?;
-    allow(app.access.read(guard::credential(request.headers())), "reading")?;
+    let permit = app.access.permit(guard::credential(request.headers()));
+    let mut wanted = want(transport, topic.as_deref(), &query, request.headers(), permit, (app.clock)())?;
+    if !wanted.selection.is_allowed() {
+        return Err(refused(wanted.selection.permit().refusal(), "reading"));
+    }
     if request.method() == Method::HEAD {
         return Ok(head(&app, &wanted));
     }
@@ -110,7 +113,7 @@ fn described(
     headers.insert(header::VARY, fixed("Accept, Origin, Authorization, Cookie"));
     // Published bytes never become script on our origin, whatever they claim to be.
     headers.insert(header::CONTENT_SECURITY_POLICY, fixed("sandbox"));
-    let sharing = if app.access.is_public() { "cross-origin" } else { "same-origin" };
+    let sharing = if app.access.all_public() { "cross-origin" } else { "same-origin" };
     headers.insert("cross-origin-resource-policy", fixed(sharing));
     if let Some((stream, cursor, resume)) = place {
         let text = |text: String| HeaderValue::try_from(text).expect("ids and cursors are visible ASCII");

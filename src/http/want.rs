@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::problem::Problem;
 use super::query::Query;
+use crate::access::Permit;
 use crate::delivery::{Begin, Peer, Wanted};
 use crate::event::{Cursor, Timestamp, TopicSelector};
 use crate::hub::Selection;
@@ -31,11 +32,12 @@ pub(crate) fn want(
     topic_in_path: Option<&str>,
     query: &Query,
     headers: &HeaderMap,
+    permit: Permit,
     now: Timestamp,
 ) -> Result<Wanted, Problem> {
     let seconds = |name, least, most| number(query, name, least, most).map(|n| n.map(Duration::from_secs));
     Ok(Wanted {
-        selection: Arc::new(selection(topic_in_path, query)?),
+        selection: Arc::new(selection(topic_in_path, query)?.for_reader(permit)),
         transport,
         envelope: flag(query, "envelope", "json")?,
         begin: begin(query, headers, now)?,
@@ -155,7 +157,8 @@ mod tests {
         }
         let query = Query::of(&uri).expect("a query");
         let sse = by_name("sse").expect("a transport");
-        want(sse, None, &query, &headers, Timestamp(600_000)).map_err(|problem| problem.status().as_u16())
+        want(sse, None, &query, &headers, Permit::everything(), Timestamp(600_000))
+            .map_err(|problem| problem.status().as_u16())
     }
 
     fn begin_of(query: &str, header: Option<&[u8]>) -> Begin {

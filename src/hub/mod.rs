@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_stream::StreamExt;
 
 use crate::event::Offset;
-use crate::log::{GapReason, Log, Missing, Position, ReadError, Start};
+use crate::log::{Change, GapReason, Log, Missing, Position, ReadError, Start};
 use crate::shutdown::Shutdown;
 
 pub use page::Page;
@@ -63,10 +63,12 @@ impl Hub {
 
     async fn follow(&self, after: Offset) {
         let mut tail = self.log.tail(after);
-        while let Some(commit) = tail.next().await {
-            match commit.last() {
-                Some(_) => self.pages.push(&commit),
-                None => self.pages.pass(self.log.bounds().last),
+        while let Some(change) = tail.next().await {
+            match change {
+                Change::Commit(commit) => self.pages.push(&commit),
+                Change::Trimmed => self.pages.pass(self.log.bounds().last),
+                Change::Removed { offsets, why } => self.pages.remove(&offsets, why),
+                Change::MissedRemovals => self.pages.forget(),
             }
             self.moved.notify_one();
         }
@@ -122,11 +124,11 @@ impl Hub {
     ///
     /// # Errors
     /// The log could not be read.
-    pub async fn seek(&self, start: Start) -> Result<Position, ReadError> {
+    pub async fn seek(&self, start: Start, selection: &Selection) -> Result<Position, ReadError> {
         match start {
             // At the live edge as far as it is in memory: what is durable but not here yet will still be delivered.
             Start::Latest => Ok(Position { after: self.pages.edge(), missing: None }),
-            _ => self.log.seek(start).await,
+            _ => self.log.seek(start, selection.topics()).await,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::Page;
-use crate::event::{Appended, Offset};
+use crate::event::{Appended, Gone, Offset};
 use crate::log::PAGE;
 
 /// How much is kept in memory.
@@ -89,6 +89,24 @@ impl Pages {
     /// Moves the live edge on to `edge`. What is not in a page up to there is in the log, or gone: readers find out.
     pub(super) fn pass(&self, edge: Offset) {
         self.edge.fetch_max(edge, Ordering::Release);
+    }
+
+    /// Marks events as gone in the pages that hold them.
+    pub(super) fn remove(&self, offsets: &[Offset], why: Gone) {
+        for &at in offsets {
+            let page = self.pinned(at).or_else(|| self.cached().get(at));
+            page.iter().flat_map(|page| page.events(at, at)).for_each(|event| event.remove(why));
+        }
+    }
+
+    /// Lets every page go but the one at the live edge: what they hold may be gone.
+    pub(super) fn forget(&self) {
+        let mut pinned = self.pinned.write().unwrap_or_else(PoisonError::into_inner);
+        let older = pinned.len() - 1;
+        let gone: Vec<_> = pinned.drain(..older).collect();
+        drop(pinned);
+        let cached = std::mem::take(&mut *self.cached());
+        drop((gone, cached));
     }
 
     fn fill(&self, events: &[Arc<Appended>]) {

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::*;
 use crate::event::{Appended, Cursor, Epoch, Event, Timestamp, Topic, TopicSelector};
-use crate::log::{AppendError, Bounds, Commit, Durability, PAGE, Page as Stored, Receipt, Stats};
+use crate::log::{AppendError, Bounds, Change, Commit, Delete, Durability, PAGE, Page as Stored, Receipt, Stats};
 
 pub(super) fn appended(offset: Offset, topic: &str, data: impl Into<bytes::Bytes>) -> Arc<Appended> {
     let event = Event::new(Topic::parse(topic).expect("a topic"), data);
@@ -34,7 +34,7 @@ fn cursor(offset: Offset) -> Cursor {
 struct Told {
     bounds: Mutex<Bounds>,
     read: Box<dyn Fn(Offset) -> Stored + Send + Sync>,
-    tail: Mutex<Option<mpsc::UnboundedReceiver<Commit>>>,
+    tail: Mutex<Option<mpsc::UnboundedReceiver<Change>>>,
     /// A read takes one of these; closed, reads take none.
     gate: Semaphore,
     reading: AtomicU64,
@@ -46,7 +46,7 @@ impl Told {
         first: Offset,
         last: Offset,
         read: impl Fn(Offset) -> Stored + Send + Sync + 'static,
-    ) -> (Arc<Self>, mpsc::UnboundedSender<Commit>) {
+    ) -> (Arc<Self>, mpsc::UnboundedSender<Change>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let log = Self {
             bounds: Mutex::new(Bounds { first, last }),
@@ -77,7 +77,23 @@ impl Log for Told {
         unreachable!("nobody publishes here")
     }
 
-    fn seek(&self, _: Start) -> BoxFuture<'_, Result<Position, ReadError>> {
+    fn delete(&self, _: Delete) -> BoxFuture<'_, Result<u64, AppendError>> {
+        unreachable!("nobody deletes here")
+    }
+
+    fn has_trimmed(&self, _: &[TopicSelector], _: Offset, _: Offset) -> bool {
+        true
+    }
+
+    fn next_on(&self, _: &[TopicSelector], from: Offset) -> Offset {
+        from
+    }
+
+    fn previous_on(&self, _: &[TopicSelector], upto: Offset) -> Offset {
+        upto
+    }
+
+    fn seek<'a>(&'a self, _: Start, _: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
         unreachable!("nobody seeks here")
     }
 
@@ -89,7 +105,7 @@ impl Log for Told {
         })
     }
 
-    fn tail(&self, _: Offset) -> BoxStream<'static, Commit> {
+    fn tail(&self, _: Offset) -> BoxStream<'static, Change> {
         let tail = self.tail.lock().unwrap().take().expect("one tail");
         Box::pin(UnboundedReceiverStream::new(tail))
     }
@@ -159,7 +175,7 @@ async fn the_live_edge_moves_on_over_what_was_gone_before_the_tail_got_to_it() {
     let (log, tail) = Told::new(1, 0, |_| Stored::default());
     let hub = hub(&log).await;
     log.now(8, 7);
-    tail.send(Commit::from([])).unwrap();
+    tail.send(Change::Trimmed).unwrap();
     hub.moved().await;
     assert_eq!(hub.pages().edge(), 7);
     assert_eq!(read_on(&hub, 0).await, ["7 expired"]);
@@ -171,7 +187,7 @@ async fn what_is_stored_while_the_hub_starts_is_there_once() {
     let (log, tail) = Told::new(1, 2, without(&[], 3, PAGE));
     let hub = hub(&log).await;
     assert_eq!(hub.pages().edge(), 2);
-    tail.send(Commit::from([small(3)])).unwrap();
+    tail.send(Change::Commit(Commit::from([small(3)]))).unwrap();
     hub.moved().await;
     assert_eq!(hub.pages().edge(), 3);
     assert_eq!(read_on(&hub, 0).await, ["1", "2", "3"]);
@@ -186,7 +202,7 @@ async fn damage_up_to_the_newest_event_is_a_hole_and_the_reader_goes_on_at_the_l
     let page = hub.load(3).await.unwrap();
     assert_eq!((page.first(), page.is_empty(), page.is_behind_hole()), (5, true, true));
     assert_eq!(read_on(&hub, 0).await, ["1", "2", "2 hole"]);
-    tail.send(Commit::from([small(5)])).unwrap();
+    tail.send(Change::Commit(Commit::from([small(5)]))).unwrap();
     hub.moved().await;
     assert_eq!(read_on(&hub, 0).await, ["1", "2", "2 hole", "5"]);
 }

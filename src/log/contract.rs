@@ -103,7 +103,7 @@ async fn an_append_is_seen_by_read_and_tail_and_bounds(open: Open) {
     let Fixture { log, _directory, .. } = open(EVERYTHING);
     assert_eq!(log.bounds(), Bounds { first: 1, last: 0 });
     assert!(log.read(1).await.expect("a page").events.is_empty());
-    let mut tail = log.tail(0);
+    let mut tail = commits(&*log, 0);
     let receipts = log.append(vec![event("a"), event("b")]).await.expect("stored");
     assert_eq!(log.bounds(), Bounds { first: 1, last: 2 });
     let page = log.read(2).await.expect("a page");
@@ -194,7 +194,7 @@ async fn a_publisher_that_goes_away_does_not_undo_its_append(open: Open) {
 
 async fn a_tail_catches_up_from_far_behind(open: Open) {
     let Fixture { log, _directory, .. } = open(EVERYTHING);
-    let (mut slow, mut from_seven) = (log.tail(0), log.tail(7));
+    let (mut slow, mut from_seven) = (commits(&*log, 0), commits(&*log, 7));
     for n in 1..=200 {
         log.append(vec![event(&n.to_string())]).await.expect("stored");
     }
@@ -212,7 +212,7 @@ async fn a_tail_goes_on_after_all_it_waited_for_was_trimmed(open: Open) {
     }
     clock.advance(Duration::from_secs(11));
     until(|| log.bounds() == Bounds { first: 101, last: 100 }).await;
-    let mut tail = log.tail(0);
+    let mut tail = commits(&*log, 0);
     let gone = tail.next().await.expect("a word");
     assert!(gone.is_empty(), "nothing is left: {gone:?}");
     log.append(vec![event("new")]).await.expect("stored");
@@ -222,7 +222,7 @@ async fn a_tail_goes_on_after_all_it_waited_for_was_trimmed(open: Open) {
 async fn a_tail_ends_with_its_log(open: Open) {
     let Fixture { log, clock, _directory } = open(EVERYTHING);
     log.append(vec![event("a")]).await.expect("stored");
-    let (mut at_the_edge, mut behind) = (log.tail(1), log.tail(0));
+    let (mut at_the_edge, mut behind) = (commits(&*log, 1), commits(&*log, 0));
     drop(log);
     assert!(at_the_edge.next().await.is_none());
     assert_eq!(offsets(&mut behind, 1).await, [1], "what was kept for it is still given");
@@ -239,7 +239,7 @@ async fn tails_see_each_event_once_under_concurrent_appends(open: Open) {
     let all: Vec<Offset> = (1..=total as u64).collect();
 
     let mut tails = JoinSet::new();
-    let mut early = log.tail(0);
+    let mut early = commits(&*log, 0);
     tails.spawn(async move { offsets(&mut early, total).await });
     let mut publishers = JoinSet::new();
     for publisher in 0..PUBLISHERS {
@@ -255,7 +255,7 @@ async fn tails_see_each_event_once_under_concurrent_appends(open: Open) {
         });
     }
     until(|| log.bounds().last > 0).await;
-    let mut late = log.tail(0);
+    let mut late = commits(&*log, 0);
     tails.spawn(async move { offsets(&mut late, total).await });
 
     let mut given: Vec<Offset> = publishers.join_all().await.into_iter().flatten().collect();
@@ -343,7 +343,7 @@ async fn every_start_position_is_found(open: Open) {
     let Fixture { log, clock, _directory } = open(Retention { events: 10, ..EVERYTHING });
     let at = |offset| Cursor { offset, ..log.cursor(1) };
     let missing = |reason, offsets| Some(Missing { reason, offsets });
-    let seek = async |start| log.seek(start).await.expect("a position");
+    let seek = async |start| log.seek(start, &[]).await.expect("a position");
     for start in [Start::Latest, Start::Earliest, Start::Cursor(at(0)), Start::Since(Timestamp(0))] {
         assert_eq!(seek(start).await, Position { after: 0, missing: None }, "{start:?} in an empty log");
     }
@@ -388,7 +388,7 @@ async fn a_time_is_found_among_many_commits(open: Open) {
     }
     for time in 0..=400 {
         let expected = first_at.range(time..).next().map_or(log.bounds().last, |(_, before)| *before);
-        let found = log.seek(Start::Since(Timestamp(time))).await.expect("a position");
+        let found = log.seek(Start::Since(Timestamp(time)), &[]).await.expect("a position");
         assert_eq!(found.after, expected, "since {time}");
     }
 }
@@ -498,7 +498,8 @@ impl TestClock {
 }
 
 /// Retention that takes nothing away.
-pub(super) const EVERYTHING: Retention = Retention { events: u64::MAX, age: Duration::MAX, bytes: u64::MAX };
+pub(super) const EVERYTHING: Retention =
+    Retention { events: u64::MAX, age: Duration::MAX, bytes: u64::MAX, topics: Vec::new() };
 
 pub(super) fn topic(name: &str) -> Topic {
     Topic::parse(name).expect("a topic")
@@ -527,6 +528,15 @@ pub(super) async fn everything(log: &Arc<dyn Log>) -> Vec<String> {
         all.extend(data(&page.events));
     }
     all
+}
+
+/// The commits that a tail tells; an empty one where all that it had missed was trimmed.
+pub(super) fn commits(log: &dyn Log, after: Offset) -> BoxStream<'static, Commit> {
+    Box::pin(log.tail(after).filter_map(|change| match change {
+        Change::Commit(commit) => Some(commit),
+        Change::Trimmed => Some(Commit::from([])),
+        Change::Removed { .. } | Change::MissedRemovals => None,
+    }))
 }
 
 /// The offsets of the next `count` events of a tail, which must end with a commit.

@@ -13,7 +13,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use tokio::sync::watch;
 
-use super::{Bounds, Page, ReadError};
+use super::{Bounds, Change, Page, ReadError};
 use crate::event::{Appended, Offset};
 
 /// One commit's events, by rising offset.
@@ -55,7 +55,7 @@ impl Live {
 
     /// Every event after `after`, commit by commit; ends when this value is dropped. `read` gives the page that holds an
     /// offset, as [`super::Log::read`] does, for a tail that has fallen behind.
-    pub fn tail<R>(&self, mut after: Offset, read: R) -> BoxStream<'static, Commit>
+    pub fn tail<R>(&self, mut after: Offset, read: R) -> BoxStream<'static, Change>
     where
         R: Fn(Offset) -> BoxFuture<'static, Result<Page, ReadError>> + Send + Sync + 'static,
     {
@@ -73,7 +73,7 @@ impl Live {
                         None => match read(after + 1).await {
                             Ok(page) if page.events.is_empty() => {
                                 after = last;
-                                yield Commit::from([]); // All of it was trimmed meanwhile, which must be told, too.
+                                yield Change::Trimmed;
                                 continue;
                             }
                             Ok(page) => page.events.into_iter().filter(|e| e.cursor.offset > after).collect(),
@@ -87,7 +87,7 @@ impl Live {
                     };
                     if let Some(last) = commit.last() {
                         after = last.cursor.offset;
-                        yield commit;
+                        yield Change::Commit(commit);
                     }
                 }
                 if bounds.changed().await.is_err() {

@@ -7,10 +7,10 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 
 use super::{
-    AppendError, Bounds, Clock, Durability, Epochs, Keys, Live, Log, PAGE, PAGE_BYTES, Page, Position, ReadError,
-    Receipt, Repeat, Retention, Start, Stats, Steady, clock::Trusted, new_epoch, steady_clock,
+    AppendError, Bounds, Change, Clock, Delete, Durability, Epochs, Keys, Live, Log, PAGE, PAGE_BYTES, Page, Position,
+    ReadError, Receipt, Repeat, Retention, Start, Stats, Steady, clock::Trusted, new_epoch, steady_clock,
 };
-use crate::event::{Appended, Cursor, Event, Offset, Timestamp};
+use crate::event::{Appended, Cursor, Event, Offset, Timestamp, TopicSelector};
 
 /// A log in memory.
 #[derive(Clone)]
@@ -165,7 +165,23 @@ impl Log for MemoryLog {
         Box::pin(async { self.inner.append(batch) })
     }
 
-    fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>> {
+    fn delete(&self, _: Delete) -> BoxFuture<'_, Result<u64, AppendError>> {
+        todo!()
+    }
+
+    fn has_trimmed(&self, _: &[TopicSelector], _: Offset, _: Offset) -> bool {
+        true
+    }
+
+    fn next_on(&self, _: &[TopicSelector], from: Offset) -> Offset {
+        from
+    }
+
+    fn previous_on(&self, _: &[TopicSelector], upto: Offset) -> Offset {
+        upto
+    }
+
+    fn seek<'a>(&'a self, start: Start, _: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
         let state = self.inner.state();
         let since = |time: Timestamp| {
             let older = state.events.partition_point(|event| event.time < time) as u64;
@@ -179,7 +195,7 @@ impl Log for MemoryLog {
         Box::pin(async move { Ok(self.inner.read(at)) })
     }
 
-    fn tail(&self, after: Offset) -> BoxStream<'static, Arc<[Arc<Appended>]>> {
+    fn tail(&self, after: Offset) -> BoxStream<'static, Change> {
         // Weak, so that a tail does not keep the log; it ends with the log.
         let inner = Arc::downgrade(&self.inner);
         self.inner.live.tail(after, move |at| {

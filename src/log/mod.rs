@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 
-use crate::event::{Appended, Cursor, Event, Offset};
+use crate::event::{Appended, Cursor, Event, Gone, Offset, Topic, TopicSelector};
 
 pub use clock::{Clock, Steady, steady_clock, system_clock};
 pub use epochs::{Epochs, Resolved};
@@ -45,11 +45,31 @@ pub trait Log: Send + Sync + 'static {
     /// See [`AppendError`]: each variant asks for a different action.
     fn append(&self, batch: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>>;
 
-    /// Turns a start position into the offset after which reading begins, and says what is missing there.
+    /// Removes events for good, as durably as they were stored: their data are erased, and readers that come to their
+    /// places are told so. Answers how many there were.
+    ///
+    /// # Errors
+    /// As for an append.
+    fn delete(&self, which: Delete) -> BoxFuture<'_, Result<u64, AppendError>>;
+
+    /// Turns a start position into the offset after which reading begins, and says what is missing there of the events on
+    /// `topics`.
     ///
     /// # Errors
     /// The store could not be read.
-    fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>>;
+    fn seek<'a>(&'a self, start: Start, topics: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>>;
+
+    /// Whether an event on `topics` may have been trimmed at an offset above `after` and up to `upto`. Exact as far as the
+    /// log remembers how far each topic was trimmed; beyond that, in doubt, it is so.
+    fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool;
+
+    /// The first offset, `from` or later, at which an event on `topics` may stand, as far as can be told from memory; up to
+    /// one past the newest.
+    fn next_on(&self, topics: &[TopicSelector], from: Offset) -> Offset;
+
+    /// The last offset, `upto` or earlier, at which an event on `topics` may stand, as far as can be told from memory; down to
+    /// one before the oldest.
+    fn previous_on(&self, topics: &[TopicSelector], upto: Offset) -> Offset;
 
     /// The page that holds `at`; if `at` was trimmed, the oldest page there is; if the store lost it, the next page that can
     /// be read, with [`Page::hole`]; past the newest event, an empty page.
@@ -58,10 +78,9 @@ pub trait Log: Send + Sync + 'static {
     /// The store could not be read.
     fn read(&self, at: Offset) -> BoxFuture<'_, Result<Page, ReadError>>;
 
-    /// Every event after `after`, once, in order, commit by commit, as it becomes durable. Never ends while the log
-    /// lives; a consumer that is slow is caught up from the store, so nothing is buffered for it. An empty commit says
-    /// that all it had missed was trimmed before it could be read.
-    fn tail(&self, after: Offset) -> BoxStream<'static, Arc<[Arc<Appended>]>>;
+    /// Every event after `after`, once, in order, commit by commit, as it becomes durable, and what is removed meanwhile.
+    /// Never ends while the log lives; a consumer that is slow is caught up from the store, so nothing is buffered for it.
+    fn tail(&self, after: Offset) -> BoxStream<'static, Change>;
 
     /// The oldest and the newest offset kept.
     fn bounds(&self) -> Bounds;
@@ -75,11 +94,44 @@ pub trait Log: Send + Sync + 'static {
     /// Figures for metrics and health, cheap enough to read at each scrape.
     fn stats(&self) -> Stats;
 
+    /// Whether what writes still runs, be it only to say that it cannot: a full disk is no death.
+    fn is_alive(&self) -> bool {
+        true
+    }
+
     /// Stores what was accepted and closes the store; later appends are refused.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// A run of consecutive events as the store gives it.
+/// What a tail tells.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Events that have become durable; never empty.
+    Commit(Commit),
+    /// All events that this tail had missed were trimmed before it could read them.
+    Trimmed,
+    /// These are gone from now on, wherever they are held in memory.
+    Removed {
+        /// Where they stand, rising.
+        offsets: Arc<[Offset]>,
+        /// Why.
+        why: Gone,
+    },
+    /// This tail has missed removals: no event that is held in memory can be taken for one that is still there.
+    MissedRemovals,
+}
+
+/// Which events are removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delete {
+    /// All that are on this topic so far, whatever other topics they are on.
+    Topic(Topic),
+    /// The one at this place.
+    Event(Cursor),
+}
+
+/// A run of consecutive events as the store gives it. The place of one that was removed is held by a
+/// [tombstone](Appended::tombstone).
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The events, by rising offset without holes. Empty only past the newest event that can be read.
@@ -152,8 +204,8 @@ impl Durability {
     }
 }
 
-/// How much is kept. Whole commits go, oldest first, once any limit is passed.
-#[derive(Clone, Copy, Debug)]
+/// How much is kept. Of the whole log whole commits go, oldest first, once any limit is passed.
+#[derive(Clone, Debug)]
 pub struct Retention {
     /// How many events.
     pub events: u64,
@@ -161,11 +213,33 @@ pub struct Retention {
     pub age: Duration,
     /// How many bytes, as the store counts them.
     pub bytes: u64,
+    /// How much of single topics, within that: the first that matches an event's canonical topic holds for it.
+    pub topics: Vec<TopicRetention>,
+}
+
+/// How much is kept of each topic that a selector matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicRetention {
+    /// Which topics.
+    pub matches: TopicSelector,
+    /// How much of each of them.
+    pub keep: Keep,
+}
+
+/// How much is kept of one topic; what is `None` has no limit of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// How many events.
+    pub events: Option<u64>,
+    /// How long.
+    pub age: Option<Duration>,
+    /// How many bytes, by the [weight](Event::weight) of its events.
+    pub bytes: Option<u64>,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { events: 1_000_000, age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30 }
+        Self { events: 1_000_000, age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30, topics: Vec::new() }
     }
 }
 

@@ -89,7 +89,7 @@ impl World {
             let size = left.min(batch);
             let events = (0..size).map(|nth| {
                 let n = self.published.len() + nth + 1;
-                Event { topics: topics.clone(), kind: None, data: n.to_string().into(), content_type: None, key: None }
+                Event { topics: topics.clone(), ..Event::new(topics[0].clone(), n.to_string()) }
             });
             let receipts = self.gateway.log.append(events.collect()).await.expect("an append");
             self.published.extend(std::iter::repeat_n(topics.to_vec(), size));
@@ -341,7 +341,7 @@ impl Gateway {
         let clock: Clock = Arc::new(move || Timestamp(now.load(Ordering::Relaxed)));
         let now = Arc::clone(time);
         let steady: Steady = Arc::new(move || Duration::from_millis(now.load(Ordering::Relaxed)));
-        let retention = Retention { events: settings.events, age: settings.age, bytes: 1 << 30 };
+        let retention = Retention { events: settings.events, age: settings.age, bytes: 1 << 30, topics: Vec::new() };
         let log: Arc<dyn Log> = match settings.store {
             Store::Memory => Arc::new(MemoryLog::with_clocks(retention, clock, steady)),
             Store::Sqlite => {

@@ -62,7 +62,13 @@ fn event() -> impl Strategy<Value = Event> {
     let key = prop::option::weighted(0.3, name()).prop_map(|name| name.and_then(|name| Key::parse(&name).ok()));
     (topics, kind, key, content()).prop_map(|(topics, kind, key, (data, content_type))| {
         let content_type = content_type.map(|text| ContentType::parse(text).expect("a media type"));
-        Event { topics: topics.into_iter().collect(), kind, data: data.into(), content_type, key }
+        Event {
+            topics: topics.into_iter().collect(),
+            kind,
+            content_type,
+            key,
+            ..Event::new(Topic::parse("t").expect("a topic"), data)
+        }
     })
 }
 

@@ -48,8 +48,8 @@ proptest! {
 
 /// Does `steps` on a log and on a `Vec` that forgets nothing, and compares what is kept.
 async fn model(open: Open, steps: Vec<Step>) {
-    let retention = Retention { events: 1_200, age: Duration::from_secs(60), bytes: 4 << 20 };
-    let Fixture { log, clock, _directory } = open(retention);
+    let retention = Retention { events: 1_200, age: Duration::from_secs(60), bytes: 4 << 20, topics: Vec::new() };
+    let Fixture { log, clock, _directory } = open(retention.clone());
     let mut all: Vec<(Event, Timestamp)> = Vec::new();
     let mut first = 1;
     for (number, step) in steps.into_iter().enumerate() {
@@ -66,7 +66,7 @@ async fn model(open: Open, steps: Vec<Step>) {
             }
             Step::Tail(percent) => {
                 let after = share(percent).max(log.bounds().first - 1);
-                let mut tail = log.tail(after);
+                let mut tail = commits(&*log, after);
                 let mut next = after + 1;
                 while next <= log.bounds().last {
                     let commit = tail.next().await.expect("a commit");

@@ -96,7 +96,8 @@ fn decode_event(mut record: Input) -> Result<Event, Damaged> {
     if topics.is_empty() {
         return Err(Damaged("an event without a topic"));
     }
-    Ok(Event { topics, kind, data: data.ok_or(Damaged("an event without data"))?, content_type, key })
+    let data = data.ok_or(Damaged("an event without data"))?;
+    Ok(Event { topics, kind, data, content_type, key, ttl: None, conflate: None, private: false })
 }
 
 /// The fields of an event in the order in which they are written.

@@ -11,6 +11,7 @@
 //! *Deliberately absent*: an index (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
 
+mod backup;
 mod codec;
 mod directory;
 mod error;
@@ -35,11 +36,12 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AppendError, Bounds, Clock, Commit, Durability, Epochs, Live, Log, Page, Position, ReadError, Receipt, Retention,
-    Start, Stats, Steady, clock::Trusted, steady_clock, system_clock,
+    AppendError, Bounds, Change, Clock, Delete, Durability, Epochs, Live, Log, Page, Position, ReadError, Receipt,
+    Retention, Start, Stats, Steady, clock::Trusted, steady_clock, system_clock,
 };
-use crate::event::{Cursor, Event, Offset};
+use crate::event::{Cursor, Event, Offset, TopicSelector};
 
+pub use backup::{BackupError, Copied, Stage, backup};
 pub use error::OpenError;
 use reader::Readers;
 use shared::{Shared, Size};
@@ -204,7 +206,23 @@ impl Log for SqliteLog {
         })
     }
 
-    fn seek(&self, start: Start) -> BoxFuture<'_, Result<Position, ReadError>> {
+    fn delete(&self, _: Delete) -> BoxFuture<'_, Result<u64, AppendError>> {
+        todo!()
+    }
+
+    fn has_trimmed(&self, _: &[TopicSelector], _: Offset, _: Offset) -> bool {
+        true
+    }
+
+    fn next_on(&self, _: &[TopicSelector], from: Offset) -> Offset {
+        from
+    }
+
+    fn previous_on(&self, _: &[TopicSelector], upto: Offset) -> Offset {
+        upto
+    }
+
+    fn seek<'a>(&'a self, start: Start, _: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
         Box::pin(async move {
             let Inner { epochs, live, readers, .. } = &*self.inner;
             let before = match start {
@@ -219,7 +237,7 @@ impl Log for SqliteLog {
         self.inner.read(at)
     }
 
-    fn tail(&self, after: Offset) -> BoxStream<'static, Commit> {
+    fn tail(&self, after: Offset) -> BoxStream<'static, Change> {
         // Weak, so that a tail does not keep the log open; it ends with the log.
         let inner = Arc::downgrade(&self.inner);
         self.inner.live.tail(after, move |at| match inner.upgrade() {
@@ -251,6 +269,10 @@ impl Log for SqliteLog {
             refused: shared.refused.load(Relaxed),
             writable: !closed && !shared.broken.load(Relaxed) && !shared.full.load(Relaxed),
         }
+    }
+
+    fn is_alive(&self) -> bool {
+        !self.inner.ended.is_cancelled()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
-use super::super::contract::{EVERYTHING, TestClock, data, event, everything, keyed, topic, until};
+use super::super::contract::{EVERYTHING, TestClock, commits, data, event, everything, keyed, topic, until};
 use super::super::{GapReason, Keys, Missing, PAGE_BYTES};
 use super::*;
 use crate::event::{Event, Timestamp};
@@ -72,7 +72,9 @@ async fn keys_of_events_that_are_gone_outlive_the_process_too() {
     let directory = TempDir::new().unwrap();
     let clock = TestClock::default();
     let retention = Retention { events: 2, ..EVERYTHING };
-    let reopen = || SqliteLog::open(SqliteOptions { retention, ..options(directory.path(), &clock) }).unwrap();
+    let reopen = || {
+        SqliteLog::open(SqliteOptions { retention: retention.clone(), ..options(directory.path(), &clock) }).unwrap()
+    };
     let mut log = reopen();
     let mut cursors = Vec::new();
     for number in 0..6 {
@@ -106,7 +108,7 @@ async fn a_cursor_of_an_earlier_run_is_good_up_to_where_that_run_ended() {
     let before = closed_log(directory.path(), vec![event("a"), event("b")]).await;
     let log = open(directory.path());
     log.append(vec![event("c"), event("d")]).await.unwrap();
-    let seek = async |cursor| log.seek(Start::Cursor(cursor)).await.unwrap();
+    let seek = async |cursor| log.seek(Start::Cursor(cursor), &[]).await.unwrap();
     assert_eq!(seek(before[0]).await, Position { after: 1, missing: None });
     assert_eq!(seek(before[1]).await, Position { after: 2, missing: None });
     // As if the first run had stored a third event that a power cut or a restored backup took away.
@@ -158,7 +160,7 @@ async fn a_log_whose_handles_are_dropped_frees_its_directory() {
     let directory = TempDir::new().unwrap();
     let log = open(directory.path());
     log.append(vec![event("a")]).await.unwrap();
-    let tail = log.tail(0);
+    let tail = commits(&log, 0);
     drop(log);
     let log = open(directory.path());
     assert_eq!(log.bounds().last, 1);
@@ -295,7 +297,7 @@ async fn a_damaged_row_is_a_hole_and_its_neighbours_are_read() {
         let short = damage.contains("count - 1"); // The row does not reach to the next one, either.
         assert_eq!(said, if short { &[1034, 1043][..] } else { &[1034] }, "{damage}");
         assert_eq!(log.append(vec![event("y")]).await.unwrap()[0].cursor.offset, 2124);
-        assert_eq!(log.seek(Start::Since(Timestamp(1))).await.unwrap().after, 2124);
+        assert_eq!(log.seek(Start::Since(Timestamp(1)), &[]).await.unwrap().after, 2124);
     }
 }
 
@@ -318,7 +320,7 @@ async fn a_hole_may_reach_over_pages_and_to_the_newest_event() {
     let log = open(directory.path()); // Nothing is kept for tails any more.
     log.append(vec![event("y")]).await.unwrap();
     assert_eq!(span(&log, 4950).await, (Some(5001), Some(5001), true));
-    let mut tail = log.tail(0);
+    let mut tail = commits(&log, 0);
     let mut seen = Vec::new();
     while seen.last() != Some(&5001) {
         seen.extend(tail.next().await.expect("a commit").iter().map(|event| event.cursor.offset));
@@ -391,7 +393,7 @@ async fn a_write_that_fails_ends_appends_but_not_reads() {
     assert!(log.append(vec![event("c")]).await.is_err(), "what the disk holds is not known any more");
     assert!(!log.stats().writable);
     assert_eq!(data(&log.read(1).await.unwrap().events), ["a"]);
-    assert_eq!(log.seek(Start::Earliest).await.unwrap().after, 0);
+    assert_eq!(log.seek(Start::Earliest, &[]).await.unwrap().after, 0);
     log.close().await;
     assert_eq!(open(directory.path()).append(vec![event("c")]).await.unwrap()[0].cursor.offset, 2);
 }
@@ -470,7 +472,7 @@ async fn much_that_expired_goes_in_small_steps_to_the_end() {
     let (directory, clock) = (TempDir::new().unwrap(), TestClock::default());
     let retention = Retention { age: Duration::from_secs(60), ..EVERYTHING };
     let durability = Durability::Os;
-    let options = || SqliteOptions { retention, durability, ..options(directory.path(), &clock) };
+    let options = || SqliteOptions { retention: retention.clone(), durability, ..options(directory.path(), &clock) };
     let log = SqliteLog::open(options()).unwrap();
     for _ in 0..1_000 {
         log.append(vec![event("old")]).await.unwrap();

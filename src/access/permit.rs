@@ -1,0 +1,103 @@
+//! What one caller may do.
+
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+use super::Decision;
+use super::rules::{Open, Rules};
+use crate::event::{Event, Topic};
+
+/// What one caller may do, by the rules as they were when it came. Cheap to clone; equal permits open the same doors.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    holds: Holds,
+    rules: Arc<Rules>,
+}
+
+/// What a caller brought along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Holds {
+    Nothing,
+    /// A credential that opens nothing.
+    Wrong,
+    Key,
+}
+
+impl Permit {
+    pub(super) fn new(holds: Holds, rules: Arc<Rules>) -> Self {
+        Self { holds, rules }
+    }
+
+    /// That of whoever holds a key.
+    #[must_use]
+    pub fn everything() -> Self {
+        static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(Rules::all(Open::Key, Open::Key)));
+        Self::new(Holds::Key, Arc::clone(&RULES))
+    }
+
+    /// Whether the caller may read everything there is.
+    #[must_use]
+    pub fn reads_everything(&self) -> bool {
+        self.holds == Holds::Key
+    }
+
+    /// Whether the caller may read events on `topic` that are not private.
+    #[must_use]
+    pub fn reads(&self, topic: &Topic) -> bool {
+        self.reads_everything() || self.rules.read(topic) == Open::Public
+    }
+
+    /// Whether there may be a topic that the caller may read.
+    #[must_use]
+    pub fn reads_something(&self) -> bool {
+        self.reads_everything() || self.rules.any_public()
+    }
+
+    /// Whether the caller may read `event`, on that of its topics.
+    #[must_use]
+    pub fn reads_event(&self, event: &Event, topic: &Topic) -> bool {
+        self.reads_everything() || (!event.private && self.reads(topic))
+    }
+
+    /// Whether the caller may publish to `topic`.
+    #[must_use]
+    pub fn publishes(&self, topic: &Topic) -> bool {
+        self.holds == Holds::Key || self.rules.publish(topic) == Open::Public
+    }
+
+    /// Whether everybody may read `topic`, whatever this caller may.
+    #[must_use]
+    pub fn is_public(&self, topic: &Topic) -> bool {
+        self.rules.read(topic) == Open::Public
+    }
+
+    /// Whether everybody may read every topic, whatever this caller may.
+    #[must_use]
+    pub fn all_public(&self) -> bool {
+        self.rules.all_public()
+    }
+
+    /// What a caller is told who may not: what it would need.
+    #[must_use]
+    pub fn refusal(&self) -> Decision {
+        if self.holds == Holds::Wrong { Decision::WrongKey } else { Decision::NeedsKey }
+    }
+}
+
+impl PartialEq for Permit {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.reads_everything(), other.reads_everything()) {
+            (true, true) => true,
+            (false, false) => Arc::ptr_eq(&self.rules, &other.rules) || self.rules == other.rules,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Permit {}
+
+impl Hash for Permit {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.reads_everything().hash(state);
+    }
+}
