@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! main → gateway → {net, http, source, cli} → delivery → {hub → log, transport} → event
-//! leaves, plain data in and out: access, metrics, shutdown, config
+//! leaves, plain data in and out: access, metrics, service, shutdown, config
 //! ```
 
 pub mod gateway;
@@ -33,5 +33,7 @@ pub mod access;
 pub mod config;
 
 pub mod metrics;
+
+pub mod service;
 
 pub mod shutdown;

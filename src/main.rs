@@ -1,14 +1,17 @@
 //! The `encke` command.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use encke::cli::{self, CliError, PublishArgs, SubscribeArgs, TailArgs};
-use encke::config::{self, LogFormat, ServeArgs};
-use encke::gateway::Gateway;
+use encke::config::{self, LogFormat, ServeArgs, Systemd};
 use encke::gateway::backup::{self, BackupArgs};
+use encke::gateway::{Gateway, Local};
+use encke::service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -37,9 +40,16 @@ enum Action {
 
 fn main() -> ExitCode {
     let command = Command::parse();
+    let systemd = match Systemd::take() {
+        Ok(systemd) => systemd,
+        Err(error) => {
+            eprintln!("encke: {}", words(&error.into()));
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.context("cannot start the runtime").and_then(|runtime| {
-        let outcome = runtime.block_on(run(command.action));
+        let outcome = runtime.block_on(run(command.action, systemd));
         // Else a read of a terminal, or a write to a pipe that nobody reads, would keep the process for ever.
         runtime.shutdown_background();
         outcome
@@ -62,9 +72,9 @@ fn words(error: &anyhow::Error) -> String {
     words
 }
 
-async fn run(action: Action) -> anyhow::Result<ExitCode> {
+async fn run(action: Action, systemd: Systemd) -> anyhow::Result<ExitCode> {
     match action {
-        Action::Serve(args) => serve(*args).await,
+        Action::Serve(args) => serve(*args, systemd).await,
         Action::Publish(args) => Ok(ended(cli::publish::run(args).await)),
         Action::Subscribe(args) => Ok(ended(cli::subscribe::run(args).await)),
         Action::Tail(args) => Ok(ended(cli::tail::run(args).await)),
@@ -88,9 +98,11 @@ fn ended(outcome: Result<(), CliError>) -> ExitCode {
     )
 }
 
-async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let args = args.complete()?;
+async fn serve(args: ServeArgs, systemd: Systemd) -> anyhow::Result<ExitCode> {
+    let Systemd { sockets, notify, watchdog } = systemd;
+    let args = args.complete(&sockets)?;
     start_logging(&args)?;
+    let manager = Manager::at(notify.as_deref());
     let unknown = config::unknown_variables();
     if !unknown.is_empty() {
         tracing::warn!(?unknown, "variables of the environment begin with ENCKE_ and mean nothing here");
@@ -100,16 +112,42 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let _too_large = signal(SignalKind::from_raw(SIGXFSZ)).context("cannot take SIGXFSZ")?;
     let dev = args.dev;
-    let gateway = Gateway::start(args).await?;
+    let gateway = Gateway::start(args, sockets).await?;
     announce(&gateway, dev);
+    manager.ready(&serving(&gateway));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        never = watch(&gateway, &manager, watchdog) => match never {},
     }
+    manager.stopping("draining");
     tracing::info!("draining: streams are told goodbye");
     let in_time = gateway.stop(again(&mut terminate, &mut interrupt)).await;
     tracing::info!(in_time, "stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the service manager that we are alive, as long as we are, twice as often as it asks.
+async fn watch(gateway: &Gateway, manager: &Manager, watchdog: Option<Duration>) -> Infallible {
+    let Some(watchdog) = watchdog else { return std::future::pending().await };
+    let mut beat = tokio::time::interval((watchdog / 2).max(Duration::from_millis(1)));
+    let mut well = true;
+    loop {
+        beat.tick().await;
+        if gateway.is_alive() {
+            manager.alive();
+        } else if std::mem::take(&mut well) {
+            tracing::error!(
+                "the log's writer has died; the service manager is told nothing more, so that it restarts us"
+            );
+        }
+    }
+}
+
+/// One line for `systemctl status`.
+fn serving(gateway: &Gateway) -> String {
+    let places: Vec<String> = gateway.addresses.iter().map(ToString::to_string).collect();
+    format!("serving on {}", places.join(", "))
 }
 
 /// The file is larger than `ulimit -f` allows. By default it ends the process; where it is caught, the write alone fails.
@@ -136,14 +174,16 @@ fn start_logging(args: &ServeArgs) -> anyhow::Result<()> {
 
 /// Says where to go. Programs read the `listening on` and `admin on` lines, people the rest.
 fn announce(gateway: &Gateway, dev: bool) {
-    let url = format!("http://{}", gateway.address);
-    println!("listening on {url}");
-    if let Some(admin) = gateway.admin {
-        println!("admin on http://{admin}");
+    for place in &gateway.addresses {
+        println!("listening on {place}");
     }
-    if !dev {
-        return;
+    for place in &gateway.admin {
+        println!("admin on {place}");
     }
+    let tcp =
+        gateway.addresses.iter().find_map(|place| if let Local::Tcp(address) = place { Some(address) } else { None });
+    let Some(address) = tcp.filter(|_| dev) else { return };
+    let url = format!("http://{address}");
     // A browser trades the token in its address for a cookie; curl keeps none, so it sends the token itself.
     let token = gateway.token.as_ref();
     let query = token.map(|token| format!("?token={token}")).unwrap_or_default();
@@ -153,7 +193,7 @@ fn announce(gateway: &Gateway, dev: bool) {
     println!("  subscribe   curl -N {field}{url}/events/demo/clock");
     println!("  publish     curl {field}-d 'hello' {url}/events/demo/chat");
     println!("  metrics     {url}/metrics{query}");
-    if gateway.address.ip().is_unspecified() {
-        println!("  from another machine, put this one's name or address in place of {}", gateway.address.ip());
+    if address.ip().is_unspecified() {
+        println!("  from another machine, put this one's name or address in place of {}", address.ip());
     }
 }

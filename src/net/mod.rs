@@ -22,6 +22,8 @@ mod refusal;
 mod room;
 mod service;
 mod sniff;
+mod socket;
+mod socket_file;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,8 @@ use std::time::Duration;
 
 pub use descriptors::connections;
 pub use head::RawHead;
-pub use listener::{Crowded, bind, serve};
+pub use listener::{Crowded, serve};
+pub use socket::{Listener, Local};
 
 /// What a listener and its connections allow.
 #[derive(Clone, Debug)]

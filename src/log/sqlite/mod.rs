@@ -271,6 +271,10 @@ impl Log for SqliteLog {
         }
     }
 
+    fn is_alive(&self) -> bool {
+        !self.inner.ended.is_cancelled()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             drop(self.inner.queue().take()); // The writer stores what was sent, then finds nobody left.
