@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use encke::cli::{self, CliError, PublishArgs, SubscribeArgs, TailArgs};
 use encke::config::{self, LogFormat, ServeArgs, Systemd};
 use encke::gateway::{Gateway, Local};
+use encke::logging::{self, Lines, Style};
 use encke::service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -150,12 +151,15 @@ async fn again(terminate: &mut tokio::signal::unix::Signal, interrupt: &mut toki
 
 fn start_logging(args: &ServeArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log_level).context("--log-level")?;
-    let colours = std::io::stderr().is_terminal();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let json = args.log_format == LogFormat::Json;
+    let style = Style { json, colours: !json && std::io::stderr().is_terminal() };
+    let lines = move || Lines::new(style, std::io::stderr());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(style.colours);
     match args.log_format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),
     }
+    logging::tell_panics();
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use super::problem::{Problem, Refusal};
 use super::publish::IDEMPOTENCY_KEY;
 use super::query::Query;
 use super::subscribe::EXPOSED;
+use super::trace_context::TRACEPARENT;
 use super::want::LAST_EVENT_ID;
 use crate::access::Secret;
 use crate::metrics::Metrics;
@@ -189,8 +190,14 @@ impl Cors {
             let guards = Arc::clone(guards);
             move |origin: &HeaderValue, _: &Parts| guards.lists(origin)
         };
-        let headers =
-            [LAST_EVENT_ID, header::AUTHORIZATION, IDEMPOTENCY_KEY, header::CONTENT_TYPE, header::CACHE_CONTROL];
+        let headers = [
+            LAST_EVENT_ID,
+            header::AUTHORIZATION,
+            IDEMPOTENCY_KEY,
+            header::CONTENT_TYPE,
+            header::CACHE_CONTROL,
+            TRACEPARENT,
+        ];
         let listed = base
             .clone()
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])

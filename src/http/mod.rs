@@ -11,9 +11,11 @@ mod problem;
 mod publish;
 mod query;
 mod subscribe;
+mod trace_context;
 mod want;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -112,7 +114,7 @@ fn layered(routes: Router<App>, app: App, guards: Guards) -> Router {
     let guards = Arc::new(guards);
     let guarded = guard::Guarded { guards: Arc::clone(&guards), metrics: Arc::clone(&app.metrics) };
     let layers = ServiceBuilder::new()
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(answered).on_failure(()))
         .layer(middleware::map_response(guard::mark))
         .layer(middleware::from_fn_with_state(guard::Cors::new(&guards, app.access.any_public()), guard::share))
         .layer(middleware::from_fn_with_state(guarded, guard::guard))
@@ -120,9 +122,20 @@ fn layered(routes: Router<App>, app: App, guards: Guards) -> Router {
     routes.fallback(not_found).method_not_allowed_fallback(not_allowed).layer(layers).with_state(app)
 }
 
-/// One span a request. The query stays out of it: it may hold a token.
+/// One span a request. The query stays out of it: it may hold a token. Whoever sent their trace along is to find also what
+/// is said at `info`; for all others the span would be made in vain.
 fn span(request: &Request<Body>) -> tracing::Span {
-    tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), version = ?request.version())
+    let (method, path, version) = (request.method(), request.uri().path(), request.version());
+    match trace_context::trace_id(request.headers()) {
+        Some(trace_id) => tracing::info_span!("request", %method, path, ?version, trace_id),
+        None => tracing::debug_span!("request", %method, path, ?version),
+    }
+}
+
+/// One message a request: that of an access log. Of a stream it is the head that was answered, and its end is told later.
+fn answered(response: &Response, took: Duration, _: &tracing::Span) {
+    let stream = response.headers().get(subscribe::ENCKE_STREAM).and_then(|id| id.to_str().ok());
+    tracing::debug!(status = response.status().as_u16(), ?took, stream, "answered");
 }
 
 async fn not_found() -> Problem {

@@ -16,7 +16,7 @@ use crate::delivery::{Answered, Opened, Peer, StreamId, Wanted};
 use crate::event::Cursor;
 use crate::transport::{Carry, Format, Resume};
 
-const ENCKE_STREAM: HeaderName = HeaderName::from_static("encke-stream");
+pub(super) const ENCKE_STREAM: HeaderName = HeaderName::from_static("encke-stream");
 const ENCKE_CURSOR: HeaderName = HeaderName::from_static("encke-cursor");
 const ENCKE_RESUME: HeaderName = HeaderName::from_static("encke-resume");
 
