@@ -5,6 +5,7 @@
 
 mod admin;
 mod assets;
+mod base;
 mod guard;
 mod negotiate;
 mod problem;
@@ -79,8 +80,9 @@ pub struct App {
 #[derive(Clone, Copy, Debug)]
 pub struct Crowded;
 
-/// What the public listener serves.
+/// What the public listener serves, all of it below [`Guards::base`].
 pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
+    let guards = Arc::new(guards);
     let mut routes = Router::new()
         .route("/events", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
         .route("/events/", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
@@ -94,12 +96,16 @@ pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
     if with_admin {
         routes = routes.merge(admin_routes());
     }
-    layered(routes, app, guards)
+    if guards.base.is_empty() {
+        return layered(routes, app, guards);
+    }
+    let elsewhere = layered(base::elsewhere(&guards.base), app.clone(), Arc::clone(&guards));
+    base::below(&guards.base.clone(), layered(routes, app, guards), elsewhere)
 }
 
 /// What the admin listener serves.
 pub fn admin(app: App, guards: Guards) -> Router {
-    layered(admin_routes(), app, guards)
+    layered(admin_routes(), app, Arc::new(guards))
 }
 
 fn admin_routes() -> Router<App> {
@@ -110,8 +116,7 @@ fn admin_routes() -> Router<App> {
 }
 
 /// What every request passes, outermost first.
-fn layered(routes: Router<App>, app: App, guards: Guards) -> Router {
-    let guards = Arc::new(guards);
+fn layered(routes: Router<App>, app: App, guards: Arc<Guards>) -> Router {
     let guarded = guard::Guarded { guards: Arc::clone(&guards), metrics: Arc::clone(&app.metrics) };
     let layers = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(answered).on_failure(()))

@@ -36,7 +36,7 @@ pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) ->
     }
     let transport = match negotiated {
         Negotiated::Transport(transport) => transport,
-        Negotiated::Page => return Ok(assets::live_page()),
+        Negotiated::Page => return Ok(assets::live_page(request.uri().path())),
     };
     let topic = topic_in_path(request.uri())?;
     let permit = app.access.permit(guard::credential(request.headers()));
