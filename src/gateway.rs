@@ -1,5 +1,7 @@
 //! Where the parts are built and joined, and taken down again.
 
+pub mod backup;
+
 use std::sync::Arc;
 use std::time::Duration;
 

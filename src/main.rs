@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use encke::cli::{self, CliError, PublishArgs, SubscribeArgs, TailArgs};
 use encke::config::{self, LogFormat, ServeArgs, Systemd};
+use encke::gateway::backup::{self, BackupArgs};
 use encke::gateway::{Gateway, Local};
 use encke::logging::{self, Lines, Style};
 use encke::service::Manager;
@@ -34,6 +35,8 @@ enum Action {
     Subscribe(SubscribeArgs),
     /// Publish each line of a growing file, of standard input, or each event of another event stream.
     Tail(TailArgs),
+    /// Copy the log to a file, also while the gateway runs.
+    Backup(BackupArgs),
 }
 
 fn main() -> ExitCode {
@@ -72,6 +75,10 @@ async fn run(action: Action, systemd: Systemd) -> anyhow::Result<ExitCode> {
         Action::Publish(args) => Ok(ended(cli::publish::run(args).await)),
         Action::Subscribe(args) => Ok(ended(cli::subscribe::run(args).await)),
         Action::Tail(args) => Ok(ended(cli::tail::run(args).await)),
+        Action::Backup(args) => {
+            let copied = backup::run(args).await?;
+            Ok(if copied { ExitCode::SUCCESS } else { CliError::Interrupted.exit_code() })
+        }
     }
 }
 
@@ -79,7 +86,9 @@ async fn run(action: Action, systemd: Systemd) -> anyhow::Result<ExitCode> {
 fn ended(outcome: Result<(), CliError>) -> ExitCode {
     outcome.map_or_else(
         |error| {
-            eprintln!("encke: {error}");
+            if !matches!(error, CliError::Interrupted) {
+                eprintln!("encke: {error}");
+            }
             error.exit_code()
         },
         |()| ExitCode::SUCCESS,

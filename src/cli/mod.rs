@@ -10,11 +10,14 @@
 
 mod backoff;
 mod client;
-mod console;
+pub(crate) mod console;
 mod event_stream;
+mod lines;
 mod problem;
+pub(crate) mod progress;
 pub mod publish;
 mod resuming;
+pub(crate) mod stop;
 pub mod subscribe;
 pub mod tail;
 #[cfg(test)]
@@ -85,6 +88,9 @@ pub enum CliError {
         /// How often lines may have been missed, because the file they were in could not be found or read any more.
         gaps: u64,
     },
+    /// A person ended it (SIGINT), who need not be told so.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 fn incomplete(refused: u64, gaps: u64) -> String {
@@ -102,6 +108,7 @@ impl CliError {
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
             Self::Incomplete { .. } => 4,
+            Self::Interrupted => 130, // What shells say of a process that SIGINT ended.
         })
     }
 }

@@ -11,6 +11,7 @@
 //! *Deliberately absent*: an index (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
 
+mod backup;
 mod codec;
 mod directory;
 mod error;
@@ -40,6 +41,7 @@ use super::{
 };
 use crate::event::{Cursor, Event, Offset, TopicSelector};
 
+pub use backup::{BackupError, Copied, Stage, backup};
 pub use error::OpenError;
 use reader::Readers;
 use shared::{Shared, Size};
