@@ -97,15 +97,15 @@ pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
         routes = routes.merge(admin_routes());
     }
     if guards.base.is_empty() {
-        return layered(routes, app, guards);
+        return layered(routes, app, &guards);
     }
-    let elsewhere = layered(base::elsewhere(&guards.base), app.clone(), Arc::clone(&guards));
-    base::below(&guards.base.clone(), layered(routes, app, guards), elsewhere)
+    let elsewhere = layered(base::elsewhere(&guards.base), app.clone(), &guards);
+    base::below(&guards.base, layered(routes, app, &guards), elsewhere)
 }
 
 /// What the admin listener serves.
 pub fn admin(app: App, guards: Guards) -> Router {
-    layered(admin_routes(), app, Arc::new(guards))
+    layered(admin_routes(), app, &Arc::new(guards))
 }
 
 fn admin_routes() -> Router<App> {
@@ -116,12 +116,12 @@ fn admin_routes() -> Router<App> {
 }
 
 /// What every request passes, outermost first.
-fn layered(routes: Router<App>, app: App, guards: Arc<Guards>) -> Router {
-    let guarded = guard::Guarded { guards: Arc::clone(&guards), metrics: Arc::clone(&app.metrics) };
+fn layered(routes: Router<App>, app: App, guards: &Arc<Guards>) -> Router {
+    let guarded = guard::Guarded { guards: Arc::clone(guards), metrics: Arc::clone(&app.metrics) };
     let layers = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(answered).on_failure(()))
         .layer(middleware::map_response(guard::mark))
-        .layer(middleware::from_fn_with_state(guard::Cors::new(&guards, app.access.any_public()), guard::share))
+        .layer(middleware::from_fn_with_state(guard::Cors::new(guards, app.access.any_public()), guard::share))
         .layer(middleware::from_fn_with_state(guarded, guard::guard))
         .layer(CatchPanicLayer::custom(panicked));
     routes.fallback(not_found).method_not_allowed_fallback(not_allowed).layer(layers).with_state(app)
