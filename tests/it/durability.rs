@@ -1,7 +1,7 @@
 //! What was acknowledged is there, whatever happens to the gateway; and what happens to it is told to those who read.
 
-mod clock;
 mod backup;
+mod clock;
 mod crash;
 mod damage;
 mod data_directory;
