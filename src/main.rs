@@ -12,6 +12,7 @@ use encke::cli::{self, CliError, PublishArgs, SubscribeArgs, TailArgs};
 use encke::config::{self, Changes, Configuration, LogFormat, ServeArgs, Source, Systemd};
 use encke::gateway::backup::{self, BackupArgs};
 use encke::gateway::{self, Gateway, Local};
+use encke::logging::{self, Lines, Style};
 use encke::service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
@@ -60,8 +61,12 @@ fn main() -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome =
-        runtime.context("cannot start the runtime").and_then(|runtime| runtime.block_on(run(command.action, systemd)));
+    let outcome = runtime.context("cannot start the runtime").and_then(|runtime| {
+        let outcome = runtime.block_on(run(command.action, systemd));
+        // Else a read of a terminal, or a write to a pipe that nobody reads, would keep the process for ever.
+        runtime.shutdown_background();
+        outcome
+    });
     outcome.unwrap_or_else(|error| {
         eprintln!("encke: {}", words(&error));
         ExitCode::FAILURE
@@ -145,7 +150,7 @@ async fn serve(systemd: Systemd) -> anyhow::Result<ExitCode> {
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let _too_large = signal(SignalKind::from_raw(SIGXFSZ)).context("cannot take SIGXFSZ")?;
     let gateway = Gateway::start(used.args.clone(), sockets).await?;
-    announce(&gateway, used.args.dev);
+    announce(&gateway, used.args.dev, used.args.base_path.clone().unwrap_or_default().as_str());
     manager.ready(&serving(&gateway));
     {
         let mut alive = std::pin::pin!(watch(&gateway, &manager, watchdog));
@@ -225,20 +230,31 @@ type Level = tracing_subscriber::reload::Handle<EnvFilter, Registry>;
 
 fn start_logging(args: &ServeArgs) -> anyhow::Result<Level> {
     let (filter, level) = tracing_subscriber::reload::Layer::new(EnvFilter::try_new(&args.log_level)?);
-    let colours = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
+    let json = args.log_format == LogFormat::Json;
+    let style = Style { json, colours: !json && std::io::stderr().is_terminal() };
+    let lines = move || Lines::new(style, std::io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(style.colours);
     let filtered = tracing_subscriber::registry().with(filter);
     match args.log_format {
         LogFormat::Text => filtered.with(lines).init(),
         LogFormat::Json => filtered.with(lines.json()).init(),
     }
+    logging::tell_panics();
     Ok(level)
 }
 
+/// A URL with the base path; a socket's file has none.
+fn with_path(place: &Local, base: &str) -> String {
+    match place {
+        Local::Tcp(_) => format!("{place}{base}"),
+        Local::Unix(_) => place.to_string(),
+    }
+}
+
 /// Says where to go. Programs read the `listening on` and `admin on` lines, people the rest.
-fn announce(gateway: &Gateway, dev: bool) {
+fn announce(gateway: &Gateway, dev: bool, base: &str) {
     for place in &gateway.addresses {
-        println!("listening on {place}");
+        println!("listening on {}", with_path(place, base));
     }
     for place in &gateway.admin {
         println!("admin on {place}");
@@ -246,7 +262,7 @@ fn announce(gateway: &Gateway, dev: bool) {
     let tcp =
         gateway.addresses.iter().find_map(|place| if let Local::Tcp(address) = place { Some(address) } else { None });
     let Some(address) = tcp.filter(|_| dev) else { return };
-    let url = format!("http://{address}");
+    let url = format!("http://{address}{base}");
     // A browser trades the token in its address for a cookie; curl keeps none, so it sends the token itself.
     let token = gateway.token.as_ref();
     let query = token.map(|token| format!("?token={token}")).unwrap_or_default();

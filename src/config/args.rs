@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum, value_parser};
 
-use super::Address;
 use super::topics::TopicRule;
 use super::value::{self, Times};
+use super::{Address, BasePath};
 
 /// `encke serve`: runs the gateway.
 #[derive(Args, Clone, Debug)]
@@ -30,6 +30,9 @@ pub struct ServeArgs {
     /// --dev [default: 127.0.0.1:8081].
     #[arg(long, env = "ENCKE_ADMIN", value_name = "ADDRESS", value_delimiter = ',', help_heading = LISTENING)]
     pub admin: Vec<Address>,
+    /// The path under which clients find the gateway, such as `/live`, where a proxy passes paths on as they are.
+    #[arg(long, env = "ENCKE_BASE_PATH", value_name = "PATH", help_heading = LISTENING)]
+    pub base_path: Option<BasePath>,
     /// A host name under which the gateway may be called where host names are checked (under --dev, and on the admin
     /// address). May be repeated; in the variable, separated by commas.
     #[arg(long, env = "ENCKE_HOST", value_name = "NAME", value_delimiter = ',', help_heading = LISTENING)]

@@ -5,6 +5,7 @@
 
 mod address;
 mod args;
+mod base_path;
 mod file;
 mod key;
 mod listing;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 
 pub use address::Address;
 pub use args::{Durable, LogFormat, ServeArgs, Store, Who};
+pub use base_path::BasePath;
 pub use reference::reference;
 pub use reload::Changes;
 pub use source::{Configuration, Origin, Setting, Source, command, named, unknown_variables};

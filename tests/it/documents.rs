@@ -10,6 +10,7 @@
 //! for what cannot be run here.
 
 mod markdown;
+mod recipes;
 mod session;
 mod shape;
 
@@ -44,6 +45,11 @@ fn the_configuration_is_written_by_the_program() {
 }
 
 #[test]
+fn the_examples_of_operations_print_what_it_says() {
+    run_examples("docs/operations.md");
+}
+
+#[test]
 fn the_examples_of_the_readme_print_what_it_says() {
     run_examples("README.md");
 }
@@ -68,7 +74,7 @@ fn every_section_of_the_http_interface_has_an_example() {
     }
 }
 
-const COMMANDS: [&str; 5] = ["serve", "check", "publish", "subscribe", "tail"];
+const COMMANDS: [&str; 6] = ["serve", "check", "publish", "subscribe", "tail", "backup"];
 
 /// An option's variable and default, if it has them.
 type Options = BTreeMap<String, (Option<String>, Option<String>)>;
@@ -88,7 +94,7 @@ fn the_tables_of_options_are_what_the_help_says() {
         documented.extend(table("Every command"));
         match command {
             "serve" => documented.extend(documented_options(&configuration)),
-            "check" => {}
+            "check" | "backup" => {} // They work beside a gateway, not through one.
             _ => documented.extend(table("The gateway and its key")),
         }
         assert_eq!(documented, options_of(command), "the table of `encke {command}` and its --help");

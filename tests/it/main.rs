@@ -15,3 +15,4 @@ mod hostile;
 mod images;
 mod nginx;
 mod page;
+mod service;
