@@ -18,7 +18,7 @@ use crate::metrics::{Labels, Metrics, Sampled};
 use crate::net;
 use crate::shutdown::Shutdown;
 use crate::source::demo;
-use crate::transport::{Resume, TRANSPORTS};
+use crate::transport::{Offered, Resume, TRANSPORTS};
 
 /// A running gateway.
 pub struct Gateway {
@@ -95,7 +95,12 @@ impl Gateway {
             connections: connections(Arc::clone(&counters)),
             shutdown: shutdown.clone(),
             clock: system_clock(),
-            options: http::Options { event_bytes: EVENT_BYTES, pages: args.dev || args.pages, cuttable: args.dev },
+            options: http::Options {
+                event_bytes: EVENT_BYTES,
+                transports: Offered::ALL,
+                pages: args.dev || args.pages,
+                cuttable: args.dev,
+            },
         };
         if args.dev {
             shutdown.spawn(demo::run(Arc::clone(&log), shutdown.clone()));

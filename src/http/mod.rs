@@ -33,6 +33,7 @@ use crate::hub::Hub;
 use crate::log::{Clock, Log};
 use crate::metrics::{Metrics, Sampled};
 use crate::shutdown::Shutdown;
+use crate::transport::Offered;
 
 pub use guard::Guards;
 use problem::Problem;
@@ -44,6 +45,8 @@ pub use problem::REFUSALS;
 pub struct Options {
     /// The largest event, in bytes of data.
     pub event_bytes: usize,
+    /// Which transports subscribers may have.
+    pub transports: Offered,
     /// Whether browsers are given pages.
     pub pages: bool,
     /// Whether streams may be cut from the page.
