@@ -1,31 +1,33 @@
 //! Where the parts are built and joined, and taken down again.
 
-use std::net::SocketAddr;
+pub mod backup;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use crate::access::{Access, Open, Policy, Rules, Secret};
-use crate::config::{Durable, ReadRule, ServeArgs, Store};
+use crate::config::{Address, Durable, Passed, PassedSocket, ReadRule, ServeArgs, Store};
 use crate::delivery::{self, Delivery, EndReason};
 use crate::http::{self, App, Guards, REFUSALS};
 use crate::hub::{Hub, PagesOptions};
 use crate::log::sqlite::{OpenError, SqliteLog, SqliteOptions};
 use crate::log::{Durability, GapReason, Log, MemoryLog, ReadError, Retention, system_clock};
 use crate::metrics::{Labels, Metrics, Sampled};
-use crate::net;
+use crate::net::{self, Listener};
 use crate::shutdown::Shutdown;
 use crate::source::demo;
 use crate::transport::{Offered, Resume, TRANSPORTS};
 
+pub use crate::net::Local;
+
 /// A running gateway.
 pub struct Gateway {
     /// Where clients connect.
-    pub address: SocketAddr,
-    /// Where metrics and health are, if that is another address.
-    pub admin: Option<SocketAddr>,
+    pub addresses: Vec<Local>,
+    /// Where metrics and health are, if that is elsewhere.
+    pub admin: Vec<Local>,
     /// What the page must be opened with, if not everybody may.
     pub token: Option<String>,
     log: Arc<dyn Log>,
@@ -48,23 +50,36 @@ pub enum StartError {
     #[error("cannot listen on {address}")]
     Listen {
         /// Which address.
-        address: SocketAddr,
+        address: Address,
         /// Why.
         source: std::io::Error,
     },
+    /// Sockets were to be passed, and are not.
+    #[error("cannot listen on {0}: systemd has passed no such socket (LISTEN_FDS, LISTEN_FDNAMES)")]
+    NotPassed(Address),
+    /// Sockets were passed that nobody would serve: who connects there would wait for ever.
+    #[error(
+        "systemd has passed the socket {0:?}, and nothing listens on it: take it with --listen systemd:NAME or \
+         --admin systemd:NAME (under --dev there is only --listen)"
+    )]
+    Unserved(String),
 }
 
 impl Gateway {
-    /// Opens the log, binds the addresses and serves. The arguments must be complete.
+    /// Opens the log, binds the addresses, takes the sockets that were passed, and serves. The arguments must be complete.
     ///
     /// # Errors
     /// The log or an address is not to be had.
-    pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
+    pub async fn start(args: ServeArgs, passed: Vec<Passed>) -> Result<Self, StartError> {
         // The addresses first: a log must not be opened (a new epoch) for a gateway that cannot serve.
         let admin_options = net::Options::default();
         let net_options = net::Options { connections: net::connections(args.max_connections), ..admin_options.clone() };
-        let listener = bind(args.listen(), &net_options)?;
-        let admin_listener = if args.dev { None } else { Some(bind(args.admin, &admin_options)?) };
+        let mut passed = passed;
+        let listeners = listen(&args.listen, false, &mut passed, &net_options)?;
+        let admin_listeners = listen(&args.admin, true, &mut passed, &admin_options)?;
+        if let Some(left) = passed.pop() {
+            return Err(StartError::Unserved(left.name));
+        }
 
         let shutdown = Shutdown::default();
         let log = open_log(&args).await?;
@@ -78,8 +93,9 @@ impl Gateway {
         };
         let delivery = Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options);
         let counters = Arc::new(net::Counters::default());
-        let address = local(&listener, args.listen())?;
-        let token = (args.dev && !address.ip().is_loopback()).then(|| crate::delivery::StreamId::new().to_string());
+        let addresses = places(&listeners, &args.listen)?;
+        let token =
+            (args.dev && !addresses.iter().all(Local::is_local)).then(|| crate::delivery::StreamId::new().to_string());
         if token.is_some() && args.any_origin() {
             tracing::warn!(
                 "--cors-origin * means nothing here: reading needs the token; list the origins of your pages"
@@ -105,16 +121,22 @@ impl Gateway {
         if args.dev {
             shutdown.spawn(demo::run(Arc::clone(&log), shutdown.clone()));
         }
-        let admin = admin_listener.as_ref().map(|listener| local(listener, args.admin)).transpose()?;
+        let admin = places(&admin_listeners, &args.admin)?;
         let public = http::public(app.clone(), public_guards(&args, token.as_deref()), args.dev);
-        serve(listener, public, net_options, &shutdown, &counters);
+        serve(listeners, public, net_options, &shutdown, &counters);
         let admin_shutdown = Shutdown::default();
-        if let Some(listener) = admin_listener {
+        if !admin_listeners.is_empty() {
             let routes = http::admin(app, admin_guards(&args));
-            serve(listener, routes, admin_options, &admin_shutdown, &counters);
+            serve(admin_listeners, routes, admin_options, &admin_shutdown, &counters);
         }
         let drain = Duration::from_secs(args.drain);
-        Ok(Self { address, admin, token, log, shutdown, admin_shutdown, drain })
+        Ok(Self { addresses, admin, token, log, shutdown, admin_shutdown, drain })
+    }
+
+    /// Whether the gateway can still do its work. If not, only a new start helps.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.log.is_alive()
     }
 
     /// Ends every stream with a word, finishes what was accepted, and closes the log. What is left when `hurry` resolves is
@@ -136,16 +158,48 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// The largest event.
 const EVENT_BYTES: usize = 1 << 20;
 
-fn bind(address: SocketAddr, options: &net::Options) -> Result<TcpListener, StartError> {
-    net::bind(address, options).map_err(|source| StartError::Listen { address, source })
+/// A listener for each address, and for each socket that was passed for it; those are taken out of `passed`.
+fn listen(
+    addresses: &[Address],
+    for_admin: bool,
+    passed: &mut Vec<Passed>,
+    options: &net::Options,
+) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let failed = |source| StartError::Listen { address: address.clone(), source };
+        match address {
+            Address::Tcp(address) => listeners.push(Listener::tcp(*address, options).map_err(failed)?),
+            Address::Unix { path, mode } => listeners.push(Listener::unix(path, *mode, options).map_err(failed)?),
+            Address::Systemd { name } => {
+                let fits = |passed: &mut Passed| match name {
+                    Some(name) => passed.name == *name,
+                    None => passed.is_for_admin() == for_admin,
+                };
+                let before = listeners.len();
+                for Passed { socket, .. } in passed.extract_if(.., fits) {
+                    let listener = match socket {
+                        PassedSocket::Tcp(socket) => Listener::passed_tcp(socket),
+                        PassedSocket::Unix(socket) => Listener::passed_unix(socket),
+                    };
+                    listeners.push(listener.map_err(failed)?);
+                }
+                if listeners.len() == before {
+                    return Err(StartError::NotPassed(address.clone()));
+                }
+            }
+        }
+    }
+    Ok(listeners)
 }
 
-fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Listen { address, source })
+fn places(listeners: &[Listener], addresses: &[Address]) -> Result<Vec<Local>, StartError> {
+    let places = listeners.iter().map(Listener::place).collect::<Result<_, _>>();
+    places.map_err(|source| StartError::Listen { address: addresses[0].clone(), source })
 }
 
 fn serve(
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     routes: axum::Router,
     options: net::Options,
     shutdown: &Shutdown,
@@ -158,7 +212,7 @@ fn serve(
         }
         request
     });
-    shutdown.spawn(net::serve(listener, service, options, shutdown.clone(), Arc::clone(counters)));
+    shutdown.spawn(net::serve(listeners, service, options, shutdown.clone(), Arc::clone(counters)));
 }
 
 async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
@@ -197,6 +251,7 @@ fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {
         loopback_origins: args.dev,
         check_host: args.dev,
         hosts: args.host.clone(),
+        base: args.base_path.clone().unwrap_or_default().as_str().to_owned(),
         token: token.map(Secret::new),
     }
 }

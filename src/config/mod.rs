@@ -1,5 +1,9 @@
 //! What the operator says: flags and environment. Plain data out; nobody else reads the environment.
 
+mod address;
+mod base_path;
+mod systemd;
+
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,19 +11,28 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+pub use address::Address;
+pub use base_path::BasePath;
+pub use systemd::{Passed, PassedSocket, Systemd, SystemdError};
+
 /// `encke serve`: runs the gateway.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
     /// Try it out: no authentication, demo topics that tick, the live page, and the admin routes on the same port.
     #[arg(long, env = "ENCKE_DEV")]
     pub dev: bool,
-    /// The address that clients connect to; port 0 takes a free one. If it is not given, the variable PORT may change the
-    /// port [default: 127.0.0.1:8080].
-    #[arg(long, env = "ENCKE_LISTEN", value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
-    /// The address of metrics and health. Not used under --dev.
-    #[arg(long, env = "ENCKE_ADMIN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
-    pub admin: SocketAddr,
+    /// Where clients connect: an IP address and a port (0 takes a free one), `unix:PATH`, or `systemd` for the sockets that
+    /// it passes. May be repeated; in the variable, separated by commas. If it is not given, sockets that systemd passes
+    /// are taken; if there are none, the variable PORT may change the port [default: 127.0.0.1:8080].
+    #[arg(long, env = "ENCKE_LISTEN", value_name = "ADDRESS", value_delimiter = ',')]
+    pub listen: Vec<Address>,
+    /// Where metrics and health are, in the same forms; `systemd` is what it passes under the name `admin`. Not used under
+    /// --dev [default: 127.0.0.1:8081].
+    #[arg(long, env = "ENCKE_ADMIN", value_name = "ADDRESS", value_delimiter = ',')]
+    pub admin: Vec<Address>,
+    /// The path under which clients find the gateway, such as `/live`, where a proxy passes paths on as they are.
+    #[arg(long, env = "ENCKE_BASE_PATH", value_name = "PATH")]
+    pub base_path: Option<BasePath>,
     /// The directory of the durable log; one process at a time.
     #[arg(long, env = "ENCKE_DATA", default_value = "./encke-data", value_name = "DIRECTORY")]
     pub data: PathBuf,
@@ -155,18 +168,13 @@ pub enum ConfigError {
 }
 
 impl ServeArgs {
-    /// Takes what only the environment says, and checks what belongs together.
+    /// Takes what only the environment says, with the sockets that systemd has passed, and checks what belongs together.
     ///
     /// # Errors
     /// Says what to mend.
     #[allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
-    pub fn complete(mut self) -> Result<Self, ConfigError> {
-        if self.listen.is_none()
-            && let Ok(port) = std::env::var("PORT")
-        {
-            let wrong = |_| ConfigError::Variable { name: "PORT", reason: format!("{port:?} is not a port") };
-            self.listen = Some(SocketAddr::new(LISTEN.ip(), port.parse().map_err(wrong)?));
-        }
+    pub fn complete(mut self, passed: &[Passed]) -> Result<Self, ConfigError> {
+        self.find_listeners(passed)?;
         let key = match &self.publish_key_file {
             Some(path) => {
                 let read = std::fs::read_to_string(path);
@@ -195,15 +203,32 @@ impl ServeArgs {
         self.cors_origin.iter().any(|origin| origin == "*")
     }
 
-    /// The address that clients connect to.
-    #[must_use]
-    pub fn listen(&self) -> SocketAddr {
-        self.listen.unwrap_or(LISTEN)
+    /// Where to listen if nobody says it: on what systemd has passed, else on loopback.
+    #[allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+    fn find_listeners(&mut self, passed: &[Passed]) -> Result<(), ConfigError> {
+        let is_passed = |for_admin: bool| passed.iter().any(|passed| passed.is_for_admin() == for_admin);
+        if self.listen.is_empty() {
+            self.listen.push(match std::env::var("PORT") {
+                _ if is_passed(false) => Address::Systemd { name: None },
+                Ok(port) => {
+                    let wrong = |_| ConfigError::Variable { name: "PORT", reason: format!("{port:?} is not a port") };
+                    Address::Tcp(SocketAddr::new(LISTEN.ip(), port.parse().map_err(wrong)?))
+                }
+                Err(_) => Address::Tcp(LISTEN),
+            });
+        }
+        if self.dev {
+            self.admin.clear();
+        } else if self.admin.is_empty() {
+            self.admin.push(if is_passed(true) { Address::Systemd { name: None } } else { Address::Tcp(ADMIN) });
+        }
+        Ok(())
     }
 }
 
 /// Where the gateway listens if nobody says otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
 /// The names of variables that look like ours and are not: misspelt ones, but also those that an orchestrator makes of the
 /// name of a service. Their values may be secrets that were meant for us.

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::follow::{Follow, Notice, Step};
-use super::lines::Lines;
 use super::state::{State, hex, identity};
 use crate::cli::CliError;
 use crate::cli::console::Console;
 use crate::cli::event_stream::Message;
+use crate::cli::lines::Lines;
 use crate::cli::resuming::{Change, Resuming};
 use crate::cli::subscribe;
 use crate::event::EventType;

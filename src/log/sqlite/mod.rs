@@ -11,6 +11,7 @@
 //! *Deliberately absent*: an index (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
 
+mod backup;
 mod codec;
 mod directory;
 mod error;
@@ -40,6 +41,7 @@ use super::{
 };
 use crate::event::{Cursor, Event, Offset, TopicSelector};
 
+pub use backup::{BackupError, Copied, Stage, backup};
 pub use error::OpenError;
 use reader::Readers;
 use shared::{Shared, Size};
@@ -267,6 +269,10 @@ impl Log for SqliteLog {
             refused: shared.refused.load(Relaxed),
             writable: !closed && !shared.broken.load(Relaxed) && !shared.full.load(Relaxed),
         }
+    }
+
+    fn is_alive(&self) -> bool {
+        !self.inner.ended.is_cancelled()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
