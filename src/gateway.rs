@@ -246,6 +246,7 @@ fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {
         loopback_origins: args.dev,
         check_host: args.dev,
         hosts: args.host.clone(),
+        base: args.base_path.clone().unwrap_or_default().as_str().to_owned(),
         token: token.map(Secret::new),
     }
 }

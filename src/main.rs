@@ -11,6 +11,7 @@ use encke::cli::{self, CliError, PublishArgs, SubscribeArgs, TailArgs};
 use encke::config::{self, LogFormat, ServeArgs, Systemd};
 use encke::gateway::backup::{self, BackupArgs};
 use encke::gateway::{Gateway, Local};
+use encke::logging::{self, Lines, Style};
 use encke::service::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -111,9 +112,9 @@ async fn serve(args: ServeArgs, systemd: Systemd) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let _too_large = signal(SignalKind::from_raw(SIGXFSZ)).context("cannot take SIGXFSZ")?;
-    let dev = args.dev;
+    let (dev, base) = (args.dev, args.base_path.clone().unwrap_or_default());
     let gateway = Gateway::start(args, sockets).await?;
-    announce(&gateway, dev);
+    announce(&gateway, dev, base.as_str());
     manager.ready(&serving(&gateway));
     tokio::select! {
         _ = terminate.recv() => {}
@@ -163,19 +164,30 @@ async fn again(terminate: &mut tokio::signal::unix::Signal, interrupt: &mut toki
 
 fn start_logging(args: &ServeArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log_level).context("--log-level")?;
-    let colours = std::io::stderr().is_terminal();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let json = args.log_format == LogFormat::Json;
+    let style = Style { json, colours: !json && std::io::stderr().is_terminal() };
+    let lines = move || Lines::new(style, std::io::stderr());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(style.colours);
     match args.log_format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),
     }
+    logging::tell_panics();
     Ok(())
 }
 
+/// A URL with the base path; a socket's file has none.
+fn with_path(place: &Local, base: &str) -> String {
+    match place {
+        Local::Tcp(_) => format!("{place}{base}"),
+        Local::Unix(_) => place.to_string(),
+    }
+}
+
 /// Says where to go. Programs read the `listening on` and `admin on` lines, people the rest.
-fn announce(gateway: &Gateway, dev: bool) {
+fn announce(gateway: &Gateway, dev: bool, base: &str) {
     for place in &gateway.addresses {
-        println!("listening on {place}");
+        println!("listening on {}", with_path(place, base));
     }
     for place in &gateway.admin {
         println!("admin on {place}");
@@ -183,7 +195,7 @@ fn announce(gateway: &Gateway, dev: bool) {
     let tcp =
         gateway.addresses.iter().find_map(|place| if let Local::Tcp(address) = place { Some(address) } else { None });
     let Some(address) = tcp.filter(|_| dev) else { return };
-    let url = format!("http://{address}");
+    let url = format!("http://{address}{base}");
     // A browser trades the token in its address for a cookie; curl keeps none, so it sends the token itself.
     let token = gateway.token.as_ref();
     let query = token.map(|token| format!("?token={token}")).unwrap_or_default();

@@ -24,6 +24,8 @@ use crate::event::{Event, EventType, Key};
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Where a stream resumes (WHATWG HTML § 9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The trace that a request is part of (W3C Trace Context § 3.2).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const EVENT_STREAM: &str = "text/event-stream";
 const NDJSON: &str = "application/x-ndjson";
 
@@ -47,6 +49,7 @@ pub(crate) struct Gateway {
     http: Client,
     events: Url,
     authorization: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
 }
 
 /// What a publisher gets back.
@@ -108,6 +111,7 @@ pub(crate) struct Source {
     http: Client,
     url: Url,
     authorization: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
 }
 
 impl Gateway {
@@ -122,7 +126,9 @@ impl Gateway {
         // A redirected POST would become a GET (RFC 9110 § 15.4.3): say where the gateway is instead.
         let http = client(&events, redirect::Policy::none())?;
         let authorization = connect.key()?.map(|key| secret_value(&format!("Bearer {key}"))).transpose()?.or(user);
-        Ok(Self { http, events, authorization })
+        // What no header can hold is no trace, and a trace is no reason to fail.
+        let traceparent = connect.traceparent.as_ref().and_then(|value| HeaderValue::from_str(value).ok());
+        Ok(Self { http, events, authorization, traceparent })
     }
 
     /// Publishes one event and waits until the gateway has stored it.
@@ -130,6 +136,9 @@ impl Gateway {
         let mut request = self.http.post(self.publish_url(event)).timeout(PUBLISH_TIMEOUT).body(event.data.clone());
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
         }
         if let Some(media) = &event.content_type {
             request = request.header(CONTENT_TYPE, media.as_str());
@@ -182,7 +191,12 @@ impl Gateway {
         let fixed = [("transport", "sse"), ("envelope", "json")];
         let topics = topics.into_iter().map(|topic| ("topic", topic));
         let url = with_query(&self.events, topics.chain(fixed).chain(start.iter().copied()));
-        Source { http: self.http.clone(), url, authorization: self.authorization.clone() }
+        Source {
+            http: self.http.clone(),
+            url,
+            authorization: self.authorization.clone(),
+            traceparent: self.traceparent.clone(),
+        }
     }
 
     /// What there is on `topics` after `last_event_id` (empty: where `start` says), up to a page; as JSON.
@@ -198,6 +212,9 @@ impl Gateway {
         let mut request = self.http.get(url).timeout(POLL_TIMEOUT).header(CACHE_CONTROL, "no-store");
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
         }
         let mut response = resuming(request, last_event_id).send().await.map_err(away)?;
         if !response.status().is_success() {
@@ -225,7 +242,7 @@ impl Source {
     /// Says what is wrong with the URL.
     pub(crate) fn new(url: &str) -> Result<Self, CliError> {
         let (url, authorization) = address(url)?;
-        Ok(Self { http: client(&url, redirect::Policy::default())?, url, authorization })
+        Ok(Self { http: client(&url, redirect::Policy::default())?, url, authorization, traceparent: None })
     }
 
     /// Opens the stream after `last_event_id` (empty: where the server likes to begin). `None`: the server says that
@@ -235,6 +252,9 @@ impl Source {
             self.http.get(self.url.clone()).header(ACCEPT, EVENT_STREAM).header(CACHE_CONTROL, "no-store");
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
         }
         let response = resuming(request, last_event_id).send().await.map_err(away)?;
         match response.status().as_u16() {

@@ -64,6 +64,9 @@ pub struct Connect {
     /// A file that holds the publish key; wins over the key itself
     #[arg(long, env = "ENCKE_PUBLISH_KEY_FILE", value_name = "FILE")]
     publish_key_file: Option<PathBuf>,
+    /// The trace that this is part of (W3C Trace Context); the gateway tells it in its messages
+    #[arg(long, env = "TRACEPARENT", hide_env_values = true, value_name = "TRACEPARENT")]
+    traceparent: Option<String>,
 }
 
 /// A text that is, or may hold, a secret: it is never shown.
@@ -129,7 +132,7 @@ impl Connect {
     /// A gateway that asks for no key.
     #[cfg(test)]
     pub(crate) fn to(url: &str) -> Self {
-        Self { url: Secret(url.to_owned()), publish_key: None, publish_key_file: None }
+        Self { url: Secret(url.to_owned()), publish_key: None, publish_key_file: None, traceparent: None }
     }
 
     /// The publish key, from where it is kept.

@@ -1,6 +1,7 @@
 //! What the operator says: flags and environment. Plain data out; nobody else reads the environment.
 
 mod address;
+mod base_path;
 mod systemd;
 
 use std::ffi::OsStr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 pub use address::Address;
+pub use base_path::BasePath;
 pub use systemd::{Passed, PassedSocket, Systemd, SystemdError};
 
 /// `encke serve`: runs the gateway.
@@ -28,6 +30,9 @@ pub struct ServeArgs {
     /// --dev [default: 127.0.0.1:8081].
     #[arg(long, env = "ENCKE_ADMIN", value_name = "ADDRESS", value_delimiter = ',')]
     pub admin: Vec<Address>,
+    /// The path under which clients find the gateway, such as `/live`, where a proxy passes paths on as they are.
+    #[arg(long, env = "ENCKE_BASE_PATH", value_name = "PATH")]
+    pub base_path: Option<BasePath>,
     /// The directory of the durable log; one process at a time.
     #[arg(long, env = "ENCKE_DATA", default_value = "./encke-data", value_name = "DIRECTORY")]
     pub data: PathBuf,

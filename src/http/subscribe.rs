@@ -16,7 +16,7 @@ use crate::delivery::{Answered, Opened, Peer, StreamId, Wanted};
 use crate::event::Cursor;
 use crate::transport::{Carry, Format, Resume};
 
-const ENCKE_STREAM: HeaderName = HeaderName::from_static("encke-stream");
+pub(super) const ENCKE_STREAM: HeaderName = HeaderName::from_static("encke-stream");
 const ENCKE_CURSOR: HeaderName = HeaderName::from_static("encke-cursor");
 const ENCKE_RESUME: HeaderName = HeaderName::from_static("encke-resume");
 
@@ -36,7 +36,7 @@ pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) ->
     }
     let transport = match negotiated {
         Negotiated::Transport(transport) => transport,
-        Negotiated::Page => return Ok(assets::live_page()),
+        Negotiated::Page => return Ok(assets::live_page(request.uri().path())),
     };
     let topic = topic_in_path(request.uri())?;
     let permit = app.access.permit(guard::credential(request.headers()));

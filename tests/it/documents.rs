@@ -10,6 +10,7 @@
 //! for what cannot be run here.
 
 mod markdown;
+mod recipes;
 mod session;
 mod shape;
 

@@ -14,3 +14,4 @@ mod hostile;
 mod images;
 mod nginx;
 mod page;
+mod service;
