@@ -57,7 +57,7 @@ impl Input {
         if found.is_dir() {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
         }
-        Ok(Self { chunks: chunks::of(|| Ok(file)), length: found.is_file().then(|| found.len()) })
+        Ok(Self { chunks: chunks::of(|| Ok(file)), length: found.is_file().then_some(found.len()) })
     }
 
     #[cfg(test)]
