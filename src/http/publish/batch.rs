@@ -19,8 +19,7 @@ use crate::access::Permit;
 use crate::event::Event;
 use crate::log::AppendError;
 
-/// The largest batch, in bytes of content and in events: what the log lets wait.
-const BYTES: usize = 16 << 20;
+/// The most events in one: what the log lets wait.
 const EVENTS: usize = 8192;
 /// How long its content may take to arrive.
 const TIME: Duration = Duration::from_secs(120);
@@ -28,7 +27,7 @@ const TIME: Duration = Duration::from_secs(120);
 const NAMED: usize = 1000;
 
 pub(super) async fn publish(app: &App, permit: &Permit, content: Content) -> Result<Response, Problem> {
-    let content = content.whole(Most { bytes: BYTES, time: TIME, of: "a batch" }).await?;
+    let content = content.whole(Most { bytes: app.options.batch_bytes, time: TIME, of: "a batch" }).await?;
     let text = std::str::from_utf8(&content)
         .map_err(|error| Problem::bad(format!("the batch is not UTF-8 (from byte {})", error.valid_up_to())))?;
     let alone = text.trim_start().starts_with('{');
@@ -46,7 +45,7 @@ pub(super) async fn publish(app: &App, permit: &Permit, content: Content) -> Res
 }
 
 fn single(app: &App, permit: &Permit, text: &str) -> Result<Event, Problem> {
-    match object::parse(text.as_bytes(), permit, app.options.event_bytes)? {
+    match object::parse(text.as_bytes(), permit, &app.options)? {
         Said::Event(event) => Ok(event),
         Said::Notice => Err(notice()),
     }

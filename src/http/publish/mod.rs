@@ -36,7 +36,7 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
     let (parts, body) = request.into_parts();
     let content = Content::new(&parts, body);
     let permit = app.access.permit(guard::credential(&parts.headers));
-    let target = match target(&parts, &permit) {
+    let target = match target(&parts, &permit, app.options.max_topics) {
         Ok(target) => target,
         Err(problem) => return Err(content.refuse(problem).await),
     };
@@ -49,8 +49,8 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
 }
 
 /// Everything that can be refused before the content is read.
-fn target(parts: &Parts, permit: &Permit) -> Result<Target, Problem> {
-    let target = Target::of(parts)?;
+fn target(parts: &Parts, permit: &Permit, max_topics: usize) -> Result<Target, Problem> {
+    let target = Target::of(parts, max_topics)?;
     let may = match &target {
         Target::One(named, _) | Target::Form(named, _) => named.topics.iter().all(|topic| permit.publishes(topic)),
         Target::Batch | Target::Lines { .. } => permit.publishes_something(),

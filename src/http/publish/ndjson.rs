@@ -30,8 +30,6 @@ use crate::access::Permit;
 use crate::event::Event;
 use crate::log::{AppendError, Receipt};
 
-/// The longest line: twice the largest event, as base64 and escapes take room.
-const LINE_BYTES: usize = 2 << 20;
 /// The most that is on its way to the disk, and that gathers meanwhile.
 const GROUP: usize = 1024;
 const GROUP_BYTES: usize = 1 << 20;
@@ -46,7 +44,7 @@ pub(super) async fn publish(app: App, permit: Permit, parts: &Parts, content: Co
     let (begun, has_begun) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     let intake = Intake {
-        lines: Lines::new(LINE_BYTES),
+        lines: Lines::new(line_bytes(&app)),
         waiting: VecDeque::new(),
         bytes: 0,
         upto: GROUP,
@@ -185,14 +183,14 @@ impl Intake {
 
     fn keep(&mut self, line: u64, bytes: Option<Bytes>) {
         let Some(bytes) = bytes else {
-            let why = format!("a line has at most {LINE_BYTES} bytes");
+            let why = format!("a line has at most {} bytes", line_bytes(&self.app));
             return self.keep_said(line, Err(Outcome::Refused(why)));
         };
         let text = bytes.trim_ascii();
         if text.is_empty() {
             return;
         }
-        let said = match object::parse(text, &self.permit, self.app.options.event_bytes) {
+        let said = match object::parse(text, &self.permit, &self.app.options) {
             Ok(Said::Event(mut event)) => {
                 store::by_rule(&self.app, &mut event);
                 Ok(event)
@@ -287,6 +285,11 @@ impl Intake {
         let sum = || answer(StatusCode::OK, self.sum.told(errors));
         let _ = end.send(stopped.map_or_else(sum, IntoResponse::into_response)); // The publisher may have gone.
     }
+}
+
+/// The longest line: twice the largest event, as base64 and escapes take room.
+fn line_bytes(app: &App) -> usize {
+    app.options.event_bytes.saturating_mul(2)
 }
 
 /// More receipts are unread than are kept.

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::Options;
 use super::super::problem::{Problem, refused};
 use super::content::{check_charset, check_data};
 use super::lifetime::lifetime;
@@ -27,7 +28,7 @@ pub(super) enum Said {
 }
 
 /// Reads one object.
-pub(super) fn parse(text: &[u8], permit: &Permit, event_bytes: usize) -> Result<Said, Problem> {
+pub(super) fn parse(text: &[u8], permit: &Permit, options: &Options) -> Result<Said, Problem> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let at = error.valid_up_to();
         Problem::bad(format!(
@@ -41,7 +42,8 @@ pub(super) fn parse(text: &[u8], permit: &Permit, event_bytes: usize) -> Result<
     if members.is_notice() {
         return Ok(Said::Notice);
     }
-    let event = members.event()?;
+    let event = members.event(options.max_topics)?;
+    let event_bytes = options.event_bytes;
     if event.data.len() > event_bytes {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -100,16 +102,16 @@ impl<'a> Members<'a> {
             && self.get("type").and_then(string).is_some_and(|kind| own(&kind))
     }
 
-    fn event(&self) -> Result<Event, Problem> {
+    fn event(&self, max_topics: usize) -> Result<Event, Problem> {
         if self.get("retry").is_some() {
             return Err(Problem::bad("an event has no `retry`; that is the subscriber's"));
         }
-        let Named { topics, kind, key, ttl, conflate, private } = self.named()?;
+        let Named { topics, kind, key, ttl, conflate, private } = self.named(max_topics)?;
         let (data, content_type) = self.content()?;
         Ok(Event { topics, kind, data, content_type, key, ttl, conflate, private })
     }
 
-    fn named(&self) -> Result<Named, Problem> {
+    fn named(&self, max_topics: usize) -> Result<Named, Problem> {
         let kind = self.text("type")?.map(|kind| EventType::parse(&kind)).transpose()?.flatten();
         let key = self.text("key")?.map(|key| Key::parse(&key)).transpose()?;
         let conflate = self.text("conflate")?.map(|key| Key::parse_as("conflation key", &key)).transpose()?;
@@ -120,23 +122,23 @@ impl<'a> Members<'a> {
         };
         // A number as it stands, or the text of a string.
         let ttl = self.get("ttl").map(|ttl| lifetime(&string(ttl).unwrap_or_else(|| ttl.to_owned()))).transpose()?;
-        Ok(Named { topics: self.topics()?, kind, key, ttl, conflate, private })
+        Ok(Named { topics: self.topics(max_topics)?, kind, key, ttl, conflate, private })
     }
 
     /// Those of `topics`, if they are there; `topic` alone is one of them, and not their first for every reader.
-    fn topics(&self) -> Result<Topics, Problem> {
+    fn topics(&self, most: usize) -> Result<Topics, Problem> {
         let mut topics = Topics::new();
         let one = self.text("topic")?;
         if let Some(list) = self.get("topics") {
             let names: Result<Vec<String>, _> = serde_json::from_str(list);
             for name in names.map_err(|_| Problem::bad("`topics` is a list of strings"))? {
-                add_topic(&mut topics, &name)?;
+                add_topic(&mut topics, &name, most)?;
             }
             if one.as_deref().is_some_and(|one| topics.iter().all(|topic| topic.as_str() != one)) {
                 return Err(Problem::bad("`topic` is none of `topics`; leave one of them out"));
             }
         } else if let Some(one) = one {
-            add_topic(&mut topics, &one)?;
+            add_topic(&mut topics, &one, most)?;
         }
         if topics.is_empty() { Err(Problem::bad("an event names its `topic`, or its `topics`")) } else { Ok(topics) }
     }
@@ -255,7 +257,11 @@ mod tests {
     use super::*;
 
     fn event(text: &str) -> Result<Event, String> {
-        match parse(text.as_bytes(), &Permit::everything(), 100) {
+        let offered = crate::transport::Offered::only([]).expect("no name is a wrong one");
+        let (event_bytes, batch_bytes, max_topics) = (100, 100, 2);
+        let options =
+            Options { event_bytes, batch_bytes, max_topics, transports: offered, pages: false, cuttable: false };
+        match parse(text.as_bytes(), &Permit::everything(), &options) {
             Ok(Said::Event(event)) => Ok(event),
             Ok(Said::Notice) => Err("a notice".into()),
             Err(problem) => Err(problem.detail().to_owned()),
@@ -355,6 +361,7 @@ mod tests {
         check(r#"{"topic":"a*","data":1}"#, "holds no `*`");
         check(r#"{"topics":"a","data":1}"#, "list of strings");
         check(r#"{"topics":[],"data":1}"#, "names its `topic`");
+        check(r#"{"topics":["a","b","c"],"data":1}"#, "at most 2 topics");
         check(r#"{"topic":"c","topics":["a"],"data":1}"#, "none of `topics`");
         check(r#"{"topic":"a","dta":1}"#, "no member `dta`; there are topic, topics, type");
         check(r#"{"topic":"a","data":1,"data":2}"#, "`data` is given more than once");

@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, header};
 
 use super::super::problem::Problem;
 use super::super::query::{Query, topic_in_path};
-use super::super::want::MAX_TOPICS;
 use super::IDEMPOTENCY_KEY;
 use super::content::{check_coding, media_type};
 use super::lifetime::lifetime;
@@ -39,11 +38,11 @@ pub(super) struct Named {
 
 impl Target {
     /// Where a topic is named the content is one event, whatever it is.
-    pub(super) fn of(parts: &Parts) -> Result<Self, Problem> {
+    pub(super) fn of(parts: &Parts, max_topics: usize) -> Result<Self, Problem> {
         let topic = topic_in_path(&parts.uri)?;
         let query = Query::of(&parts.uri)?;
         if topic.is_some() || query.first(&["topic"]).is_some() {
-            let (named, form) = named(topic.as_deref(), &query, &parts.headers)?;
+            let (named, form) = named(topic.as_deref(), &query, &parts.headers, max_topics)?;
             check_coding(&parts.headers)?;
             let media = media_type(&parts.headers)?;
             return match form {
@@ -93,11 +92,16 @@ fn each(query: &Query) -> Result<bool, Problem> {
 const PARAMETERS: &str = "topic, type, key, ttl, conflate, private and form";
 
 /// Reads the target and the key. A parameter that is not known is an error: a publisher that misspells one must hear of it.
-fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap) -> Result<(Named, Option<String>), Problem> {
+fn named(
+    topic_in_path: Option<&str>,
+    query: &Query,
+    headers: &HeaderMap,
+    max_topics: usize,
+) -> Result<(Named, Option<String>), Problem> {
     let mut named = Named::default();
     let mut form = None;
     if let Some(name) = topic_in_path {
-        add_topic(&mut named.topics, name)?;
+        add_topic(&mut named.topics, name, max_topics)?;
     }
     for (name, value) in query.iter() {
         if name != "topic" && query.all(name).nth(1).is_some() {
@@ -105,7 +109,7 @@ fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap) -> Res
             return Err(Problem::bad(format!("`{name}` is given more than once; an event has one")));
         }
         match name {
-            "topic" => add_topic(&mut named.topics, value)?,
+            "topic" => add_topic(&mut named.topics, value, max_topics)?,
             "type" => named.kind = EventType::parse(value)?,
             "key" => named.key = Some(Key::parse(value)?),
             "ttl" => named.ttl = Some(lifetime(value)?),
@@ -133,13 +137,13 @@ fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap) -> Res
 }
 
 /// One more topic of an event; one that is there already is no second one.
-pub(super) fn add_topic(topics: &mut Topics, name: &str) -> Result<(), Problem> {
+pub(super) fn add_topic(topics: &mut Topics, name: &str, most: usize) -> Result<(), Problem> {
     let topic = Topic::parse(name)?;
     if !topics.contains(&topic) {
         topics.push(topic);
     }
-    if topics.len() > MAX_TOPICS {
-        return Err(Problem::bad(format!("one event has at most {MAX_TOPICS} topics")));
+    if topics.len() > most {
+        return Err(Problem::bad(format!("one event has at most {most} topics")));
     }
     Ok(())
 }
@@ -171,7 +175,7 @@ mod tests {
             request = request.header(IDEMPOTENCY_KEY, key);
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
-        Target::of(&parts).map_err(|problem| problem.detail().to_owned())
+        Target::of(&parts, 128).map_err(|problem| problem.detail().to_owned())
     }
 
     fn one(query: &str) -> Named {

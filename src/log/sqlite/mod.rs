@@ -11,6 +11,7 @@
 //! *Deliberately absent*: an index (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
 
+mod backup;
 mod codec;
 mod directory;
 mod error;
@@ -40,6 +41,7 @@ use super::{
 };
 use crate::event::{Cursor, Event, Offset, TopicSelector};
 
+pub use backup::{BackupError, Copied, Stage, backup};
 pub use error::OpenError;
 use reader::Readers;
 use shared::{Shared, Size};
@@ -60,6 +62,10 @@ pub struct SqliteOptions {
     pub steady: Steady,
     /// How long to wait for a process that still has the directory.
     pub lock_patience: Duration,
+    /// How many events may wait to be written; more are refused as busy.
+    pub queue_events: usize,
+    /// How many bytes of events may wait to be written; more are refused as busy.
+    pub queue_bytes: usize,
 }
 
 impl SqliteOptions {
@@ -73,6 +79,8 @@ impl SqliteOptions {
             clock: system_clock(),
             steady: steady_clock(),
             lock_patience: Duration::from_secs(10),
+            queue_events: 8192,
+            queue_bytes: 16 << 20,
         }
     }
 }
@@ -85,6 +93,7 @@ pub struct SqliteLog {
 
 struct Inner {
     durability: Durability,
+    most_waiting: Size,
     write_ahead_log: PathBuf,
     epochs: Arc<Epochs>,
     live: Arc<Live>,
@@ -113,7 +122,9 @@ impl SqliteLog {
         options: SqliteOptions,
         tune: impl FnOnce(&Connection) -> rusqlite::Result<()>,
     ) -> Result<Self, OpenError> {
-        let SqliteOptions { directory, durability, retention, clock, steady, lock_patience } = options;
+        let SqliteOptions { directory, durability, retention, clock, steady, lock_patience, queue_events, queue_bytes } =
+            options;
+        let most_waiting = Size { events: queue_events, bytes: queue_bytes };
         let durability = if durability == Durability::Fsync { durability } else { Durability::Os };
         let lock = directory::lock(&directory, lock_patience)?;
         let file = directory::database(&directory);
@@ -167,7 +178,19 @@ impl SqliteLog {
         let thread = std::thread::Builder::new().name("encke-log".to_owned());
         thread.spawn(move || writer.run(&appends)).map_err(|source| OpenError::Directory { directory, source })?;
         let queue = Mutex::new(Some(queue));
-        Ok(Self { inner: Arc::new(Inner { durability, write_ahead_log, epochs, live, readers, shared, queue, ended }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                durability,
+                most_waiting,
+                write_ahead_log,
+                epochs,
+                live,
+                readers,
+                shared,
+                queue,
+                ended,
+            }),
+        })
     }
 }
 
@@ -178,7 +201,7 @@ impl Inner {
         let (answer, receipts) = oneshot::channel();
         let queue = self.queue();
         let Some(writer) = queue.as_ref() else { return Err(AppendError::ReadOnly(None)) };
-        if !self.shared.waiting.enter(size) {
+        if !self.shared.waiting.enter(size, self.most_waiting) {
             self.shared.refused.fetch_add(1, Relaxed);
             return Err(AppendError::Busy { retry_after: error::RETRY_AFTER });
         }
@@ -267,6 +290,10 @@ impl Log for SqliteLog {
             refused: shared.refused.load(Relaxed),
             writable: !closed && !shared.broken.load(Relaxed) && !shared.full.load(Relaxed),
         }
+    }
+
+    fn is_alive(&self) -> bool {
+        !self.inner.ended.is_cancelled()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
