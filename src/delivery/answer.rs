@@ -63,8 +63,12 @@ impl Delivery {
         let key = FeedKey { selection: Arc::clone(&wanted.selection), rendering, keeps: Keeps::Events };
         let feed = self.feeds.join(key, &self.hub);
         let cut = self.enter(id);
+        let mut leave = wanted.selection.permit().leave();
 
         let news = loop {
+            if leave.is_withdrawn(wanted.selection.topics()) {
+                break Some(News::default());
+            }
             let mut woken = pin!(feed.woken());
             woken.as_mut().enable(); // Before looking: what is published from here on wakes us.
             // What did not concern it is not read: it may be gone by now, and that would look like a gap.
@@ -84,6 +88,7 @@ impl Delivery {
                 () = woken => {}
                 () = sleep_until(until) => {}
                 () = self.shutdown.draining() => {}
+                () = leave.withdrawn(wanted.selection.topics()) => {}
                 () = cut.asked() => break None,
             }
         };
@@ -96,7 +101,11 @@ impl Delivery {
             ending.wrote(events.len() as u64, 0, body.len(), Instant::now());
             body
         });
-        ending.because(if body.is_some() { EndReason::Complete } else { EndReason::ServerRecycle });
+        ending.because(match body {
+            None => EndReason::ServerRecycle,
+            Some(_) if leave.is_withdrawn(wanted.selection.topics()) => EndReason::AuthExpired,
+            Some(_) => EndReason::Complete,
+        });
         let resume = if beginning.gap.is_some() { Resume::Gap } else { resume };
         Ok(Answered { id, cursor, resume, content_type: rendering.content_type(), body })
     }

@@ -20,6 +20,8 @@ pub enum EndReason {
     ServerShutdown,
     /// We cut it because we were asked to.
     ServerRecycle,
+    /// The rules or keys changed, and it may no longer read what it asked for.
+    AuthExpired,
     /// The log could not be read.
     SourceError,
     /// The peer took no byte for too long.
@@ -34,10 +36,11 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Complete,
         Self::ServerShutdown,
         Self::ServerRecycle,
+        Self::AuthExpired,
         Self::SourceError,
         Self::SlowReader,
         Self::PeerClosed,
@@ -52,6 +55,7 @@ impl EndReason {
             Self::Complete => "complete",
             Self::ServerShutdown => "server_shutdown",
             Self::ServerRecycle => "server_recycle",
+            Self::AuthExpired => "auth_expired",
             Self::SourceError => "source_error",
             Self::SlowReader => "slow_reader",
             Self::PeerClosed => "peer_closed",

@@ -116,13 +116,14 @@ impl Delivery {
 
         let key = FeedKey { selection: Arc::clone(&wanted.selection), rendering, keeps: transport.keeps };
         let feed = self.feeds.join(key, &self.hub);
+        let leave = wanted.selection.permit().leave();
         let shutdown = self.shutdown.clone();
         let (name, resumed, multiplexed) = (transport.name, resume.as_str(), wanted.multiplexed);
         let ending = Ending::open(&self.metrics, name, resumed, wanted.peer, multiplexed, shutdown);
         let heartbeat = Heartbeat { interval, as_event: wanted.beat_as_event };
         let retention = self.options.retention_events;
         let stream = Stream::new(Arc::clone(&self.hub), feed, after, opening.freeze(), heartbeat, retention, ending);
-        let body = Box::pin(body(stream, self.clone(), self.enter(id)));
+        let body = Box::pin(body(stream, self.clone(), self.enter(id), leave));
         Ok(Opened { id, cursor, resume, content_type: rendering.content_type(), body })
     }
 
