@@ -22,6 +22,10 @@ pub enum EndReason {
     ServerRecycle,
     /// The rules or keys changed, and it may no longer read what it asked for.
     AuthExpired,
+    /// Something was gone, and the subscriber had asked to be closed then.
+    GapClose,
+    /// It had been given as many events as it had asked for.
+    Limit,
     /// The log could not be read.
     SourceError,
     /// The peer took no byte for too long.
@@ -36,11 +40,13 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Complete,
         Self::ServerShutdown,
         Self::ServerRecycle,
         Self::AuthExpired,
+        Self::GapClose,
+        Self::Limit,
         Self::SourceError,
         Self::SlowReader,
         Self::PeerClosed,
@@ -56,6 +62,8 @@ impl EndReason {
             Self::ServerShutdown => "server_shutdown",
             Self::ServerRecycle => "server_recycle",
             Self::AuthExpired => "auth_expired",
+            Self::GapClose => "gap_close",
+            Self::Limit => "limit",
             Self::SourceError => "source_error",
             Self::SlowReader => "slow_reader",
             Self::PeerClosed => "peer_closed",
