@@ -49,8 +49,12 @@ fn main() -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome =
-        runtime.context("cannot start the runtime").and_then(|runtime| runtime.block_on(run(command.action, systemd)));
+    let outcome = runtime.context("cannot start the runtime").and_then(|runtime| {
+        let outcome = runtime.block_on(run(command.action, systemd));
+        // Else a read of a terminal, or a write to a pipe that nobody reads, would keep the process for ever.
+        runtime.shutdown_background();
+        outcome
+    });
     outcome.unwrap_or_else(|error| {
         eprintln!("encke: {}", words(&error));
         ExitCode::FAILURE

@@ -12,10 +12,10 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
-use super::problem::{Failure, Problem, away, cause, content, failure, place};
+use super::problem::{Failure, MAX_ANSWER, Problem, away, cause, content, failure, place};
 use super::{CliError, Connect};
 use crate::event::{Event, EventType, Key};
 
@@ -30,6 +30,11 @@ const EVENT_STREAM: &str = "text/event-stream";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first byte sent to the last one received, for one event.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for a page of events, for which the gateway may look through its log.
+const POLL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most that is read of a page: well above the one MiB of events that it holds, whatever is escaped in it.
+const MAX_PAGE: usize = 16 << 20;
 
 /// Everything but the unreserved characters of RFC 3986 § 2.3, which mean the same to every reader of a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -96,7 +101,7 @@ impl Gateway {
         if !response.status().is_success() {
             return Err(failure(response).await);
         }
-        let content = content(&mut response).await.map_err(away)?;
+        let content = content(&mut response, MAX_ANSWER).await.map_err(away)?;
         serde_json::from_slice(&content).map_err(|_| {
             Failure::Away(format!("{} answered {} without a receipt", place(&self.events), response.status()))
         })
@@ -117,6 +122,30 @@ impl Gateway {
             authorization: self.authorization.clone(),
             traceparent: self.traceparent.clone(),
         }
+    }
+
+    /// What there is on `topics` after `last_event_id` (empty: where `start` says), up to a page; as JSON.
+    pub(crate) async fn poll<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+        start: &[(&'a str, &'a str)],
+        last_event_id: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let fixed = [("transport", "long-poll"), ("timeout", "0")];
+        let topics = topics.map(|topic| ("topic", topic));
+        let url = with_query(&self.events, topics.chain(fixed).chain(start.iter().copied()));
+        let mut request = self.http.get(url).timeout(POLL_TIMEOUT).header(CACHE_CONTROL, "no-store");
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
+        }
+        let mut response = resuming(request, last_event_id).send().await.map_err(away)?;
+        if !response.status().is_success() {
+            return Err(failure(response).await);
+        }
+        content(&mut response, MAX_PAGE).await.map_err(away)
     }
 
     fn publish_url(&self, event: &Event) -> Url {
@@ -148,13 +177,7 @@ impl Source {
         if let Some(value) = &self.traceparent {
             request = request.header(TRACEPARENT, value);
         }
-        if !last_event_id.is_empty() {
-            // UTF-8 as it stands, like browsers (WHATWG HTML § 9.2.3); what no header can hold is no id to resume by.
-            if let Ok(value) = HeaderValue::from_bytes(last_event_id.as_bytes()) {
-                request = request.header(LAST_EVENT_ID, value);
-            }
-        }
-        let response = request.send().await.map_err(away)?;
+        let response = resuming(request, last_event_id).send().await.map_err(away)?;
         match response.status().as_u16() {
             200 if is_event_stream(&response) => Ok(Some(response)),
             200 => {
@@ -200,6 +223,15 @@ fn address(text: &str) -> Result<(Url, Option<HeaderValue>), CliError> {
     }
     let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
     Ok((url, Some(secret_value(&format!("Basic {credentials}"))?)))
+}
+
+/// The request for what comes after an event.
+fn resuming(request: RequestBuilder, last_event_id: &str) -> RequestBuilder {
+    // UTF-8 as it stands, like browsers (WHATWG HTML § 9.2.3); what no header can hold is no id to resume by.
+    match HeaderValue::from_bytes(last_event_id.as_bytes()) {
+        Ok(value) if !last_event_id.is_empty() => request.header(LAST_EVENT_ID, value),
+        _ => request,
+    }
 }
 
 fn secret_value(text: &str) -> Result<HeaderValue, CliError> {

@@ -10,6 +10,7 @@
 //! for what cannot be run here.
 
 mod markdown;
+mod recipes;
 mod session;
 mod shape;
 
@@ -33,6 +34,11 @@ fn the_examples_of_the_command_line_print_what_it_says() {
 #[test]
 fn the_examples_of_the_deployment_print_what_it_says() {
     run_examples("docs/deploy.md");
+}
+
+#[test]
+fn the_examples_of_operations_print_what_it_says() {
+    run_examples("docs/operations.md");
 }
 
 #[test]
@@ -60,7 +66,10 @@ fn every_section_of_the_http_interface_has_an_example() {
     }
 }
 
-const COMMANDS: [&str; 4] = ["serve", "publish", "subscribe", "tail"];
+const COMMANDS: [&str; 5] = ["serve", "publish", "subscribe", "tail", "backup"];
+
+/// Those that work beside a gateway, not through one.
+const ON_DISK: [&str; 2] = ["serve", "backup"];
 
 /// An option's variable and default, if it has them.
 type Options = BTreeMap<String, (Option<String>, Option<String>)>;
@@ -77,7 +86,7 @@ fn the_tables_of_options_are_what_the_help_says() {
     for command in COMMANDS {
         let mut documented = table(&format!("encke {command}"));
         documented.extend(table("Every command"));
-        if command != "serve" {
+        if !ON_DISK.contains(&command) {
             documented.extend(table("The gateway and its key"));
         }
         assert_eq!(documented, options_of(command), "the table of `encke {command}` and its --help");
