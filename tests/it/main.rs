@@ -15,4 +15,5 @@ mod hostile;
 mod images;
 mod nginx;
 mod page;
+mod publish;
 mod service;
