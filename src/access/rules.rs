@@ -70,6 +70,12 @@ impl Rules {
         self.read == other.read && reads(self) == reads(other)
     }
 
+    /// Whether there may be a topic that everybody may publish to.
+    #[must_use]
+    pub fn any_open_to_publish(&self) -> bool {
+        self.publish == Open::Public || self.rules.iter().any(|rule| rule.publish == Open::Public)
+    }
+
     fn of(&self, topic: &Topic) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.matches.matches(topic))
     }
@@ -95,5 +101,6 @@ mod tests {
         assert!(rules.any_public() && !rules.all_public());
         assert!(!Rules::all(Open::Key, Open::Public).any_public());
         assert!(Rules::all(Open::Public, Open::Key).all_public());
+        assert!(Rules::all(Open::Key, Open::Public).any_open_to_publish() && !rules.any_open_to_publish());
     }
 }
