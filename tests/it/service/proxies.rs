@@ -141,7 +141,10 @@ fn page_is_whole(proxy: &str, path: &str) {
         named.filter_map(|rest| rest.split('"').next()).map(|link| page_url.join(link).expect("a link")).collect();
     assert!(open.len() > 3, "{open:?}");
     let mut seen = BTreeSet::new();
-    while let Some(url) = open.pop().filter(|url| seen.insert(url.to_string())) {
+    while let Some(url) = open.pop() {
+        if !seen.insert(url.to_string()) {
+            continue;
+        }
         let file = get(&url);
         assert_eq!(file.status, 200, "{path} loads {url}");
         let text = file.text();
