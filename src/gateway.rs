@@ -18,7 +18,7 @@ use crate::metrics::{Labels, Metrics, Sampled};
 use crate::net::{self, Listener};
 use crate::shutdown::Shutdown;
 use crate::source::demo;
-use crate::transport::{Offered, Resume, TRANSPORTS};
+use crate::transport::{Resume, TRANSPORTS};
 
 pub use crate::net::Local;
 
@@ -113,7 +113,7 @@ impl Gateway {
             clock: system_clock(),
             options: http::Options {
                 event_bytes: EVENT_BYTES,
-                transports: Offered::ALL,
+                transports: TRANSPORTS.iter().collect(),
                 pages: args.dev || args.pages,
                 cuttable: args.dev,
             },

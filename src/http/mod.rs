@@ -36,7 +36,7 @@ use crate::hub::Hub;
 use crate::log::{Clock, Log};
 use crate::metrics::{Metrics, Sampled};
 use crate::shutdown::Shutdown;
-use crate::transport::Offered;
+use crate::transport::Transport;
 
 pub use guard::Guards;
 use problem::Problem;
@@ -44,12 +44,12 @@ use problem::Problem;
 pub use problem::REFUSALS;
 
 /// How requests are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The largest event, in bytes of data.
     pub event_bytes: usize,
-    /// Which transports subscribers may have.
-    pub transports: Offered,
+    /// The transports that are offered, the one for those who do not choose first.
+    pub transports: Arc<[&'static Transport]>,
     /// Whether browsers are given pages.
     pub pages: bool,
     /// Whether streams may be cut from the page.

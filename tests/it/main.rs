@@ -14,4 +14,6 @@ mod hostile;
 mod images;
 mod nginx;
 mod page;
+mod polling;
 mod service;
+mod shared_cache;
