@@ -141,7 +141,8 @@ impl Connect {
                 .map_err(|error| CliError::Failed(format!("cannot read {}: {error}", path.display())))?,
             None => self.publish_key.clone().map_or_else(String::new, |key| key.0),
         };
-        let key = key.trim();
+        // The gateway's file may hold several, a line each.
+        let key = key.trim().lines().next().unwrap_or_default().trim();
         Ok((!key.is_empty()).then(|| key.to_owned()))
     }
 }

@@ -46,8 +46,12 @@ pub use problem::REFUSALS;
 /// How requests are read.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The largest event, in bytes of data.
+    /// The largest event, in bytes of data; also the longest line of NDJSON.
     pub event_bytes: usize,
+    /// The largest JSON array of events, in bytes.
+    pub batch_bytes: usize,
+    /// How many topics or selectors one request may name.
+    pub max_topics: usize,
     /// The transports that are offered, the one for those who do not choose first.
     pub transports: Arc<[&'static Transport]>,
     /// Whether browsers are given pages.

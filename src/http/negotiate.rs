@@ -94,7 +94,7 @@ mod tests {
         let headers = headers.into_iter().map(|(name, value)| (name, value.parse().expect("a value"))).collect();
         let is_offered = |transport: &&Transport| offered.is_empty() || offered.contains(&transport.name);
         let transports = TRANSPORTS.iter().filter(is_offered).collect();
-        let options = Options { event_bytes: 1, transports, pages, cuttable: false };
+        let options = Options { event_bytes: 1, batch_bytes: 1, max_topics: 1, transports, pages, cuttable: false };
         match negotiate(asked, &headers, &options) {
             Ok(Negotiated::Transport(transport)) => Ok(transport.name),
             Ok(Negotiated::Page) => Ok("page"),

@@ -27,8 +27,7 @@ pub(crate) const EXPOSED: [HeaderName; 4] = [ENCKE_STREAM, ENCKE_CURSOR, ENCKE_R
 
 pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
     let query = Query::of(request.uri())?;
-    let negotiated =
-        negotiate(query.first(&["transport"]), request.headers(), &app.options)?;
+    let negotiated = negotiate(query.first(&["transport"]), request.headers(), &app.options)?;
     if request.extensions().get::<Crowded>().is_some() {
         return match negotiated {
             Negotiated::Transport(transport) if transport.format == Format::EventStream => {
@@ -43,7 +42,8 @@ pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) ->
     };
     let topic = topic_in_path(request.uri())?;
     let permit = app.access.permit(guard::credential(request.headers()));
-    let mut wanted = want(transport, topic.as_deref(), &query, request.headers(), permit, (app.clock)())?;
+    let mut wanted =
+        want(transport, topic.as_deref(), &query, request.headers(), permit, app.options.max_topics, (app.clock)())?;
     if !wanted.selection.is_allowed() {
         return Err(refused(wanted.selection.permit().refusal(), "reading"));
     }

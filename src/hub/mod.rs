@@ -33,14 +33,12 @@ pub struct Hub {
     moved: Notify,
     replays: Semaphore,
     loads: AtomicU64,
+    waits: AtomicU64,
     waiting: AtomicU64,
     clock: Clock,
 }
 
 impl Hub {
-    /// How many page reads and backward searches may go on at once; others wait their turn.
-    pub const REPLAYS: usize = 64;
-
     /// Loads the page at the live edge and follows the log's tail from there.
     ///
     /// # Errors
@@ -61,7 +59,7 @@ impl Hub {
     ) -> Result<Arc<Self>, ReadError> {
         let edge = log.bounds().last;
         let newest = log.read(edge.max(1)).await?;
-        let hub = Arc::new(Self::over(log, Pages::new(edge, &newest.events, options), clock));
+        let hub = Arc::new(Self::over(log, Pages::new(edge, &newest.events, options), options.replays, clock));
         let (following, stop) = (Arc::clone(&hub), shutdown.clone());
         shutdown.spawn_service(async move {
             tokio::select! {
@@ -72,10 +70,9 @@ impl Hub {
         Ok(hub)
     }
 
-    fn over(log: Arc<dyn Log>, pages: Pages, clock: Clock) -> Self {
-        let replays = Semaphore::new(Self::REPLAYS);
-        let (loads, waiting) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { log, pages, moved: Notify::new(), replays, loads, waiting, clock }
+    fn over(log: Arc<dyn Log>, pages: Pages, replays: usize, clock: Clock) -> Self {
+        let (loads, waits, waiting) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { log, pages, moved: Notify::new(), replays: Semaphore::new(replays), loads, waits, waiting, clock }
     }
 
     async fn follow(&self, after: Offset) {
@@ -111,7 +108,12 @@ impl Hub {
         self.loads.load(Ordering::Relaxed)
     }
 
-    /// How many page reads wait for their turn.
+    /// How many of them had to wait for a turn.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// How many page reads wait for their turn now.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -148,10 +150,14 @@ impl Hub {
         if let Some(page) = self.pages.get(at) {
             return Ok(page);
         }
-        let _turn = {
-            let _waiting = Waiting::begin(&self.waiting);
-            // First come, first served: a turn is one page, so that a long replay does not keep out the others.
-            self.replays.acquire().await.expect("the semaphore is never closed")
+        // First come, first served: a turn is one page, so that a long replay does not keep out the others.
+        let _turn = match self.replays.try_acquire() {
+            Ok(turn) => turn,
+            Err(_) => {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+                let _waiting = Waiting::begin(&self.waiting);
+                self.replays.acquire().await.expect("the semaphore is never closed")
+            }
         };
         self.loads.fetch_add(1, Ordering::Relaxed);
         let last = self.log.bounds().last;

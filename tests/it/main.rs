@@ -6,6 +6,7 @@ mod support;
 
 mod board;
 mod clients;
+mod configuration;
 mod documents;
 mod durability;
 mod following;

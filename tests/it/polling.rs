@@ -36,7 +36,8 @@ fn a_tag_says_how_far_was_looked_and_is_a_place_to_go_on_from() {
     let other = publish(&gateway, "other", "x");
     assert_eq!(tag(&poll(&gateway, "lastEventId=earliest", &[])), quoted(&other), "looked at, though not for it");
 
-    for condition in [quoted(&first), format!("W/{}", quoted(&first)), format!("\"x\", {}", quoted(&first)), "*".into()] {
+    for condition in [quoted(&first), format!("W/{}", quoted(&first)), format!("\"x\", {}", quoted(&first)), "*".into()]
+    {
         let answer = poll(&gateway, "", &[("If-None-Match", &condition)]);
         assert_eq!((answer.status, answer.text().as_str()), (304, ""), "{condition}");
         let expected = if condition == "*" { &other } else { &first };
@@ -122,7 +123,10 @@ fn whoever_was_closed_on_a_gap_is_told_so_when_it_asks_again() {
     let text = stream.text();
     assert_eq!((stream.status, stream.field("encke-resume").as_deref()), (200, Some("gap")));
     assert!(text.contains("event: encke.gap\n") && text.contains("event: encke.bye\n"), "{text}");
-    assert!(text.contains("\"reason\":\"gap\"") && !text.contains("id: "), "it must come back with what it has: {text}");
+    assert!(
+        text.contains("\"reason\":\"gap\"") && !text.contains("id: "),
+        "it must come back with what it has: {text}"
+    );
     let again = ask("sse", "00000000-7");
     assert_eq!((again.status, again.content.len()), (204, 0));
     assert_eq!(ask("sse", "00000000-8").status, 200, "another position is another gap");

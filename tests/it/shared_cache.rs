@@ -58,7 +58,8 @@ impl Reader {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let body = answer.json();
         assert_eq!(body.get("gap"), None, "{body}");
-        let number = |event: &Value| event["data"].as_str().and_then(|data| data.parse::<u64>().ok()).expect("a number");
+        let number =
+            |event: &Value| event["data"].as_str().and_then(|data| data.parse::<u64>().ok()).expect("a number");
         self.seen.extend(body["events"].as_array().expect("a list").iter().map(number));
         self.cursor = body["cursor"].as_str().expect("a cursor").to_owned();
         answer
@@ -67,7 +68,8 @@ impl Reader {
 
 fn publish(gateway: &Gateway, number: u64) {
     let private = if number.is_multiple_of(3) { "?private=1" } else { "" };
-    let answer = Request::post(&format!("/events/news{private}"), number.to_string()).bearer(KEY).ask(gateway.address());
+    let answer =
+        Request::post(&format!("/events/news{private}"), number.to_string()).bearer(KEY).ask(gateway.address());
     assert_eq!(answer.status, 201, "{}", answer.text());
 }
 

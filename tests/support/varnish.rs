@@ -32,7 +32,16 @@ impl Varnish {
             let port = free_port();
             let mut command = Command::new("varnishd");
             command.arg("-F").arg("-n").arg(directory.path().join("work")).arg("-f").arg(&configuration);
-            command.args(["-j", "none", "-a", &format!("127.0.0.1:{port}"), "-s", "malloc,32m", "-p", "thread_pool_min=10"]);
+            command.args([
+                "-j",
+                "none",
+                "-a",
+                &format!("127.0.0.1:{port}"),
+                "-s",
+                "malloc,32m",
+                "-p",
+                "thread_pool_min=10",
+            ]);
             let mut process = Process::spawn(command);
             match is_up(&mut process) {
                 Ok(()) => return Self { _process: process, port, _directory: directory },
