@@ -80,12 +80,17 @@ impl Ledger {
         asked.topics(&self.at(offset).event).next().is_some()
     }
 
-    /// Whether an event is not to be had any more.
+    /// Whether an event is not to be had any more. One that was trimmed may still be in memory, and be given.
     pub(crate) fn is_gone(&self, offset: Offset, now: Now) -> bool {
+        offset < now.bounds.first || self.is_removed(offset, now)
+    }
+
+    /// Whether nobody is to be given an event any more, wherever it is held.
+    pub(crate) fn is_removed(&self, offset: Offset, now: Now) -> bool {
         let Published { event, time, deleted } = self.at(offset);
         // However short its time, whoever is there when it comes is given it: within a second it is on its way.
         let life = event.ttl.map(|ttl| u64::try_from(ttl.as_millis()).expect("a short time").max(1000));
-        offset < now.bounds.first || *deleted || life.is_some_and(|life| time + life < now.time)
+        *deleted || life.is_some_and(|life| time + life < now.time)
     }
 
     /// Whether there is a newer event of the same canonical topic and conflation key.

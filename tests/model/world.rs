@@ -348,7 +348,7 @@ impl World {
 
     fn event(&mut self, client: usize, cursor: Cursor, data: &str, topics: &[String]) -> Result<(), TestCaseError> {
         let (offset, now) = (cursor.offset, self.now());
-        prop_assert!(!self.ledger.is_gone(offset, now), "{cursor} was shown though it is gone");
+        prop_assert!(!self.ledger.is_removed(offset, now), "{cursor} was shown though it is gone");
         let entry = &mut self.clients[client];
         if entry.state && Some(cursor) == entry.last {
             return Ok(()); // The state shown once more.
