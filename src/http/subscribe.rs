@@ -27,7 +27,8 @@ pub(crate) const EXPOSED: [HeaderName; 4] = [ENCKE_STREAM, ENCKE_CURSOR, ENCKE_R
 
 pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
     let query = Query::of(request.uri())?;
-    let negotiated = negotiate(query.first(&["transport"]), request.headers(), &app.options)?;
+    let negotiated =
+        negotiate(query.first(&["transport"]), request.headers(), app.options.transports, app.options.pages)?;
     if request.extensions().get::<Crowded>().is_some() {
         return match negotiated {
             Negotiated::Transport(transport) if transport.format == Format::EventStream => {

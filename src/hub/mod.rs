@@ -59,7 +59,8 @@ impl Hub {
     ) -> Result<Arc<Self>, ReadError> {
         let edge = log.bounds().last;
         let newest = log.read(edge.max(1)).await?;
-        let hub = Arc::new(Self::over(log, Pages::new(edge, &newest.events, options), options.replays, clock));
+        let replays = options.replays;
+        let hub = Arc::new(Self::over(log, Pages::new(edge, &newest.events, options), clock, replays));
         let (following, stop) = (Arc::clone(&hub), shutdown.clone());
         shutdown.spawn_service(async move {
             tokio::select! {
@@ -70,9 +71,10 @@ impl Hub {
         Ok(hub)
     }
 
-    fn over(log: Arc<dyn Log>, pages: Pages, replays: usize, clock: Clock) -> Self {
+    fn over(log: Arc<dyn Log>, pages: Pages, clock: Clock, replays: usize) -> Self {
+        let replays = Semaphore::new(replays);
         let (loads, waits, waiting) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self { log, pages, moved: Notify::new(), replays: Semaphore::new(replays), loads, waits, waiting, clock }
+        Self { log, pages, moved: Notify::new(), replays, loads, waits, waiting, clock }
     }
 
     async fn follow(&self, after: Offset) {
@@ -113,7 +115,7 @@ impl Hub {
         self.waits.load(Ordering::Relaxed)
     }
 
-    /// How many page reads wait for their turn now.
+    /// How many page reads wait for their turn.
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
     }
@@ -150,12 +152,12 @@ impl Hub {
         if let Some(page) = self.pages.get(at) {
             return Ok(page);
         }
-        // First come, first served: a turn is one page, so that a long replay does not keep out the others.
         let _turn = match self.replays.try_acquire() {
             Ok(turn) => turn,
             Err(_) => {
                 self.waits.fetch_add(1, Ordering::Relaxed);
                 let _waiting = Waiting::begin(&self.waiting);
+                // First come, first served: a turn is one page, so that a long replay does not keep out the others.
                 self.replays.acquire().await.expect("the semaphore is never closed")
             }
         };

@@ -94,6 +94,35 @@ pub fn by_name(name: &str) -> Option<&'static Transport> {
     TRANSPORTS.iter().find(|transport| transport.name == name)
 }
 
+/// Which transports are given to whom asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered(u32);
+
+impl Offered {
+    /// All there are.
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// Those of these names. A name that there is not is given back.
+    ///
+    /// # Errors
+    /// The first name that is none.
+    pub fn only<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
+        let bit = |name| TRANSPORTS.iter().position(|transport| transport.name == name).ok_or(name);
+        names.into_iter().try_fold(Self(0), |Self(bits), name| Ok(Self(bits | 1 << bit(name)?)))
+    }
+
+    /// The offered transports, in the order of the table.
+    pub fn iter(self) -> impl Iterator<Item = &'static Transport> {
+        TRANSPORTS.iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, transport)| transport)
+    }
+
+    /// The transport of that name, if it is offered.
+    #[must_use]
+    pub fn by_name(self, name: &str) -> Option<&'static Transport> {
+        self.iter().find(|transport| transport.name == name)
+    }
+}
+
 /// A format with what equal subscribers must share.
 ///
 /// ```
@@ -239,6 +268,15 @@ mod tests {
         for name in ["", "SSE", "sse ", "event-stream"] {
             assert_eq!(by_name(name), None, "{name:?}");
         }
+    }
+
+    #[test]
+    fn only_what_is_offered_is_found() {
+        let offered = Offered::only(["poll", "sse"]).expect("transports");
+        assert_eq!(offered.iter().map(|transport| transport.name).collect::<Vec<_>>(), ["sse", "poll"]);
+        assert_eq!((offered.by_name("poll"), offered.by_name("ndjson")), (by_name("poll"), None));
+        assert_eq!(Offered::ALL.iter().count(), TRANSPORTS.len());
+        assert_eq!(Offered::only(["sse", "wap"]), Err("wap"));
     }
 
     #[test]

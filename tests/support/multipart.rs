@@ -37,6 +37,9 @@ fn part(bytes: &[u8]) -> Result<Option<(Part, &[u8])>, String> {
         return Ok(None);
     }
     let head = std::str::from_utf8(&bytes[..end]).map_err(|error| error.to_string())?;
+    if head.split("\r\n").last().is_some_and(|line| line.starts_with("--") && line.ends_with("--")) {
+        return Ok(None); // The end, behind a field of the part that was open.
+    }
     let fields = head.split("\r\n").map(field).collect::<Result<Vec<_>, _>>()?;
     let mut part = Part { fields, content: Vec::new() };
     let len: usize = part.field("content-length").ok_or("no length")?.parse().map_err(|_| "a length that is none")?;

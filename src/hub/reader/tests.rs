@@ -16,7 +16,7 @@ fn pages(events: impl IntoIterator<Item = Vec<Arc<Appended>>>) -> Hub {
 fn pages_at(events: impl IntoIterator<Item = Vec<Arc<Appended>>>, clock: Clock) -> Hub {
     let pages = Pages::new(0, &[], PagesOptions::default());
     events.into_iter().for_each(|events| drop(pages.keep(&crate::log::Page { events, hole: false })));
-    Hub::over(Arc::new(MemoryLog::new(Retention::default(), system_clock())), pages, 64, clock)
+    Hub::over(Arc::new(MemoryLog::new(Retention::default(), system_clock())), pages, clock, 64)
 }
 
 fn removed(event: Arc<Appended>, why: Gone) -> Arc<Appended> {
