@@ -7,6 +7,8 @@ mod admin;
 mod assets;
 mod guard;
 mod negotiate;
+mod openapi;
+mod parameter;
 mod problem;
 mod publish;
 mod query;
@@ -105,6 +107,7 @@ fn admin_routes() -> Router<App> {
         .route("/metrics", get(admin::metrics))
         .route("/health/live", get(admin::live))
         .route("/health/ready", get(admin::ready))
+        .route("/openapi.json", get(openapi::openapi))
 }
 
 /// What every request passes, outermost first.
