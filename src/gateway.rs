@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use tower::ServiceExt;
 
-use crate::access::{Access, Open, Policy, Rules, Secret};
-use crate::config::{Address, Durable, Passed, PassedSocket, ReadRule, ServeArgs, Store};
+use crate::access::{Access, Open, Policy, Rule, Rules, Secret};
+use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, Store, TopicRule, Who};
 use crate::delivery::{self, Delivery, EndReason};
 use crate::http::{self, App, Guards, REFUSALS};
 use crate::hub::{Hub, PagesOptions};
 use crate::log::sqlite::{OpenError, SqliteLog, SqliteOptions};
-use crate::log::{Durability, GapReason, Log, MemoryLog, ReadError, Retention, system_clock};
+use crate::log::{Durability, GapReason, Keep, Log, MemoryLog, ReadError, Retention, TopicRetention, system_clock};
 use crate::metrics::{Labels, Metrics, Sampled};
 use crate::net::{self, Listener};
 use crate::shutdown::Shutdown;
 use crate::source::demo;
-use crate::transport::{Resume, TRANSPORTS};
+use crate::transport::{Resume, TRANSPORTS, Transport};
 
 pub use crate::net::Local;
 
@@ -31,6 +31,7 @@ pub struct Gateway {
     /// What the page must be opened with, if not everybody may.
     pub token: Option<String>,
     log: Arc<dyn Log>,
+    access: Arc<Access>,
     shutdown: Shutdown,
     /// The end of the admin listener, after that of everything else: whoever watches sees the drain.
     admin_shutdown: Shutdown,
@@ -72,7 +73,7 @@ impl Gateway {
     /// The log or an address is not to be had.
     pub async fn start(args: ServeArgs, passed: Vec<Passed>) -> Result<Self, StartError> {
         // The addresses first: a log must not be opened (a new epoch) for a gateway that cannot serve.
-        let admin_options = net::Options::default();
+        let admin_options = net_options(&args);
         let net_options = net::Options { connections: net::connections(args.max_connections), ..admin_options.clone() };
         let mut passed = passed;
         let listeners = listen(&args.listen, false, &mut passed, &net_options)?;
@@ -83,13 +84,13 @@ impl Gateway {
 
         let shutdown = Shutdown::default();
         let log = open_log(&args).await?;
-        let hub = Hub::start(Arc::clone(&log), PagesOptions::default(), &shutdown).await?;
+        let hub = Hub::start(Arc::clone(&log), pages(&args), &shutdown).await?;
         let metrics = Arc::new(Metrics::new(labels()));
         let delivery_options = delivery::Options {
             heartbeat: Duration::from_secs(args.heartbeat),
+            retry: (args.retry.least, args.retry.most),
             retention_events: args.retention_events,
             cuttable: args.dev,
-            ..delivery::Options::default()
         };
         let delivery = Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options);
         let counters = Arc::new(net::Counters::default());
@@ -102,16 +103,17 @@ impl Gateway {
             );
         }
 
+        let access = Arc::new(Access::new(policy(&args)));
         let app = App {
             log: Arc::clone(&log),
             hub,
             delivery,
-            access: Arc::new(access(&args)),
+            access: Arc::clone(&access),
             metrics,
             connections: connections(Arc::clone(&counters)),
             shutdown: shutdown.clone(),
             clock: system_clock(),
-            options: http::Options { event_bytes: EVENT_BYTES, pages: args.dev || args.pages, cuttable: args.dev },
+            options: http_options(&args),
         };
         if args.dev {
             shutdown.spawn(demo::run(Arc::clone(&log), shutdown.clone()));
@@ -125,7 +127,12 @@ impl Gateway {
             serve(admin_listeners, routes, admin_options, &admin_shutdown, &counters);
         }
         let drain = Duration::from_secs(args.drain);
-        Ok(Self { addresses, admin, token, log, shutdown, admin_shutdown, drain })
+        Ok(Self { addresses, admin, token, log, access, shutdown, admin_shutdown, drain })
+    }
+
+    /// Takes over what can change while it runs. The arguments must be complete.
+    pub fn reload(&self, args: &ServeArgs) {
+        self.access.replace(policy(args));
     }
 
     /// Whether the gateway can still do its work. If not, only a new start helps.
@@ -147,11 +154,48 @@ impl Gateway {
     }
 }
 
+/// The names of the transports that there are.
+#[must_use]
+pub fn transports() -> Vec<&'static str> {
+    TRANSPORTS.iter().map(|transport| transport.name).collect()
+}
+
 /// How long an answer of the admin listener may take at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The largest event.
-const EVENT_BYTES: usize = 1 << 20;
+/// The transports that are offered where nobody chose: those that put no script on a page and hold up no browser.
+const TRANSPORTS_BY_DEFAULT: &[&str] =
+    &["sse", "ndjson", "long-poll", "poll", "multipart-replace", "multipart-mixed", "websocket"];
+
+fn net_options(args: &ServeArgs) -> net::Options {
+    net::Options {
+        head_timeout: Duration::from_secs(args.head_timeout),
+        head_bytes: args.head_bytes,
+        keep_alive: Duration::from_secs(args.keep_alive),
+        stall: Duration::from_secs(args.stall),
+        ..net::Options::default()
+    }
+}
+
+fn pages(args: &ServeArgs) -> PagesOptions {
+    let bytes = args.live_bytes as u64;
+    PagesOptions { pinned_events: args.live_events, pinned_bytes: bytes, cached_bytes: bytes, replays: args.replays }
+}
+
+fn http_options(args: &ServeArgs) -> http::Options {
+    let is_offered = |transport: &&Transport| match args.transports.as_slice() {
+        [] => args.dev || TRANSPORTS_BY_DEFAULT.contains(&transport.name),
+        chosen => chosen.iter().any(|name| name == transport.name),
+    };
+    http::Options {
+        event_bytes: args.event_bytes,
+        batch_bytes: args.batch_bytes,
+        max_topics: args.max_topics,
+        transports: TRANSPORTS.iter().filter(is_offered).collect(),
+        pages: args.dev || args.pages,
+        cuttable: args.dev,
+    }
+}
 
 /// A listener for each address, and for each socket that was passed for it; those are taken out of `passed`.
 fn listen(
@@ -211,12 +255,7 @@ fn serve(
 }
 
 async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
-    let retention = Retention {
-        events: args.retention_events,
-        age: args.retention_age,
-        bytes: args.retention_bytes,
-        ..Retention::default()
-    };
+    let retention = retention(args);
     if args.store == Store::Memory {
         return Ok(Arc::new(MemoryLog::new(retention, system_clock())));
     }
@@ -224,19 +263,53 @@ async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
         Durable::Fsync => Durability::Fsync,
         Durable::Os => Durability::Os,
     };
-    let options = SqliteOptions { durability, retention, ..SqliteOptions::new(args.data.clone()) };
+    let options = SqliteOptions {
+        durability,
+        retention,
+        queue_events: args.queue_events,
+        queue_bytes: args.queue_bytes,
+        ..SqliteOptions::new(args.data.clone())
+    };
     // Opening waits for another process's lock and reads the disk: not on the executor.
     let opened = tokio::task::spawn_blocking(move || SqliteLog::open(options)).await;
     Ok(Arc::new(opened.expect("opening the log does not panic")?))
 }
 
-fn access(args: &ServeArgs) -> Access {
-    let read = if args.read == ReadRule::Public { Open::Public } else { Open::Key };
-    Access::new(Policy {
-        rules: Arc::new(Rules::all(read, Open::Key)),
-        keys: args.publish_key.iter().map(|key| Secret::new(key)).collect(),
+/// Who may do what. What a rule leaves open is as without a rule.
+fn policy(args: &ServeArgs) -> Policy {
+    let read = open(args.read);
+    let rule = |rule: &TopicRule| Rule {
+        matches: rule.selector.clone(),
+        read: rule.read.map_or(read, open),
+        publish: rule.publish.map_or(Open::Key, open),
+    };
+    let rules = args.topics.iter().map(rule).collect();
+    Policy {
+        rules: Arc::new(Rules { rules, ..Rules::all(read, Open::Key) }),
+        keys: args.publish_keys.iter().map(|key| Secret::new(key)).collect(),
         open: args.dev,
-    })
+    }
+}
+
+fn open(who: Who) -> Open {
+    match who {
+        Who::Public => Open::Public,
+        Who::Key => Open::Key,
+    }
+}
+
+/// How much is kept.
+fn retention(args: &ServeArgs) -> Retention {
+    let topic = |rule: &TopicRule| {
+        let config::Keep { events, age, bytes } = rule.keep;
+        TopicRetention { matches: rule.selector.clone(), keep: Keep { events, age, bytes } }
+    };
+    Retention {
+        events: args.retention_events,
+        age: args.retention_age,
+        bytes: args.retention_bytes,
+        topics: args.topics.iter().map(topic).collect(),
+    }
 }
 
 fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {
@@ -246,6 +319,7 @@ fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {
         loopback_origins: args.dev,
         check_host: args.dev,
         hosts: args.host.clone(),
+        base: args.base_path.clone().unwrap_or_default().as_str().to_owned(),
         token: token.map(Secret::new),
     }
 }

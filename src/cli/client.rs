@@ -12,10 +12,10 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
-use super::problem::{Failure, Problem, away, cause, content, failure, place};
+use super::problem::{Failure, MAX_ANSWER, Problem, away, cause, content, failure, place};
 use super::{CliError, Connect};
 use crate::event::{Event, EventType, Key};
 
@@ -23,11 +23,18 @@ use crate::event::{Event, EventType, Key};
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Where a stream resumes (WHATWG HTML § 9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The trace that a request is part of (W3C Trace Context § 3.2).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const EVENT_STREAM: &str = "text/event-stream";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first byte sent to the last one received, for one event.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for a page of events, for which the gateway may look through its log.
+const POLL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most that is read of a page: well above the one MiB of events that it holds, whatever is escaped in it.
+const MAX_PAGE: usize = 16 << 20;
 
 /// Everything but the unreserved characters of RFC 3986 § 2.3, which mean the same to every reader of a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -37,6 +44,7 @@ pub(crate) struct Gateway {
     http: Client,
     events: Url,
     authorization: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
 }
 
 /// What a publisher gets back.
@@ -54,6 +62,7 @@ pub(crate) struct Source {
     http: Client,
     url: Url,
     authorization: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
 }
 
 impl Gateway {
@@ -68,7 +77,9 @@ impl Gateway {
         // A redirected POST would become a GET (RFC 9110 § 15.4.3): say where the gateway is instead.
         let http = client(&events, redirect::Policy::none())?;
         let authorization = connect.key()?.map(|key| secret_value(&format!("Bearer {key}"))).transpose()?.or(user);
-        Ok(Self { http, events, authorization })
+        // What no header can hold is no trace, and a trace is no reason to fail.
+        let traceparent = connect.traceparent.as_ref().and_then(|value| HeaderValue::from_str(value).ok());
+        Ok(Self { http, events, authorization, traceparent })
     }
 
     /// Publishes one event and waits until the gateway has stored it.
@@ -76,6 +87,9 @@ impl Gateway {
         let mut request = self.http.post(self.publish_url(event)).timeout(PUBLISH_TIMEOUT).body(event.data.clone());
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
         }
         if let Some(media) = &event.content_type {
             request = request.header(CONTENT_TYPE, media.as_str());
@@ -87,7 +101,7 @@ impl Gateway {
         if !response.status().is_success() {
             return Err(failure(response).await);
         }
-        let content = content(&mut response).await.map_err(away)?;
+        let content = content(&mut response, MAX_ANSWER).await.map_err(away)?;
         serde_json::from_slice(&content).map_err(|_| {
             Failure::Away(format!("{} answered {} without a receipt", place(&self.events), response.status()))
         })
@@ -102,7 +116,36 @@ impl Gateway {
         let fixed = [("transport", "sse"), ("envelope", "json")];
         let topics = topics.into_iter().map(|topic| ("topic", topic));
         let url = with_query(&self.events, topics.chain(fixed).chain(start.iter().copied()));
-        Source { http: self.http.clone(), url, authorization: self.authorization.clone() }
+        Source {
+            http: self.http.clone(),
+            url,
+            authorization: self.authorization.clone(),
+            traceparent: self.traceparent.clone(),
+        }
+    }
+
+    /// What there is on `topics` after `last_event_id` (empty: where `start` says), up to a page; as JSON.
+    pub(crate) async fn poll<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+        start: &[(&'a str, &'a str)],
+        last_event_id: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let fixed = [("transport", "long-poll"), ("timeout", "0")];
+        let topics = topics.map(|topic| ("topic", topic));
+        let url = with_query(&self.events, topics.chain(fixed).chain(start.iter().copied()));
+        let mut request = self.http.get(url).timeout(POLL_TIMEOUT).header(CACHE_CONTROL, "no-store");
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
+        }
+        let mut response = resuming(request, last_event_id).send().await.map_err(away)?;
+        if !response.status().is_success() {
+            return Err(failure(response).await);
+        }
+        content(&mut response, MAX_PAGE).await.map_err(away)
     }
 
     fn publish_url(&self, event: &Event) -> Url {
@@ -120,7 +163,7 @@ impl Source {
     /// Says what is wrong with the URL.
     pub(crate) fn new(url: &str) -> Result<Self, CliError> {
         let (url, authorization) = address(url)?;
-        Ok(Self { http: client(&url, redirect::Policy::default())?, url, authorization })
+        Ok(Self { http: client(&url, redirect::Policy::default())?, url, authorization, traceparent: None })
     }
 
     /// Opens the stream after `last_event_id` (empty: where the server likes to begin). `None`: the server says that
@@ -131,13 +174,10 @@ impl Source {
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        if !last_event_id.is_empty() {
-            // UTF-8 as it stands, like browsers (WHATWG HTML § 9.2.3); what no header can hold is no id to resume by.
-            if let Ok(value) = HeaderValue::from_bytes(last_event_id.as_bytes()) {
-                request = request.header(LAST_EVENT_ID, value);
-            }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
         }
-        let response = request.send().await.map_err(away)?;
+        let response = resuming(request, last_event_id).send().await.map_err(away)?;
         match response.status().as_u16() {
             200 if is_event_stream(&response) => Ok(Some(response)),
             200 => {
@@ -183,6 +223,15 @@ fn address(text: &str) -> Result<(Url, Option<HeaderValue>), CliError> {
     }
     let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
     Ok((url, Some(secret_value(&format!("Basic {credentials}"))?)))
+}
+
+/// The request for what comes after an event.
+fn resuming(request: RequestBuilder, last_event_id: &str) -> RequestBuilder {
+    // UTF-8 as it stands, like browsers (WHATWG HTML § 9.2.3); what no header can hold is no id to resume by.
+    match HeaderValue::from_bytes(last_event_id.as_bytes()) {
+        Ok(value) if !last_event_id.is_empty() => request.header(LAST_EVENT_ID, value),
+        _ => request,
+    }
 }
 
 fn secret_value(text: &str) -> Result<HeaderValue, CliError> {

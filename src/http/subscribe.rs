@@ -16,7 +16,7 @@ use crate::delivery::{Answered, Opened, Peer, StreamId, Wanted};
 use crate::event::Cursor;
 use crate::transport::{Carry, Format, Resume};
 
-const ENCKE_STREAM: HeaderName = HeaderName::from_static("encke-stream");
+pub(super) const ENCKE_STREAM: HeaderName = HeaderName::from_static("encke-stream");
 const ENCKE_CURSOR: HeaderName = HeaderName::from_static("encke-cursor");
 const ENCKE_RESUME: HeaderName = HeaderName::from_static("encke-resume");
 
@@ -25,7 +25,7 @@ pub(crate) const EXPOSED: [HeaderName; 4] = [ENCKE_STREAM, ENCKE_CURSOR, ENCKE_R
 
 pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
     let query = Query::of(request.uri())?;
-    let negotiated = negotiate(query.first(&["transport"]), request.headers(), app.options.pages)?;
+    let negotiated = negotiate(query.first(&["transport"]), request.headers(), &app.options)?;
     if request.extensions().get::<Crowded>().is_some() {
         return match negotiated {
             Negotiated::Transport(transport) if transport.format == Format::EventStream => {
@@ -36,11 +36,12 @@ pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) ->
     }
     let transport = match negotiated {
         Negotiated::Transport(transport) => transport,
-        Negotiated::Page => return Ok(assets::live_page()),
+        Negotiated::Page => return Ok(assets::live_page(request.uri().path())),
     };
     let topic = topic_in_path(request.uri())?;
     let permit = app.access.permit(guard::credential(request.headers()));
-    let mut wanted = want(transport, topic.as_deref(), &query, request.headers(), permit, (app.clock)())?;
+    let mut wanted =
+        want(transport, topic.as_deref(), &query, request.headers(), permit, app.options.max_topics, (app.clock)())?;
     if !wanted.selection.is_allowed() {
         return Err(refused(wanted.selection.permit().refusal(), "reading"));
     }

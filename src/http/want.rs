@@ -17,9 +17,6 @@ use crate::hub::Selection;
 use crate::log::Start;
 use crate::transport::Transport;
 
-/// How many topics or selectors one request may name.
-pub(crate) const MAX_TOPICS: usize = 128;
-
 /// The header field in which a client says how far it got (WHATWG HTML § 9.2.4).
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -33,11 +30,12 @@ pub(crate) fn want(
     query: &Query,
     headers: &HeaderMap,
     permit: Permit,
+    max_topics: usize,
     now: Timestamp,
 ) -> Result<Wanted, Problem> {
     let seconds = |name, least, most| number(query, name, least, most).map(|n| n.map(Duration::from_secs));
     Ok(Wanted {
-        selection: Arc::new(selection(topic_in_path, query)?.for_reader(permit)),
+        selection: Arc::new(selection(topic_in_path, query, max_topics)?.for_reader(permit)),
         transport,
         envelope: flag(query, "envelope", "json")?,
         begin: begin(query, headers, now)?,
@@ -52,15 +50,15 @@ pub(crate) fn want(
     })
 }
 
-fn selection(topic_in_path: Option<&str>, query: &Query) -> Result<Selection, Problem> {
+fn selection(topic_in_path: Option<&str>, query: &Query, max_topics: usize) -> Result<Selection, Problem> {
     let names: Vec<&str> = topic_in_path.into_iter().chain(query.all("topic")).collect();
     match names.len() {
         0 => Err(Problem::bad("name a topic: /events/TOPIC or /events?topic=TOPIC; `**` is every topic")),
-        1..=MAX_TOPICS => {
+        count if count <= max_topics => {
             let selectors: Result<_, _> = names.into_iter().map(TopicSelector::parse).collect();
             Ok(Selection::new(selectors?))
         }
-        _ => Err(Problem::bad(format!("one request names at most {MAX_TOPICS} topics"))),
+        _ => Err(Problem::bad(format!("one request names at most {max_topics} topics"))),
     }
 }
 
@@ -157,7 +155,7 @@ mod tests {
         }
         let query = Query::of(&uri).expect("a query");
         let sse = by_name("sse").expect("a transport");
-        want(sse, None, &query, &headers, Permit::everything(), Timestamp(600_000))
+        want(sse, None, &query, &headers, Permit::everything(), 128, Timestamp(600_000))
             .map_err(|problem| problem.status().as_u16())
     }
 

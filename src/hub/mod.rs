@@ -31,12 +31,10 @@ pub struct Hub {
     moved: Notify,
     replays: Semaphore,
     loads: AtomicU64,
+    waits: AtomicU64,
 }
 
 impl Hub {
-    /// How many page reads and backward searches may go on at once; others wait their turn.
-    pub const REPLAYS: usize = 64;
-
     /// Loads the page at the live edge and follows the log's tail from there.
     ///
     /// # Errors
@@ -47,8 +45,9 @@ impl Hub {
         let hub = Arc::new(Self {
             pages: Pages::new(edge, &newest.events, options),
             moved: Notify::new(),
-            replays: Semaphore::new(Self::REPLAYS),
+            replays: Semaphore::new(options.replays),
             loads: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
             log,
         });
         let (following, stop) = (Arc::clone(&hub), shutdown.clone());
@@ -94,6 +93,11 @@ impl Hub {
         self.loads.load(Ordering::Relaxed)
     }
 
+    /// How many of them had to wait for a turn.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
     /// The page that holds `at`, read from the log if it is not in memory; the oldest page if `at` was trimmed. However
     /// many ask for one page at once, it is read once.
     ///
@@ -108,7 +112,13 @@ impl Hub {
         if let Some(page) = self.pages.get(at) {
             return Ok(page);
         }
-        let _turn = self.replays.acquire().await.expect("the semaphore is never closed");
+        let _turn = match self.replays.try_acquire() {
+            Ok(turn) => turn,
+            Err(_) => {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+                self.replays.acquire().await.expect("the semaphore is never closed")
+            }
+        };
         self.loads.fetch_add(1, Ordering::Relaxed);
         let last = self.log.bounds().last;
         let page = self.log.read(at).await?;

@@ -233,7 +233,7 @@ async fn a_page_that_many_need_is_read_once() {
 
 #[tokio::test]
 async fn no_more_pages_than_that_are_read_at_once() {
-    let pages = Hub::REPLAYS as u64 + 6;
+    let pages = PagesOptions::default().replays as u64 + 6;
     let (log, _tail) = Told::new(1, 100 * PAGE, without(&[], 100 * PAGE, PAGE));
     let hub = hub(&log).await;
     log.hold();

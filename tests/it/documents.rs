@@ -32,6 +32,24 @@ fn the_examples_of_the_command_line_print_what_it_says() {
 }
 
 #[test]
+fn the_examples_of_the_configuration_print_what_it_says() {
+    run_examples("docs/configuration.md");
+}
+
+#[test]
+fn the_configuration_is_written_by_the_program() {
+    let written = Command::new(env!("CARGO_BIN_EXE_encke")).arg("configuration").output().expect("the program runs");
+    let written = String::from_utf8(written.stdout).expect("a document is text");
+    let document = markdown::read("docs/configuration.md").expect("it is there");
+    assert!(document == written, "it is stale: run `target/debug/encke configuration > docs/configuration.md`");
+}
+
+#[test]
+fn the_examples_of_operations_print_what_it_says() {
+    run_examples("docs/operations.md");
+}
+
+#[test]
 fn the_examples_of_the_readme_print_what_it_says() {
     run_examples("README.md");
 }
@@ -56,7 +74,7 @@ fn every_section_of_the_http_interface_has_an_example() {
     }
 }
 
-const COMMANDS: [&str; 4] = ["serve", "publish", "subscribe", "tail"];
+const COMMANDS: [&str; 6] = ["serve", "check", "publish", "subscribe", "tail", "backup"];
 
 /// An option's variable and default, if it has them.
 type Options = BTreeMap<String, (Option<String>, Option<String>)>;
@@ -64,6 +82,7 @@ type Options = BTreeMap<String, (Option<String>, Option<String>)>;
 #[test]
 fn the_tables_of_options_are_what_the_help_says() {
     let document = markdown::read("docs/command-line.md").expect("it is there");
+    let configuration = markdown::read("docs/configuration.md").expect("it is there");
     let sections = markdown::sections(&document);
     let table = |heading: &str| {
         let (_, section) =
@@ -73,8 +92,10 @@ fn the_tables_of_options_are_what_the_help_says() {
     for command in COMMANDS {
         let mut documented = table(&format!("encke {command}"));
         documented.extend(table("Every command"));
-        if command != "serve" {
-            documented.extend(table("The gateway and its key"));
+        match command {
+            "serve" => documented.extend(documented_options(&configuration)),
+            "check" | "backup" => {} // They work beside a gateway, not through one.
+            _ => documented.extend(table("The gateway and its key")),
         }
         assert_eq!(documented, options_of(command), "the table of `encke {command}` and its --help");
     }

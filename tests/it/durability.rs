@@ -1,5 +1,6 @@
 //! What was acknowledged is there, whatever happens to the gateway; and what happens to it is told to those who read.
 
+mod backup;
 mod clock;
 mod crash;
 mod damage;

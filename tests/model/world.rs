@@ -352,7 +352,8 @@ impl Gateway {
         };
         let shutdown = Shutdown::default();
         // Small, so that readers fall out of memory and read pages from the log.
-        let pages = PagesOptions { pinned_events: settings.pinned, pinned_bytes: 1 << 20, cached_bytes: 64 << 10 };
+        let pages =
+            PagesOptions { pinned_events: settings.pinned, pinned_bytes: 1 << 20, cached_bytes: 64 << 10, replays: 64 };
         let hub = Hub::start(Arc::clone(&log), pages, &shutdown).await.expect("a hub");
         let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
         let options = Options { retention_events: settings.events, ..Options::default() };

@@ -62,6 +62,10 @@ pub struct SqliteOptions {
     pub steady: Steady,
     /// How long to wait for a process that still has the directory.
     pub lock_patience: Duration,
+    /// How many events may wait to be written; more are refused as busy.
+    pub queue_events: usize,
+    /// How many bytes of events may wait to be written; more are refused as busy.
+    pub queue_bytes: usize,
 }
 
 impl SqliteOptions {
@@ -75,6 +79,8 @@ impl SqliteOptions {
             clock: system_clock(),
             steady: steady_clock(),
             lock_patience: Duration::from_secs(10),
+            queue_events: 8192,
+            queue_bytes: 16 << 20,
         }
     }
 }
@@ -87,6 +93,7 @@ pub struct SqliteLog {
 
 struct Inner {
     durability: Durability,
+    most_waiting: Size,
     write_ahead_log: PathBuf,
     epochs: Arc<Epochs>,
     live: Arc<Live>,
@@ -115,7 +122,9 @@ impl SqliteLog {
         options: SqliteOptions,
         tune: impl FnOnce(&Connection) -> rusqlite::Result<()>,
     ) -> Result<Self, OpenError> {
-        let SqliteOptions { directory, durability, retention, clock, steady, lock_patience } = options;
+        let SqliteOptions { directory, durability, retention, clock, steady, lock_patience, queue_events, queue_bytes } =
+            options;
+        let most_waiting = Size { events: queue_events, bytes: queue_bytes };
         let durability = if durability == Durability::Fsync { durability } else { Durability::Os };
         let lock = directory::lock(&directory, lock_patience)?;
         let file = directory::database(&directory);
@@ -169,7 +178,19 @@ impl SqliteLog {
         let thread = std::thread::Builder::new().name("encke-log".to_owned());
         thread.spawn(move || writer.run(&appends)).map_err(|source| OpenError::Directory { directory, source })?;
         let queue = Mutex::new(Some(queue));
-        Ok(Self { inner: Arc::new(Inner { durability, write_ahead_log, epochs, live, readers, shared, queue, ended }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                durability,
+                most_waiting,
+                write_ahead_log,
+                epochs,
+                live,
+                readers,
+                shared,
+                queue,
+                ended,
+            }),
+        })
     }
 }
 
@@ -180,7 +201,7 @@ impl Inner {
         let (answer, receipts) = oneshot::channel();
         let queue = self.queue();
         let Some(writer) = queue.as_ref() else { return Err(AppendError::ReadOnly(None)) };
-        if !self.shared.waiting.enter(size) {
+        if !self.shared.waiting.enter(size, self.most_waiting) {
             self.shared.refused.fetch_add(1, Relaxed);
             return Err(AppendError::Busy { retry_after: error::RETRY_AFTER });
         }
