@@ -14,5 +14,6 @@ mod harness;
 mod hostile;
 mod images;
 mod nginx;
+mod openapi;
 mod page;
 mod service;

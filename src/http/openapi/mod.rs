@@ -5,24 +5,24 @@
 
 mod schemas;
 
-use std::sync::LazyLock;
-
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::parameter::{self, Parameter, Takes};
-use super::want::MAX_TOPICS;
-use crate::transport::{Format, Rendering, Resume, TRANSPORTS};
+use super::{App, Options};
+use crate::transport::{Format, Rendering, Resume};
 use schemas::{one_of, reference, schemas};
 
-/// `GET /openapi.json`.
-pub(crate) async fn openapi() -> Response {
-    static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], TEXT.as_str()).into_response()
+/// `GET /openapi.json`: of this gateway, with its limits and the transports that it offers.
+pub(crate) async fn openapi(State(app): State<App>) -> Response {
+    let text = format!("{:#}\n", document(&app.options));
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
-fn document() -> Value {
+fn document(options: &Options) -> Value {
+    let events = |place| events(&Described { place, options });
     let admin = json!([{ "url": "http://127.0.0.1:8081", "description": "the admin address; under --dev the same" }]);
     json!({
         "openapi": "3.1.0",
@@ -48,7 +48,7 @@ fn document() -> Value {
         },
         "components": {
             "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
-            "schemas": schemas(),
+            "schemas": schemas(options),
         },
     })
 }
@@ -60,64 +60,74 @@ enum Place {
     Path,
 }
 
-impl Place {
-    /// An operation's id, of which each may occur once.
-    fn id(self, verb: &str) -> String {
-        match self {
-            Self::Query => verb.to_owned(),
-            Self::Path => format!("{verb}Topic"),
+/// An operation that is described.
+struct Described<'a> {
+    place: Place,
+    options: &'a Options,
+}
+
+impl Described<'_> {
+    /// Its id, of which each may occur once.
+    fn id(&self, verb: &str) -> String {
+        match self.place {
+            Place::Query => verb.to_owned(),
+            Place::Path => format!("{verb}Topic"),
         }
     }
 
-    /// The parameters of `table`, and the topic in the path.
-    fn parameters(self, table: &[&Parameter], fields: &[Value]) -> Value {
-        let path = (self == Self::Path).then(|| {
+    /// The parameters of `table`, the header fields, and the topic in the path.
+    fn parameters(&self, table: &[&Parameter], fields: &[Value]) -> Value {
+        let path = (self.place == Place::Path).then(|| {
             json!({
                 "name": "topic", "in": "path", "required": true, "example": "orders/42",
                 "description": "The topic. It is decoded once, and may hold `/` as it stands. Empty, `.` and `..` \
                                 segments are refused: name such a topic in the query.",
-                "schema": { "type": "string", "minLength": 1, "maxLength": 1024 },
+                "schema": schemas::topic(),
             })
         });
-        path.into_iter().chain(table.iter().map(|row| in_query(row))).chain(fields.iter().cloned()).collect()
+        let rows = table.iter().map(|row| in_query(row, self.options.max_topics));
+        path.into_iter().chain(rows).chain(fields.iter().cloned()).collect()
+    }
+
+    /// The media type of each transport. `long-poll` and `poll` are the ones that end with their answer.
+    fn transports(&self) -> Value {
+        let mut content = Map::new();
+        for transport in self.options.transports.iter() {
+            let media = Rendering { format: transport.format, envelope: false }.content_type();
+            let media = media.split(';').next().unwrap_or(media);
+            let schema = match transport.format {
+                Format::Answer => reference("Answer"),
+                _ => json!({ "type": "string", "description": "One response that stays open." }),
+            };
+            content.insert(media.to_owned(), json!({ "schema": schema }));
+        }
+        Value::Object(content)
     }
 }
 
-fn events(place: Place) -> Value {
-    let publish = |verb| publish(place, verb);
-    json!({ "get": subscribe(place), "post": publish("publish"), "put": publish("put"), "delete": delete(place) })
+fn events(of: &Described<'_>) -> Value {
+    json!({ "get": subscribe(of), "post": publish(of, "publish"), "put": publish(of, "put"), "delete": delete(of) })
 }
 
-fn subscribe(place: Place) -> Value {
+fn subscribe(of: &Described<'_>) -> Value {
     let fields = [
         in_field("Last-Event-ID", "Where to begin: after this cursor. It wins over all that the query says."),
         in_field("If-None-Match", "`poll`: the `ETag` of the answer before; 304 if nothing has come since."),
     ];
+    let events = json!({
+        "description": "The events, over the transport that was negotiated.",
+        "headers": told(), "content": of.transports(),
+    });
     json!({
-        "operationId": place.id("subscribe"),
+        "operationId": of.id("subscribe"),
         "summary": "Subscribe: replay from a position, then each new event",
-        "parameters": place.parameters(parameter::SUBSCRIBE, &fields),
+        "parameters": of.parameters(parameter::SUBSCRIBE, &fields),
         "responses": responses([
-            ("200", json!({ "description": "The events, over the transport that was negotiated.", "headers": told(), "content": transports() })),
+            ("200", events),
             ("204", bare("The stream was closed on a gap (`ongap=close`), and this client asks for the same again.")),
             ("304", bare("`poll`: nothing that matches has come since.")),
-        ], &[400, 401, 403, 406, 410, 421, 503]),
+        ], &[400, 401, 403, 410, 421, 503]),
     })
-}
-
-/// The media type of each transport. `long-poll` and `poll` are the ones that end with their answer.
-fn transports() -> Value {
-    let mut content = Map::new();
-    for transport in TRANSPORTS {
-        let media = Rendering { format: transport.format, envelope: false }.content_type();
-        let media = media.split(';').next().unwrap_or(media);
-        let schema = match transport.format {
-            Format::Answer => reference("Answer"),
-            _ => json!({ "type": "string", "description": "One response that stays open." }),
-        };
-        content.insert(media.to_owned(), json!({ "schema": schema }));
-    }
-    Value::Object(content)
 }
 
 /// What an answer says of itself.
@@ -130,11 +140,11 @@ fn told() -> Value {
     })
 }
 
-fn publish(place: Place, verb: &str) -> Value {
+fn publish(of: &Described<'_>, verb: &str) -> Value {
     let key = in_field("Idempotency-Key", "The same as `key`.");
     let text = json!({ "type": "string" });
     let (table, content, stored);
-    if place == Place::Path {
+    if of.place == Place::Path {
         table = parameter::PUBLISH.to_vec();
         content = json!({ "text/plain": { "schema": text }, "application/json": { "schema": {} }, "*/*": {} });
         stored = reference("Receipt");
@@ -149,21 +159,22 @@ fn publish(place: Place, verb: &str) -> Value {
         });
         stored = one_of(&["Receipt", "Receipts"]);
     }
-    let again = if place == Place::Path { reference("Receipt") } else { one_of(&["Receipt", "Receipts", "Sum"]) };
+    let again = if of.place == Place::Path { reference("Receipt") } else { one_of(&["Receipt", "Receipts", "Sum"]) };
     let lines = json!({ "schema": { "type": "string", "description": "`ack=each`: a receipt a line, then the sum." } });
     let mut all_there = json!({ "application/json": { "schema": again } });
-    if place == Place::Query {
+    if of.place == Place::Query {
         all_there["application/x-ndjson"] = lines;
     }
     let description = format!(
-        "With a topic (1 to {MAX_TOPICS}) the content is one event, verbatim. Without one it is JSON: a list of events of \
-         which all are stored or none, or a line an event."
+        "With a topic (1 to {}) the content is one event, verbatim. Without one it is JSON: a list of events of \
+         which all are stored or none, or a line an event.",
+        of.options.max_topics
     );
     json!({
-        "operationId": place.id(verb),
+        "operationId": of.id(verb),
         "summary": "Publish",
         "description": description,
-        "parameters": place.parameters(&table, &[key]),
+        "parameters": of.parameters(&table, &[key]),
         "requestBody": { "content": content },
         "responses": responses([
             ("201", json!({ "description": "Stored, as durably as the receipt says.", "content": { "application/json": { "schema": stored } } })),
@@ -174,11 +185,11 @@ fn publish(place: Place, verb: &str) -> Value {
     })
 }
 
-fn delete(place: Place) -> Value {
+fn delete(of: &Described<'_>) -> Value {
     json!({
-        "operationId": place.id("delete"),
+        "operationId": of.id("delete"),
         "summary": "Remove events for good",
-        "parameters": place.parameters(parameter::DELETE, &[]),
+        "parameters": of.parameters(parameter::DELETE, &[]),
         "responses": responses([
             ("200", json!({ "description": "How many were removed.", "content": { "application/json": { "schema": reference("Deleted") } } })),
         ], &[400, 401, 403, 421, 503, 507]),
@@ -197,7 +208,7 @@ fn health(id: &str, summary: &str, table: &[&Parameter]) -> Value {
     let state = |description: &str| json!({ "description": description, "content": { "application/json": { "schema": reference("Health") } } });
     let refused: &[u16] = if table.is_empty() { &[421] } else { &[400, 421] };
     json!({
-        "operationId": id, "summary": summary, "parameters": Place::Query.parameters(table, &[]),
+        "operationId": id, "summary": summary, "parameters": table.iter().map(|row| in_query(row, 1)).collect::<Value>(),
         "responses": responses([("200", state("It is well.")), ("503", state("It is not; the state says why."))], refused),
     })
 }
@@ -229,7 +240,7 @@ fn bare(description: &str) -> Value {
 }
 
 /// A parameter as the description has it.
-fn in_query(Parameter { name, takes, many, means, example }: &Parameter) -> Value {
+fn in_query(Parameter { name, takes, many, means, example }: &Parameter, most: usize) -> Value {
     let schema = match *takes {
         Takes::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Takes::Clamped(..) => json!({ "type": "number" }),
@@ -238,7 +249,7 @@ fn in_query(Parameter { name, takes, many, means, example }: &Parameter) -> Valu
         Takes::Form(pattern) => json!({ "type": "string", "pattern": pattern }),
     };
     let (schema, example) = match *takes {
-        _ if *many => (json!({ "type": "array", "items": schema, "maxItems": MAX_TOPICS }), json!([example])),
+        _ if *many => (json!({ "type": "array", "items": schema, "maxItems": most }), json!([example])),
         Takes::Number(..) | Takes::Clamped(..) => (schema, example.parse::<u64>().map_or(json!(example), Value::from)),
         Takes::Word(_) | Takes::Text(..) | Takes::Form(_) => (schema, json!(example)),
     };

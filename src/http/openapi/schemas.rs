@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::Options;
 use super::super::problem::REFUSALS;
 use crate::event::{Cursor, EventType, Key, Topic};
 use crate::log::{Durability, GapReason};
@@ -14,11 +15,12 @@ pub(super) fn one_of(names: &[&str]) -> Value {
     json!({ "oneOf": names.iter().map(|name| reference(name)).collect::<Vec<_>>() })
 }
 
-pub(super) fn schemas() -> Value {
+pub(super) fn schemas(options: &Options) -> Value {
+    let topics = topics(options);
     json!({
         "Cursor": cursor(),
-        "Event": event(),
-        "Published": published(),
+        "Event": event(&topics),
+        "Published": published(&topics),
         "Answer": object(&["cursor", "events"], json!({
             "cursor": reference("Cursor"),
             "events": { "type": "array", "items": reference("Event") },
@@ -55,12 +57,12 @@ fn cursor() -> Value {
     })
 }
 
-fn topic() -> Value {
+pub(super) fn topic() -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": Topic::MAX_LEN, "examples": ["orders/42"] })
 }
 
-fn topics() -> Value {
-    json!({ "type": "array", "minItems": 1, "maxItems": super::MAX_TOPICS, "items": topic() })
+fn topics(options: &Options) -> Value {
+    json!({ "type": "array", "minItems": 1, "maxItems": options.max_topics, "items": topic() })
 }
 
 fn key() -> Value {
@@ -72,11 +74,11 @@ fn kind() -> Value {
 }
 
 /// An event as subscribers are told it.
-fn event() -> Value {
+fn event(topics: &Value) -> Value {
     object(
         &["id", "topic", "type", "time", "data"],
         json!({
-            "id": reference("Cursor"), "topic": topic(), "topics": topics(), "type": kind(),
+            "id": reference("Cursor"), "topic": topic(), "topics": topics, "type": kind(),
             "contentType": { "type": "string" }, "encoding": { "const": "base64" },
             "time": { "type": "string", "format": "date-time", "description": "When it was stored." },
             "key": key(),
@@ -86,13 +88,13 @@ fn event() -> Value {
 }
 
 /// An event of a batch. What is told to subscribers may be published as it stands.
-fn published() -> Value {
+fn published(topics: &Value) -> Value {
     json!({
         "type": "object",
         "required": ["data"],
         "anyOf": [{ "required": ["topic"] }, { "required": ["topics"] }],
         "properties": {
-            "topic": topic(), "topics": topics(), "type": kind(), "data": {},
+            "topic": topic(), "topics": topics, "type": kind(), "data": {},
             "contentType": { "type": "string" }, "encoding": { "const": "base64" }, "key": key(), "conflate": key(),
             "ttl": { "type": ["number", "string"] }, "private": { "type": "boolean" },
         },
