@@ -18,7 +18,7 @@ use crate::metrics::{Labels, Metrics, Sampled};
 use crate::net::{self, Listener};
 use crate::shutdown::Shutdown;
 use crate::source::demo;
-use crate::transport::{Resume, TRANSPORTS, Transport};
+use crate::transport::{Offered, Resume, TRANSPORTS};
 
 pub use crate::net::Local;
 
@@ -164,8 +164,7 @@ pub fn transports() -> Vec<&'static str> {
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The transports that are offered where nobody chose: those that put no script on a page and hold up no browser.
-const TRANSPORTS_BY_DEFAULT: &[&str] =
-    &["sse", "ndjson", "long-poll", "poll", "multipart-replace", "multipart-mixed", "websocket"];
+const TRANSPORTS_BY_DEFAULT: &[&str] = &["sse", "ndjson", "long-poll", "poll", "multipart-replace", "multipart-mixed"];
 
 fn net_options(args: &ServeArgs) -> net::Options {
     net::Options {
@@ -183,15 +182,17 @@ fn pages(args: &ServeArgs) -> PagesOptions {
 }
 
 fn http_options(args: &ServeArgs) -> http::Options {
-    let is_offered = |transport: &&Transport| match args.transports.as_slice() {
-        [] => args.dev || TRANSPORTS_BY_DEFAULT.contains(&transport.name),
-        chosen => chosen.iter().any(|name| name == transport.name),
+    let names: Vec<&str> = match args.transports.as_slice() {
+        [] if args.dev => TRANSPORTS.iter().map(|transport| transport.name).collect(),
+        [] => TRANSPORTS_BY_DEFAULT.to_vec(),
+        chosen => chosen.iter().map(String::as_str).collect(),
     };
+    let transports = Offered::only(names).expect("names of transports are checked where they are read");
     http::Options {
         event_bytes: args.event_bytes,
         batch_bytes: args.batch_bytes,
         max_topics: args.max_topics,
-        transports: TRANSPORTS.iter().filter(is_offered).collect(),
+        transports,
         pages: args.dev || args.pages,
         cuttable: args.dev,
     }

@@ -9,13 +9,14 @@ use std::sync::Once;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
-use super::problem::{Failure, MAX_ANSWER, Problem, away, cause, content, failure, place};
+use super::problem::{Failure, MAX_ANSWER, Problem, away, cause, content, failure, failure_with_content, place};
 use super::{CliError, Connect};
 use crate::event::{Event, EventType, Key};
 
@@ -26,14 +27,18 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The trace that a request is part of (W3C Trace Context § 3.2).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const EVENT_STREAM: &str = "text/event-stream";
+const NDJSON: &str = "application/x-ndjson";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first byte sent to the last one received, for one event.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The same for many events, which a quota may hold up.
+const LINES_TIMEOUT: Duration = Duration::from_secs(600);
 /// The same for a page of events, for which the gateway may look through its log.
 const POLL_TIMEOUT: Duration = Duration::from_secs(60);
-/// The most that is read of a page: well above the one MiB of events that it holds, whatever is escaped in it.
+/// The most that is read of a page, or of a sum with its errors: well above the one MiB of events that a page holds,
+/// whatever is escaped in it.
 const MAX_PAGE: usize = 16 << 20;
 
 /// Everything but the unreserved characters of RFC 3986 § 2.3, which mean the same to every reader of a query.
@@ -55,6 +60,50 @@ pub(crate) struct Receipt {
     /// Whether it had been published before, under the same key.
     #[serde(default)]
     pub(crate) duplicate: bool,
+}
+
+/// What became of many events that were sent together.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sum {
+    pub(crate) published: u64,
+    /// Those that had been published before, under the same keys.
+    pub(crate) duplicates: u64,
+    pub(crate) refused: u64,
+    /// The cursor of the newest one that was stored.
+    pub(crate) last: Option<String>,
+    pub(crate) errors: Vec<BadLine>,
+    /// The first line of which nothing became, if that is not the end.
+    pub(crate) stopped: Option<usize>,
+}
+
+/// A line that was refused.
+#[derive(Debug, Deserialize)]
+pub(crate) struct BadLine {
+    /// Its number in the request, from 1.
+    pub(crate) line: usize,
+    /// Why.
+    pub(crate) title: String,
+}
+
+/// Not every line was looked at.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    pub(crate) failure: Failure,
+    /// What became of the lines before, if the gateway said so.
+    pub(crate) sum: Option<Sum>,
+    /// The gateway may have stored some of them without saying so.
+    pub(crate) begun: bool,
+}
+
+impl Sum {
+    /// Counts what came of further lines.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.published += more.published;
+        self.duplicates += more.duplicates;
+        self.refused += more.refused.max(more.errors.len() as u64);
+        self.last = more.last.or(self.last.take());
+    }
 }
 
 /// An event stream's address.
@@ -107,6 +156,32 @@ impl Gateway {
         })
     }
 
+    /// Publishes events, a line of JSON each, and waits until the gateway has stored them.
+    pub(crate) async fn publish_lines(&self, lines: Bytes) -> Result<Sum, Unfinished> {
+        let mut request = self.http.post(self.events.clone()).timeout(LINES_TIMEOUT).body(lines);
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let sent = request.header(CONTENT_TYPE, NDJSON).send().await;
+        let unsure = |error| Unfinished { failure: away(error), sum: None, begun: true };
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => return Err(Unfinished { begun: !error.is_connect(), ..unsure(error) }),
+        };
+        if response.status().is_success() {
+            let content = content(&mut response, MAX_PAGE).await.map_err(unsure)?;
+            return serde_json::from_slice(&content).map_err(|_| {
+                let why = format!("{} answered {} without a sum", place(&self.events), response.status());
+                Unfinished { failure: Failure::Away(why), sum: None, begun: true }
+            });
+        }
+        // These two say that nothing was begun (RFC 6585 § 4, RFC 9110 § 15.6.4), unless the document says more.
+        let begun = !matches!(response.status().as_u16(), 429 | 503);
+        let (failure, content) = failure_with_content(response, MAX_PAGE).await;
+        let sum = serde_json::from_slice(&content).ok().filter(|sum: &Sum| sum.stopped.is_some());
+        Err(Unfinished { failure, sum, begun })
+    }
+
     /// The stream of `topics`, told as JSON, with `start` as further parameters.
     pub(crate) fn subscription<'a>(
         &self,
@@ -152,7 +227,11 @@ impl Gateway {
         let topics = event.topics.iter().map(|topic| ("topic", topic.as_str()));
         let kind = event.kind.as_ref().map(|kind| ("type", EventType::as_str(kind)));
         let key = event.key.as_ref().filter(|key| !fits_header(key)).map(|key| ("key", key.as_str()));
-        with_query(&self.events, topics.chain(kind).chain(key))
+        let ttl = event.ttl.map(|ttl| ttl.as_secs_f64().to_string());
+        let ttl = ttl.as_deref().map(|ttl| ("ttl", ttl));
+        let conflate = event.conflate.as_ref().map(|key| ("conflate", key.as_str()));
+        let private = event.private.then_some(("private", "1"));
+        with_query(&self.events, topics.chain(kind).chain(key).chain(ttl).chain(conflate).chain(private))
     }
 }
 
@@ -307,8 +386,14 @@ mod tests {
         let url = "http://127.0.0.1:9/base/events?topic=a%20b%2F%C3%BC%26c%3Dd%2Be\
                    &topic=https%3A%2F%2Fexample.com%2F1%3Fq&type=paid%20now";
         assert_eq!(gateway.publish_url(&event).as_str(), url);
+        event.ttl = Some(Duration::from_millis(1500));
+        event.conflate = Some(Key::parse("c d").expect("a key"));
+        event.private = true;
         event.key = Some(Key::parse(" ü").expect("a key"));
-        assert_eq!(gateway.publish_url(&event).as_str(), format!("{url}&key=%20%C3%BC"));
+        assert_eq!(
+            gateway.publish_url(&event).as_str(),
+            format!("{url}&key=%20%C3%BC&ttl=1.5&conflate=c%20d&private=1")
+        );
     }
 
     #[tokio::test]

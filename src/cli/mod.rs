@@ -11,6 +11,7 @@
 //! it (SIGINT).
 
 mod backoff;
+mod chunks;
 mod client;
 pub(crate) mod console;
 mod event_stream;
@@ -188,4 +189,12 @@ fn age(text: &str) -> Result<Duration, String> {
         digits.parse::<u64>().ok()?.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs)
     };
     parsed().ok_or_else(|| "use a form like 90s, 5m, 12h or 7d".into())
+}
+
+/// How long an event is worth delivering: seconds (`90`, `1.5`), or with a unit as in [`age`].
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds = text.parse::<f64>().ok().filter(|seconds| plain && *seconds >= 0.001);
+    let parsed = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(|| age(text).ok());
+    parsed.ok_or_else(|| "use seconds, or a form like 90s, 5m, 12h or 7d".into())
 }

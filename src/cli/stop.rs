@@ -65,10 +65,15 @@ impl<'a, F: Future<Output = ()>> Stop<'a, F> {
 
     /// What `work` gives; `None` if it takes more than [`GRACE`] from the moment of the wish.
     pub(crate) async fn lets_end<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        self.lets_end_within(GRACE, work).await
+    }
+
+    /// The same with another grace.
+    pub(crate) async fn lets_end_within<T>(&mut self, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         match self.cuts(work.as_mut()).await {
             Some(done) => Some(done),
-            None => timeout(GRACE, work).await.ok(),
+            None => timeout(grace, work).await.ok(),
         }
     }
 }

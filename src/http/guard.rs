@@ -246,9 +246,19 @@ impl Cors {
 
 /// Says which pages may read the answer; answers preflights.
 pub(crate) async fn share(State(cors): State<Cors>, request: Request<Body>, next: Next) -> Response {
-    let Ok(response) = cors.rule(&request).layer(next).oneshot(request).await;
+    let Ok(mut response) = cors.rule(&request).layer(next).oneshot(request).await;
+    if response.extensions().get::<NotForAll>().is_some() {
+        let headers = response.headers_mut();
+        if headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|allowed| allowed == "*") {
+            headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        }
+    }
     response
 }
+
+/// Marks an answer that not everybody may read, so not pages of any origin either.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotForAll;
 
 fn is_for_events(request: &Request<Body>) -> bool {
     request.uri().path().starts_with("/events")
@@ -293,7 +303,8 @@ fn is_loopback(origin: &str) -> bool {
 
 const COOKIE: &str = "encke_dev";
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The token that a browser brings along as a cookie.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)

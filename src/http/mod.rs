@@ -38,7 +38,7 @@ use crate::hub::Hub;
 use crate::log::{Clock, Log};
 use crate::metrics::{Metrics, Sampled};
 use crate::shutdown::Shutdown;
-use crate::transport::Transport;
+use crate::transport::Offered;
 
 pub use guard::Guards;
 use problem::Problem;
@@ -54,8 +54,8 @@ pub struct Options {
     pub batch_bytes: usize,
     /// How many topics or selectors one request may name.
     pub max_topics: usize,
-    /// The transports that are offered, the one for those who do not choose first.
-    pub transports: Arc<[&'static Transport]>,
+    /// Which transports subscribers may have.
+    pub transports: Offered,
     /// Whether browsers are given pages.
     pub pages: bool,
     /// Whether streams may be cut from the page.

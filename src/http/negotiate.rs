@@ -1,10 +1,9 @@
 //! Which transport a subscriber gets.
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 
-use super::Options;
 use super::problem::Problem;
-use crate::transport::Transport;
+use crate::transport::{Offered, Transport};
 
 /// What a request for events is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,44 +19,55 @@ pub(crate) enum Negotiated {
 /// `Lavf`: ffmpeg's demuxers (5.1) send `Accept: */*`; of what we have, they can play body parts.
 const USER_AGENTS: &[(&str, &str)] = &[("Lavf/", "multipart-replace")];
 
-/// Decides by `?transport=`, then by user agent, then by `Accept`: by q, then in the order written. What is not offered is
-/// as if it did not exist.
-pub(crate) fn negotiate(asked: Option<&str>, headers: &HeaderMap, options: &Options) -> Result<Negotiated, Problem> {
-    let offered = &options.transports;
+/// What a media range stands for (RFC 9110 § 12.5.1).
+const MEDIA: &[(&str, &str)] = &[
+    ("text/event-stream", "sse"),
+    ("*/*", "sse"),
+    ("application/x-ndjson", "ndjson"),
+    ("application/ndjson", "ndjson"),
+    ("application/jsonl", "ndjson"),
+    ("application/json", "long-poll"),
+    ("multipart/x-mixed-replace", "multipart-replace"),
+    ("multipart/*", "multipart-replace"),
+    ("multipart/mixed", "multipart-mixed"),
+];
+
+/// Decides by `?transport=`, then by user agent, then by `Accept`: by q, then in the order written.
+pub(crate) fn negotiate(
+    asked: Option<&str>,
+    headers: &HeaderMap,
+    offered: Offered,
+    pages: bool,
+) -> Result<Negotiated, Problem> {
+    let missing = || {
+        let names: Vec<_> = offered.iter().map(|transport| transport.name).collect();
+        Problem::bad(format!("there is no such transport here; there are {}", names.join(", ")))
+    };
     if let Some(name) = asked {
-        return named(name, offered).ok_or_else(|| {
-            let names: Vec<_> = offered.iter().map(|transport| transport.name).collect();
-            Problem::bad(format!("there is no such transport here; there are {}", names.join(", ")))
-        });
+        return offered.by_name(name).map(Negotiated::Transport).ok_or_else(missing);
     }
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let agent = text(header::USER_AGENT);
-    let known = USER_AGENTS.iter().find(|(prefix, _)| agent.starts_with(prefix));
-    let known = known.and_then(|(_, name)| named(name, offered));
-    let by_accept = || by_accept(text(header::ACCEPT), options.pages, offered);
-    let negotiated = known.or_else(by_accept).or_else(|| offered.first().copied().map(Negotiated::Transport));
-    negotiated.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no transport is offered here"))
+    if let Some((_, name)) = USER_AGENTS.iter().find(|(prefix, _)| agent.starts_with(prefix))
+        && let Some(transport) = offered.by_name(name)
+    {
+        return Ok(Negotiated::Transport(transport));
+    }
+    by_accept(text(header::ACCEPT), offered, pages).ok_or_else(missing)
 }
 
-fn by_accept(accept: &str, pages: bool, offered: &[&'static Transport]) -> Option<Negotiated> {
+/// What is accepted first of what is offered; else what is offered first, `sse` if that is among it.
+fn by_accept(accept: &str, offered: Offered, pages: bool) -> Option<Negotiated> {
     let mut ranges: Vec<(f32, &str)> = accept.split(',').map(range).filter(|(q, _)| *q > 0.0).collect();
     ranges.sort_by(|(a, _), (b, _)| b.total_cmp(a)); // Stable: equal q keep their order.
     let html = ranges.iter().any(|(_, media)| *media == "text/html");
-    let named = |name| named(name, offered);
-    let accepted = ranges.iter().find_map(|(_, media)| match *media {
-        "text/event-stream" | "*/*" => named("sse"),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => named("ndjson"),
-        "application/json" => named("long-poll"),
+    let named = |name| offered.by_name(name).map(Negotiated::Transport);
+    let accepted = ranges.iter().find_map(|&(_, media)| match media {
         "text/html" | "application/xhtml+xml" if pages => Some(Negotiated::Page),
-        "multipart/x-mixed-replace" | "multipart/*" => named("multipart-replace"),
         media if media.starts_with("image/") && !html => named("multipart-replace"),
-        _ => None,
+        media => MEDIA.iter().find(|(range, _)| *range == media).and_then(|(_, name)| named(name)),
     });
-    accepted.or_else(|| named("sse"))
-}
-
-fn named(name: &str, offered: &[&'static Transport]) -> Option<Negotiated> {
-    offered.iter().find(|transport| transport.name == name).copied().map(Negotiated::Transport)
+    accepted.or_else(|| named("sse")).or_else(|| offered.iter().next().map(Negotiated::Transport))
 }
 
 /// One media range and its weight (RFC 9110 § 12.4.2); a weight that cannot be read counts as 1.
@@ -71,30 +81,13 @@ fn range(text: &str) -> (f32, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::TRANSPORTS;
-
-    /// The name of what a request gets where only these are offered; all that there are, if none is named.
-    fn negotiated(
-        accept: &str,
-        agent: &str,
-        asked: Option<&str>,
-        offered: &[&str],
-        pages: bool,
-    ) -> Result<&'static str, u16> {
-        let headers = [(header::ACCEPT, accept), (header::USER_AGENT, agent)];
-        let headers = headers.into_iter().map(|(name, value)| (name, value.parse().expect("a value"))).collect();
-        let is_offered = |transport: &&Transport| offered.is_empty() || offered.contains(&transport.name);
-        let transports = TRANSPORTS.iter().filter(is_offered).collect();
-        let options = Options { event_bytes: 1, batch_bytes: 1, max_topics: 1, transports, pages, cuttable: false };
-        match negotiate(asked, &headers, &options) {
-            Ok(Negotiated::Transport(transport)) => Ok(transport.name),
-            Ok(Negotiated::Page) => Ok("page"),
-            Err(problem) => Err(problem.status().as_u16()),
-        }
-    }
 
     fn check(accept: &str, expected: &str) {
-        assert_eq!(negotiated(accept, "", None, &[], true), Ok(expected), "{accept}");
+        let name = match by_accept(accept, Offered::ALL, true).expect("something is offered") {
+            Negotiated::Transport(transport) => transport.name,
+            Negotiated::Page => "page",
+        };
+        assert_eq!(name, expected, "{accept}");
     }
 
     #[test]
@@ -108,28 +101,39 @@ mod tests {
         check("application/json;q=0.5, text/event-stream", "sse");
         check("text/event-stream;q=0, application/x-ndjson", "ndjson");
         check("multipart/x-mixed-replace", "multipart-replace");
+        check("multipart/mixed", "multipart-mixed");
+        check("multipart/mixed;q=0.9, multipart/*", "multipart-replace");
     }
 
     #[test]
     fn browsers_get_pages_in_tabs_and_pictures_in_images() {
         check("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8", "page");
         check("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", "multipart-replace");
-        assert_eq!(negotiated("text/html,*/*;q=0.8", "", None, &[], false), Ok("sse"));
+        assert_eq!(by_accept("text/html,*/*;q=0.8", Offered::ALL, false), named("sse"));
+    }
+
+    fn named(name: &str) -> Option<Negotiated> {
+        Offered::ALL.by_name(name).map(Negotiated::Transport)
+    }
+
+    #[test]
+    fn what_is_not_offered_is_passed_over() {
+        let offered = Offered::only(["ndjson", "long-poll"]).expect("transports");
+        assert_eq!(by_accept("text/event-stream, application/json", offered, false), named("long-poll"));
+        assert_eq!(by_accept("*/*", offered, false), named("ndjson"), "the first that is offered");
+        assert_eq!(by_accept("image/png", offered, false), named("ndjson"));
+        assert_eq!(by_accept("*/*", Offered::only([]).expect("none"), false), None);
+        let problem = negotiate(Some("sse"), &HeaderMap::new(), offered, true).expect_err("not offered");
+        assert!(problem.detail().ends_with("there are ndjson, long-poll"), "{}", problem.detail());
     }
 
     #[test]
     fn a_name_decides_before_anything_else_and_must_exist() {
-        assert_eq!(negotiated("application/json", "", Some("ndjson"), &[], true), Ok("ndjson"));
-        assert_eq!(negotiated("", "", Some("carrier-pigeon"), &[], true), Err(400));
-    }
-
-    #[test]
-    fn what_is_not_offered_is_as_if_it_did_not_exist() {
-        let offered = |accept, agent, asked| negotiated(accept, agent, asked, &["ndjson", "long-poll"], true);
-        assert_eq!(offered("", "", Some("sse")), Err(400));
-        assert_eq!(offered("text/event-stream, application/json", "", None), Ok("long-poll"));
-        assert_eq!(offered("multipart/x-mixed-replace", "", None), Ok("ndjson"));
-        assert_eq!(offered("", "Lavf/59", None), Ok("ndjson"));
-        assert_eq!(negotiated("", "Lavf/59", None, &[], true), Ok("multipart-replace"));
+        let headers = HeaderMap::new();
+        assert_eq!(negotiate(Some("ndjson"), &headers, Offered::ALL, true).ok(), named("ndjson"));
+        assert_eq!(
+            negotiate(Some("carrier-pigeon"), &headers, Offered::ALL, true).expect_err("none").status().as_u16(),
+            400
+        );
     }
 }

@@ -41,6 +41,7 @@ pub struct Pages {
     flights: Mutex<HashMap<u64, Weak<Flight>>>,
     /// How many bytes renderings have added to pages since their bytes were looked at.
     grown: Arc<AtomicU64>,
+    removals: AtomicU64,
 }
 
 type Flight = tokio::sync::Mutex<()>;
@@ -67,6 +68,7 @@ impl Pages {
             cached: Mutex::default(),
             flights: Mutex::default(),
             grown,
+            removals: AtomicU64::new(0),
         };
         // Anything after `edge` comes by the tail.
         let upto_edge: Vec<_> = newest.iter().filter(|event| event.cursor.offset <= edge).cloned().collect();
@@ -99,6 +101,13 @@ impl Pages {
             let page = self.pinned(at).or_else(|| self.cached().get(at));
             page.iter().flat_map(|page| page.events(at, at)).for_each(|event| event.remove(why));
         }
+        self.removals.fetch_add(1, Ordering::Release); // After the marks: who sees the new count sees them.
+    }
+
+    /// How often events were removed: what was made of events before this changes may hold some that are gone.
+    #[must_use]
+    pub fn removals(&self) -> u64 {
+        self.removals.load(Ordering::Acquire)
     }
 
     /// Lets every page go but the one at the live edge: what they hold may be gone.
@@ -108,6 +117,7 @@ impl Pages {
         let gone: Vec<_> = pinned.drain(..older).collect();
         drop(pinned);
         let cached = std::mem::take(&mut *self.cached());
+        self.removals.fetch_add(1, Ordering::Release);
         drop((gone, cached));
     }
 

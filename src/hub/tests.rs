@@ -159,9 +159,11 @@ async fn read_on(hub: &Hub, after: Offset) -> Vec<String> {
     let mut reader = Reader::new(selection("**"), after);
     let mut seen = Vec::new();
     for _ in 0..100 {
-        match reader.step(hub.pages(), hub.pages().edge(), Budget { events: 100, bytes: 1 << 20 }) {
+        match reader.step(&hub, hub.pages().edge(), Budget { events: 100, bytes: 1 << 20 }) {
             Step::Events(events) => seen.extend(events.iter().map(|event| event.cursor.offset.to_string())),
-            Step::Gap { lost, hole } => seen.push(format!("{lost} {}", GapReason::of_missing(hole).as_str())),
+            Step::Gap(Missing { reason, offsets }) => {
+                seen.push(format!("{} {}", offsets.expect("everything is asked for"), reason.as_str()));
+            }
             Step::Behind(at) => reader.give(hub.load(at).await.expect("a page")),
             Step::Scanned => {}
             Step::LiveEdge => return seen,

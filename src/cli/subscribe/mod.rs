@@ -12,9 +12,11 @@ mod place;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ use super::client::Gateway;
 use super::console::Console;
 use super::event_stream::Message;
 use super::resuming::{Change, Resuming};
-use super::stop::{self, Signal};
+use super::stop::{self, Signal, Stop};
 use super::{CliError, Connect, EXIT_CODES, Kind, age};
 use crate::event::{Cursor, EventType, ParseCursorError, TopicSelector};
 
@@ -148,29 +150,41 @@ async fn subscribe(
             None => std::future::pending().await,
         }
     };
-    let ended = tokio::select! {
-        // What is cut while it is written is not counted as printed: the next run prints it again.
-        done = read(args, backoff, &mut printer) => done,
-        signal = signal => match signal {
-            Signal::Interrupt => Err(CliError::Interrupted),
-            Signal::Terminate => return printer.place.save(), // It was asked to end, and ends in order.
-        },
-        () = time_up => match args.count {
-            Some(count) => Err(CliError::TimeUp { missing: printer.left, of: count.get() }),
-            None => Ok(()),
-        },
-    };
-    printer.place.save()?;
-    match (ended, printer.gaps) {
-        (Ok(()), gaps @ 1..) => Err(CliError::Incomplete { refused: 0, gaps }),
-        (ended, _) => ended,
+    let why = Cell::new(None);
+    let wish = pin!(async {
+        why.set(Some(tokio::select! {
+            signal = signal => Why::Signal(signal),
+            () = time_up => Why::TimeUp,
+        }));
+    });
+    let ended = read(args, backoff, &mut printer, &mut Stop::new(wish)).await;
+    ended.and(printer.place.save())?;
+    match (why.get(), args.count) {
+        (Some(Why::Signal(Signal::Interrupt)), _) => Err(CliError::Interrupted),
+        (Some(Why::Signal(Signal::Terminate)), _) => Ok(()), // It was asked to end, and ended in order.
+        (Some(Why::TimeUp), Some(count)) if printer.left > 0 => {
+            Err(CliError::TimeUp { missing: printer.left, of: count.get() })
+        }
+        _ if printer.gaps > 0 => Err(CliError::Incomplete { refused: 0, gaps: printer.gaps }),
+        _ => Ok(()),
     }
 }
+
+/// Why it ends before there is nothing left to read.
+#[derive(Clone, Copy, Debug)]
+enum Why {
+    Signal(Signal),
+    TimeUp,
+}
+
+/// How long a write to somebody who does not read may still take then.
+const WRITE_GRACE: Duration = Duration::from_secs(1);
 
 async fn read(
     args: &SubscribeArgs,
     backoff: Backoff,
     printer: &mut Printer<'_, impl AsyncWrite + Unpin>,
+    stop: &mut Stop<'_, impl Future<Output = ()>>,
 ) -> Result<(), CliError> {
     let gateway = Gateway::new(&args.connect)?;
     let topics: Vec<String> = args.topics.iter().map(ToString::to_string).collect();
@@ -178,16 +192,20 @@ async fn read(
     let parameters = args.parameters();
     let parameters: Vec<_> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
     if args.once {
-        return once::read(&gateway, topics, &parameters, printer).await;
+        return once::read(&gateway, topics, &parameters, printer, stop).await;
     }
     // The start stays in the URL; as soon as an id is known, it goes before it (`Last-Event-ID` wins).
     let source = gateway.subscription(topics, &parameters);
     let stream = Resuming::new(source, printer.place.reached(), Some(Resuming::GATEWAY_SILENCE), backoff);
-    follow(stream, printer).await
+    follow(stream, printer, stop).await
 }
 
 /// Prints what the stream brings, for as long as it goes on.
-async fn follow(mut stream: Resuming, printer: &mut Printer<'_, impl AsyncWrite + Unpin>) -> Result<(), CliError> {
+async fn follow(
+    mut stream: Resuming,
+    printer: &mut Printer<'_, impl AsyncWrite + Unpin>,
+    stop: &mut Stop<'_, impl Future<Output = ()>>,
+) -> Result<(), CliError> {
     loop {
         let mut printed = Vec::new();
         while printer.left > 0
@@ -195,18 +213,23 @@ async fn follow(mut stream: Resuming, printer: &mut Printer<'_, impl AsyncWrite 
         {
             printer.print(&message, &mut printed);
         }
-        if printer.write(&printed, stream.last_event_id()).await?.is_over() {
+        if printer.write(&printed, stream.last_event_id(), stop).await?.is_over() {
             return Ok(());
         }
-        let change = match printer.place.due() {
-            None => stream.wait().await?,
-            Some(due) => match tokio::time::timeout_at(due, stream.wait()).await {
-                Ok(change) => change?,
-                Err(_) => {
-                    printer.place.save()?;
-                    continue;
-                }
-            },
+        let due = printer.place.due();
+        let waited = stop.cuts(async {
+            match due {
+                None => Some(stream.wait().await),
+                Some(due) => tokio::time::timeout_at(due, stream.wait()).await.ok(),
+            }
+        });
+        let change = match waited.await {
+            None => return Ok(()),
+            Some(Some(change)) => change?,
+            Some(None) => {
+                printer.place.save()?;
+                continue;
+            }
         };
         let console = &mut *printer.console;
         match change {
@@ -293,16 +316,23 @@ impl<W: AsyncWrite + Unpin> Printer<'_, W> {
         }
     }
 
-    /// Writes what came together, at once; `id` is the place behind it.
-    async fn write(&mut self, printed: &[u8], id: &str) -> Result<Flow, CliError> {
-        let written = async {
+    /// Writes what came together, at once; `id` is the place behind it. What is not written whole is not counted as printed:
+    /// the next run prints it again.
+    async fn write(
+        &mut self,
+        printed: &[u8],
+        id: &str,
+        stop: &mut Stop<'_, impl Future<Output = ()>>,
+    ) -> Result<Flow, CliError> {
+        let written = stop.lets_end_within(WRITE_GRACE, async {
             self.stdout.write_all(printed).await?;
             self.stdout.flush().await
-        };
+        });
         match written.await {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Flow::Over), // `… | head`
-            Err(error) => return Err(CliError::Failed(format!("cannot write: {error}"))),
-            Ok(()) => {}
+            None => return Ok(Flow::Over),
+            Some(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Flow::Over), // `… | head`
+            Some(Err(error)) => return Err(CliError::Failed(format!("cannot write: {error}"))),
+            Some(Ok(())) => {}
         }
         self.place.reach(id);
         Ok(if self.left == 0 { Flow::Over } else { Flow::On })

@@ -8,6 +8,7 @@ use super::super::CliError;
 use super::super::client::Gateway;
 use super::super::event_stream::Message;
 use super::super::problem::Failure;
+use super::super::stop::Stop;
 use super::{GAP, Printer};
 
 /// The answer of a poll.
@@ -30,10 +31,13 @@ pub(super) async fn read<'a>(
     topics: impl Iterator<Item = &'a str> + Clone,
     parameters: &[(&'a str, &'a str)],
     printer: &mut Printer<'_, impl AsyncWrite + Unpin>,
+    stop: &mut Stop<'_, impl Future<Output = ()>>,
 ) -> Result<(), CliError> {
     let mut place = printer.place.reached().to_owned();
     loop {
-        let content = gateway.poll(topics.clone(), parameters, &place).await.map_err(|failure| match failure {
+        let asked = gateway.poll(topics.clone(), parameters, &place);
+        let Some(answer) = stop.cuts(asked).await else { return Ok(()) };
+        let content = answer.map_err(|failure| match failure {
             Failure::Away(why) => CliError::Failed(format!("{gateway}: {why}")),
             Failure::Later { problem, .. } => CliError::Failed(problem.to_string()),
             Failure::Refused(problem) => CliError::Refused(problem),
@@ -55,7 +59,7 @@ pub(super) async fn read<'a>(
                 reached = id(&event.data).unwrap_or_default(); // The rest of the page is for the next run.
             }
         }
-        if printer.write(&printed, &reached).await?.is_over() || !page.more {
+        if printer.write(&printed, &reached, stop).await?.is_over() || !page.more {
             return Ok(());
         }
         if printer.place.due().is_some_and(|due| due <= tokio::time::Instant::now()) {

@@ -161,9 +161,12 @@ fn parent(file: &Path) -> &Path {
 struct Contents {
     bounds: Bounds,
     newest: Cursor,
-    /// The first and the last row of each table.
-    extents: Vec<(String, Option<i64>, Option<i64>)>,
+    /// Of each table.
+    extents: Vec<Extent>,
 }
+
+/// A table's name, and its first and last row.
+type Extent = (String, Option<i64>, Option<i64>);
 
 impl Contents {
     /// Cost: a few look-ups, however large the log is.
@@ -180,7 +183,7 @@ impl Contents {
 }
 
 /// The first and the last row of each table that has row ids, whatever it is called.
-fn extents(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<i64>, Option<i64>)>> {
+fn extents(connection: &Connection) -> rusqlite::Result<Vec<Extent>> {
     let tables = "SELECT name FROM pragma_table_list
                   WHERE schema = 'main' AND type = 'table' AND wr = 0 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
     let mut select = connection.prepare(tables)?;
