@@ -59,8 +59,25 @@ fn a_gateway_answers_as_its_description_says() {
     let printed = run(
         "schemathesis",
         &[
-            "--config-file", &*settings, "run", &schema, "--url", gateway.url(), "--checks", checks, "--max-examples", EXAMPLES,
-            "--phases", "examples,coverage,fuzzing", "--seed", "1", "--workers", "1", "--request-timeout", "30", "--no-shrink",
+            "--config-file",
+            &*settings,
+            "run",
+            &schema,
+            "--url",
+            gateway.url(),
+            "--checks",
+            checks,
+            "--max-examples",
+            EXAMPLES,
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--seed",
+            "1",
+            "--workers",
+            "1",
+            "--request-timeout",
+            "30",
+            "--no-shrink",
         ],
     );
     assert!(printed.contains("generated"), "{printed}");
