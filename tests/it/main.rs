@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod images;
 mod nginx;
+mod openapi;
 mod page;
 mod polling;
 mod publish;
