@@ -196,7 +196,7 @@ impl Writer {
             for &page in self.compact.iter().take(STEP.0) {
                 let compacted = rewrite::compact(&transaction, page, &removed, &self.keys, now)?;
                 bytes += compacted.bytes;
-                pages.push((page, compacted.gone));
+                pages.push((page, compacted));
                 if bytes > STEP.1 {
                     break;
                 }
@@ -206,8 +206,8 @@ impl Writer {
         self.ahead_pages += 2 * bytes / schema::PAGE_SIZE + 4 * pages.len() as u64;
         self.shared.compacted.fetch_add(pages.len() as u64, Relaxed);
         let mut removed = readers.removed_mut();
-        for (page, gone) in pages {
-            removed.written(page, gone);
+        for (page, compacted) in pages {
+            removed.written(page, compacted.gone, compacted.outlived);
             self.compact.remove(&page);
         }
         Ok(())

@@ -66,10 +66,11 @@ impl Removed {
         }
     }
 
-    /// The rows of a page show all that is gone by now: these places.
-    pub(super) fn written(&mut self, page: u64, gone: u64) {
+    /// The rows of a page show all that is gone by now: so many places, of which some had not been removed, but had outlived
+    /// their time.
+    pub(super) fn written(&mut self, page: u64, gone: u64, outlived: u64) {
+        self.total += outlived;
         let known = self.pages.entry(page).or_default();
-        self.total = (self.total + gone).saturating_sub(known.unwritten + known.written);
         known.unwritten = 0;
         known.written = gone;
     }
@@ -146,7 +147,7 @@ mod tests {
             [None, Some(Gone::Expired), Some(Gone::Expired), Some(Gone::Deleted)]
         );
         assert_eq!(why(5), None, "its row says it");
-        removed.written(1, 5); // Two more had outlived their time.
+        removed.written(1, 5, 2);
         assert_eq!(removed.total(), 15);
         removed.trim(1024, 10);
         assert_eq!((removed.total(), removed.of(0).is_none()), (5, true));
@@ -160,7 +161,7 @@ mod tests {
         assert!(!removed.is_worth_compacting(1) && !removed.is_worth_compacting(7));
         removed.expire(2000);
         assert!(removed.is_worth_compacting(1));
-        removed.written(1, 512);
+        removed.written(1, 512, 0);
         assert!(!removed.is_worth_compacting(1));
         (1536..1536 + 257).for_each(|at| removed.expire(at));
         assert!(removed.is_worth_compacting(1), "half of the other half");

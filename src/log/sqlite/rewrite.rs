@@ -83,6 +83,8 @@ pub(super) fn erase(
 pub(super) struct Compacted {
     /// How many of its places its rows show as gone now.
     pub(super) gone: u64,
+    /// How many of them had not been removed, but have outlived their time.
+    pub(super) outlived: u64,
     /// How many bytes its rows had.
     pub(super) bytes: u64,
 }
@@ -96,7 +98,7 @@ pub(super) fn compact(
     keys: &Keys,
     now: Timestamp,
 ) -> rusqlite::Result<Compacted> {
-    let mut compacted = Compacted { gone: 0, bytes: 0 };
+    let mut compacted = Compacted { gone: 0, outlived: 0, bytes: 0 };
     let mut pending: Option<Gathered> = None;
     for row in rows(transaction, page)? {
         compacted.bytes += row.events.len() as u64;
@@ -108,8 +110,9 @@ pub(super) fn compact(
         let mut fresh = false;
         for (offset, stored) in (row.first..).zip(&mut stored).filter(|(_, stored)| stored.gone.is_none()) {
             if is_gone(&stored.event, offset, row.time, removed, now) {
-                let why = removed.of(page).and_then(|of| of.why(offset)).unwrap_or(Gone::Expired);
-                *stored = Stored { event: codec::left(&stored.event), gone: Some(why) };
+                let why = removed.of(page).and_then(|of| of.why(offset));
+                compacted.outlived += u64::from(why.is_none());
+                *stored = Stored { event: codec::left(&stored.event), gone: Some(why.unwrap_or(Gone::Expired)) };
                 fresh = true;
             }
         }
