@@ -1,38 +1,44 @@
 //! Where the parts are built and joined, and taken down again.
 
-use std::net::SocketAddr;
+pub mod backup;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::access::{Access, Open, Policy, Rules, Secret};
-use crate::config::{Durable, ReadRule, ServeArgs, Store};
+use crate::access::{Access, Open, Policy, Rule, Rules, Secret};
+use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, Store, TopicRule, Who};
 use crate::delivery::{self, Delivery, EndReason};
 use crate::http::{self, App, Guards, REFUSALS};
 use crate::hub::{Hub, PagesOptions};
 use crate::log::sqlite::{OpenError, SqliteLog, SqliteOptions};
-use crate::log::{Durability, GapReason, Log, MemoryLog, ReadError, Retention, system_clock};
+use crate::log::{Durability, GapReason, Keep, Log, MemoryLog, ReadError, Retention, TopicRetention, system_clock};
 use crate::metrics::{Labels, Metrics, Sampled};
-use crate::net;
+use crate::net::{self, Listener};
 use crate::shutdown::Shutdown;
 use crate::source::demo;
-use crate::transport::{Resume, TRANSPORTS};
+use crate::transport::{Offered, Resume, TRANSPORTS};
+
+pub use crate::net::Local;
 
 /// A running gateway.
 pub struct Gateway {
     /// Where clients connect.
-    pub address: SocketAddr,
-    /// Where metrics and health are, if that is another address.
-    pub admin: Option<SocketAddr>,
+    pub addresses: Vec<Local>,
+    /// Where metrics and health are, if that is elsewhere.
+    pub admin: Vec<Local>,
     /// What the page must be opened with, if not everybody may.
     pub token: Option<String>,
     log: Arc<dyn Log>,
+    routes: Routes,
     shutdown: Shutdown,
     /// The end of the admin listener, after that of everything else: whoever watches sees the drain.
     admin_shutdown: Shutdown,
-    drain: Duration,
+    /// In seconds.
+    drain: AtomicU64,
 }
 
 /// Why the gateway did not start.
@@ -48,38 +54,47 @@ pub enum StartError {
     #[error("cannot listen on {address}")]
     Listen {
         /// Which address.
-        address: SocketAddr,
+        address: Address,
         /// Why.
         source: std::io::Error,
     },
+    /// Sockets were to be passed, and are not.
+    #[error("cannot listen on {0}: systemd has passed no such socket (LISTEN_FDS, LISTEN_FDNAMES)")]
+    NotPassed(Address),
+    /// Sockets were passed that nobody would serve: who connects there would wait for ever.
+    #[error(
+        "systemd has passed the socket {0:?}, and nothing listens on it: take it with --listen systemd:NAME or \
+         --admin systemd:NAME (under --dev there is only --listen)"
+    )]
+    Unserved(String),
 }
 
 impl Gateway {
-    /// Opens the log, binds the addresses and serves. The arguments must be complete.
+    /// Opens the log, binds the addresses, takes the sockets that were passed, and serves. The arguments must be complete.
     ///
     /// # Errors
     /// The log or an address is not to be had.
-    pub async fn start(args: ServeArgs) -> Result<Self, StartError> {
+    pub async fn start(args: ServeArgs, passed: Vec<Passed>) -> Result<Self, StartError> {
         // The addresses first: a log must not be opened (a new epoch) for a gateway that cannot serve.
-        let admin_options = net::Options::default();
+        let admin_options = net_options(&args);
         let net_options = net::Options { connections: net::connections(args.max_connections), ..admin_options.clone() };
-        let listener = bind(args.listen(), &net_options)?;
-        let admin_listener = if args.dev { None } else { Some(bind(args.admin, &admin_options)?) };
+        let mut passed = passed;
+        let listeners = listen(&args.listen, false, &mut passed, &net_options)?;
+        let admin_listeners = listen(&args.admin, true, &mut passed, &admin_options)?;
+        if let Some(left) = passed.pop() {
+            return Err(StartError::Unserved(left.name));
+        }
 
         let shutdown = Shutdown::default();
         let log = open_log(&args).await?;
-        let hub = Hub::start(Arc::clone(&log), PagesOptions::default(), &shutdown).await?;
+        let hub = Hub::start(Arc::clone(&log), pages(&args), &shutdown).await?;
         let metrics = Arc::new(Metrics::new(labels()));
-        let delivery_options = delivery::Options {
-            heartbeat: Duration::from_secs(args.heartbeat),
-            retention_events: args.retention_events,
-            cuttable: args.dev,
-            ..delivery::Options::default()
-        };
-        let delivery = Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options);
+        let delivery =
+            Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options(&args));
         let counters = Arc::new(net::Counters::default());
-        let address = local(&listener, args.listen())?;
-        let token = (args.dev && !address.ip().is_loopback()).then(|| crate::delivery::StreamId::new().to_string());
+        let addresses = places(&listeners, &args.listen)?;
+        let token =
+            (args.dev && !addresses.iter().all(Local::is_local)).then(|| crate::delivery::StreamId::new().to_string());
         if token.is_some() && args.any_origin() {
             tracing::warn!(
                 "--cors-origin * means nothing here: reading needs the token; list the origins of your pages"
@@ -90,33 +105,44 @@ impl Gateway {
             log: Arc::clone(&log),
             hub,
             delivery,
-            access: Arc::new(access(&args)),
+            access: Arc::new(Access::new(policy(&args))),
             metrics,
             connections: connections(Arc::clone(&counters)),
             shutdown: shutdown.clone(),
             clock: system_clock(),
-            options: http::Options { event_bytes: EVENT_BYTES, pages: args.dev || args.pages, cuttable: args.dev },
+            options: http_options(&args),
         };
         if args.dev {
             shutdown.spawn(demo::run(Arc::clone(&log), shutdown.clone()));
         }
-        let admin = admin_listener.as_ref().map(|listener| local(listener, args.admin)).transpose()?;
-        let public = http::public(app.clone(), public_guards(&args, token.as_deref()), args.dev);
-        serve(listener, public, net_options, &shutdown, &counters);
+        let admin = places(&admin_listeners, &args.admin)?;
+        let routes = Routes::new(app, token.clone(), &args);
+        serve(listeners, routes.public.subscribe(), net_options, &shutdown, &counters);
         let admin_shutdown = Shutdown::default();
-        if let Some(listener) = admin_listener {
-            let routes = http::admin(app, admin_guards(&args));
-            serve(listener, routes, admin_options, &admin_shutdown, &counters);
+        if !admin_listeners.is_empty() {
+            serve(admin_listeners, routes.admin.subscribe(), admin_options, &admin_shutdown, &counters);
         }
-        let drain = Duration::from_secs(args.drain);
-        Ok(Self { address, admin, token, log, shutdown, admin_shutdown, drain })
+        let drain = AtomicU64::new(args.drain);
+        Ok(Self { addresses, admin, token, log, routes, shutdown, admin_shutdown, drain })
+    }
+
+    /// Takes over what can change while it runs. The arguments must be complete.
+    pub fn reload(&self, args: &ServeArgs) {
+        self.routes.replace(args);
+        self.drain.store(args.drain, Relaxed);
+    }
+
+    /// Whether the gateway can still do its work. If not, only a new start helps.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.log.is_alive()
     }
 
     /// Ends every stream with a word, finishes what was accepted, and closes the log. What is left when `hurry` resolves is
     /// cut at once. Answers whether nothing had to be cut.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
         let in_time = tokio::select! {
-            in_time = self.shutdown.finish(self.drain) => in_time,
+            in_time = self.shutdown.finish(Duration::from_secs(self.drain.load(Relaxed))) => in_time,
             () = hurry => self.shutdown.finish(Duration::ZERO).await,
         };
         self.admin_shutdown.finish(ADMIN_DRAIN).await;
@@ -125,44 +151,144 @@ impl Gateway {
     }
 }
 
+/// The names of the transports that there are.
+#[must_use]
+pub fn transports() -> Vec<&'static str> {
+    TRANSPORTS.iter().map(|transport| transport.name).collect()
+}
+
 /// How long an answer of the admin listener may take at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// The largest event.
-const EVENT_BYTES: usize = 1 << 20;
+/// The transports that are offered where nobody chose: those that put no script on a page and hold up no browser.
+const TRANSPORTS_BY_DEFAULT: &[&str] = &["sse", "ndjson", "long-poll", "poll", "multipart-replace", "multipart-mixed"];
 
-fn bind(address: SocketAddr, options: &net::Options) -> Result<TcpListener, StartError> {
-    net::bind(address, options).map_err(|source| StartError::Listen { address, source })
+fn net_options(args: &ServeArgs) -> net::Options {
+    net::Options {
+        head_timeout: Duration::from_secs(args.head_timeout),
+        head_bytes: args.head_bytes,
+        keep_alive: Duration::from_secs(args.keep_alive),
+        stall: Duration::from_secs(args.stall),
+        ..net::Options::default()
+    }
 }
 
-fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Listen { address, source })
+fn pages(args: &ServeArgs) -> PagesOptions {
+    let bytes = args.live_bytes as u64;
+    PagesOptions { pinned_events: args.live_events, pinned_bytes: bytes, cached_bytes: bytes, replays: args.replays }
+}
+
+fn http_options(args: &ServeArgs) -> http::Options {
+    let names: Vec<&str> = match args.transports.as_slice() {
+        [] if args.dev => TRANSPORTS.iter().map(|transport| transport.name).collect(),
+        [] => TRANSPORTS_BY_DEFAULT.to_vec(),
+        chosen => chosen.iter().map(String::as_str).collect(),
+    };
+    let transports = Offered::only(names).expect("names of transports are checked where they are read");
+    http::Options {
+        event_bytes: args.event_bytes,
+        batch_bytes: args.batch_bytes,
+        max_topics: args.max_topics,
+        transports,
+        pages: args.dev || args.pages,
+        cuttable: args.dev,
+    }
+}
+
+/// A listener for each address, and for each socket that was passed for it; those are taken out of `passed`.
+fn listen(
+    addresses: &[Address],
+    for_admin: bool,
+    passed: &mut Vec<Passed>,
+    options: &net::Options,
+) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let failed = |source| StartError::Listen { address: address.clone(), source };
+        match address {
+            Address::Tcp(address) => listeners.push(Listener::tcp(*address, options).map_err(failed)?),
+            Address::Unix { path, mode } => listeners.push(Listener::unix(path, *mode, options).map_err(failed)?),
+            Address::Systemd { name } => {
+                let fits = |passed: &mut Passed| match name {
+                    Some(name) => passed.name == *name,
+                    None => passed.is_for_admin() == for_admin,
+                };
+                let before = listeners.len();
+                for Passed { socket, .. } in passed.extract_if(.., fits) {
+                    let listener = match socket {
+                        PassedSocket::Tcp(socket) => Listener::passed_tcp(socket),
+                        PassedSocket::Unix(socket) => Listener::passed_unix(socket),
+                    };
+                    listeners.push(listener.map_err(failed)?);
+                }
+                if listeners.len() == before {
+                    return Err(StartError::NotPassed(address.clone()));
+                }
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn places(listeners: &[Listener], addresses: &[Address]) -> Result<Vec<Local>, StartError> {
+    let places = listeners.iter().map(Listener::place).collect::<Result<_, _>>();
+    places.map_err(|source| StartError::Listen { address: addresses[0].clone(), source })
+}
+
+/// What the listeners serve, as it is now: it is built anew from other options, and each request goes to the newest.
+struct Routes {
+    app: App,
+    token: Option<String>,
+    public: watch::Sender<axum::Router>,
+    admin: watch::Sender<axum::Router>,
+}
+
+impl Routes {
+    fn new(app: App, token: Option<String>, args: &ServeArgs) -> Self {
+        let public = watch::Sender::new(http::public(app.clone(), public_guards(args, token.as_deref()), args.dev));
+        let admin = watch::Sender::new(http::admin(app.clone(), admin_guards(args)));
+        Self { app, token, public, admin }
+    }
+
+    fn replace(&self, args: &ServeArgs) {
+        self.app.access.replace(policy(args));
+        let delivery = self.app.delivery.with_options(delivery_options(args));
+        let app = App { delivery, options: http_options(args), ..self.app.clone() };
+        let guards = public_guards(args, self.token.as_deref());
+        drop(self.public.send_replace(http::public(app.clone(), guards, args.dev)));
+        drop(self.admin.send_replace(http::admin(app, admin_guards(args))));
+    }
+}
+
+fn delivery_options(args: &ServeArgs) -> delivery::Options {
+    delivery::Options {
+        heartbeat: Duration::from_secs(args.heartbeat),
+        retry: (args.retry.least, args.retry.most),
+        retention_events: args.retention_events,
+        cuttable: args.dev,
+    }
 }
 
 fn serve(
-    listener: TcpListener,
-    routes: axum::Router,
+    listeners: Vec<Listener>,
+    routes: watch::Receiver<axum::Router>,
     options: net::Options,
     shutdown: &Shutdown,
     counters: &Arc<net::Counters>,
 ) {
-    let service = routes.map_request(|request: axum::http::Request<hyper::body::Incoming>| {
+    let service = tower::service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         if request.extensions_mut().remove::<net::Crowded>().is_some() {
             request.extensions_mut().insert(http::Crowded);
         }
-        request
+        let routes = routes.borrow().clone();
+        routes.oneshot(request)
     });
-    shutdown.spawn(net::serve(listener, service, options, shutdown.clone(), Arc::clone(counters)));
+    shutdown.spawn(net::serve(listeners, service, options, shutdown.clone(), Arc::clone(counters)));
 }
 
 async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
-    let retention = Retention {
-        events: args.retention_events,
-        age: args.retention_age,
-        bytes: args.retention_bytes,
-        ..Retention::default()
-    };
+    let retention = retention(args);
     if args.store == Store::Memory {
         return Ok(Arc::new(MemoryLog::new(retention, system_clock())));
     }
@@ -170,19 +296,53 @@ async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
         Durable::Fsync => Durability::Fsync,
         Durable::Os => Durability::Os,
     };
-    let options = SqliteOptions { durability, retention, ..SqliteOptions::new(args.data.clone()) };
+    let options = SqliteOptions {
+        durability,
+        retention,
+        queue_events: args.queue_events,
+        queue_bytes: args.queue_bytes,
+        ..SqliteOptions::new(args.data.clone())
+    };
     // Opening waits for another process's lock and reads the disk: not on the executor.
     let opened = tokio::task::spawn_blocking(move || SqliteLog::open(options)).await;
     Ok(Arc::new(opened.expect("opening the log does not panic")?))
 }
 
-fn access(args: &ServeArgs) -> Access {
-    let read = if args.read == ReadRule::Public { Open::Public } else { Open::Key };
-    Access::new(Policy {
-        rules: Arc::new(Rules::all(read, Open::Key)),
-        keys: args.publish_key.iter().map(|key| Secret::new(key)).collect(),
+/// Who may do what. What a rule leaves open is as without a rule.
+fn policy(args: &ServeArgs) -> Policy {
+    let read = open(args.read);
+    let rule = |rule: &TopicRule| Rule {
+        matches: rule.selector.clone(),
+        read: rule.read.map_or(read, open),
+        publish: rule.publish.map_or(Open::Key, open),
+    };
+    let rules = args.topics.iter().map(rule).collect();
+    Policy {
+        rules: Arc::new(Rules { rules, ..Rules::all(read, Open::Key) }),
+        keys: args.publish_keys.iter().map(|key| Secret::new(key)).collect(),
         open: args.dev,
-    })
+    }
+}
+
+fn open(who: Who) -> Open {
+    match who {
+        Who::Public => Open::Public,
+        Who::Key => Open::Key,
+    }
+}
+
+/// How much is kept.
+fn retention(args: &ServeArgs) -> Retention {
+    let topic = |rule: &TopicRule| {
+        let config::Keep { events, age, bytes } = rule.keep;
+        TopicRetention { matches: rule.selector.clone(), keep: Keep { events, age, bytes } }
+    };
+    Retention {
+        events: args.retention_events,
+        age: args.retention_age,
+        bytes: args.retention_bytes,
+        topics: args.topics.iter().map(topic).collect(),
+    }
 }
 
 fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {
@@ -192,6 +352,7 @@ fn public_guards(args: &ServeArgs, token: Option<&str>) -> Guards {
         loopback_origins: args.dev,
         check_host: args.dev,
         hosts: args.host.clone(),
+        base: args.base_path.clone().unwrap_or_default().as_str().to_owned(),
         token: token.map(Secret::new),
     }
 }

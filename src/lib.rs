@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! main → gateway → {net, http, source, cli} → delivery → {hub → log, transport} → event
-//! leaves, plain data in and out: access, metrics, shutdown, config
+//! leaves, plain data in and out: access, logging, metrics, service, shutdown, config
 //! ```
 
 pub mod gateway;
@@ -32,6 +32,10 @@ pub mod access;
 
 pub mod config;
 
+pub mod logging;
+
 pub mod metrics;
+
+pub mod service;
 
 pub mod shutdown;

@@ -1,6 +1,6 @@
 // One transport on the page: its state, its figures, its last events. Published data is only ever set as text.
 
-import { Sequence } from "/static/sequence.js";
+import { Sequence } from "./sequence.js";
 
 const LINES = 50;
 const LONGEST_DATA = 500;

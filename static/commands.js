@@ -1,6 +1,6 @@
 // The same as the page does, as commands for a terminal.
 
-import { eventsUrl } from "/static/gateway.js";
+import { eventsUrl } from "./gateway.js";
 
 /** Fills `list`. `lastEventId()` is asked when a command that resumes is shown or copied. */
 export function showCommands(list, template, topics, lastEventId) {

@@ -1,6 +1,6 @@
 // Server-sent events over the browser's own EventSource, which comes back by itself.
 
-import { cutStream, eventsUrl, whatItSays } from "/static/gateway.js";
+import { cutStream, eventsUrl, whatItSays } from "./gateway.js";
 
 export const transport = {
   name: "sse",

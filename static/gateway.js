@@ -1,5 +1,8 @@
 // What the page asks of the gateway: addresses, requests that resume, publishing, cutting.
 
+/** Where the gateway is: this file is in a directory below it, whatever path a proxy has put it under. */
+export const base = new URL("..", import.meta.url);
+
 /** A status that will not change by asking again. */
 export class Refused extends Error {}
 
@@ -13,7 +16,7 @@ export class Later extends Error {
 
 /** The address of one or more topics. A name that a path cannot hold goes into the query. */
 export function eventsUrl(topics, parameters = {}) {
-  const url = new URL("/events", location.origin);
+  const url = new URL("events", base);
   const segments = topics[0].split("/");
   const fitsPath = topics.length === 1 && !topics[0].includes("*")
     && segments.every((segment) => !["", ".", ".."].includes(segment));
@@ -58,7 +61,7 @@ export async function publish(topic, type, data) {
 
 /** Cuts a stream at the gateway, as a broken connection would. */
 export async function cutStream(stream) {
-  const response = await fetch(`/streams/${encodeURIComponent(stream)}/cut`, { method: "POST" });
+  const response = await fetch(new URL(`streams/${encodeURIComponent(stream)}/cut`, base), { method: "POST" });
   if (!response.ok) {
     throw new Refused(await whatItSays(response));
   }

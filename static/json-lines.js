@@ -1,7 +1,7 @@
 // JSON lines over one long fetch. The page itself remembers the cursor and comes back with it.
 
-import { cutStream, eventsUrl, subscribe } from "/static/gateway.js";
-import { keepComing, watch } from "/static/returning.js";
+import { cutStream, eventsUrl, subscribe } from "./gateway.js";
+import { keepComing, watch } from "./returning.js";
 
 export const transport = {
   name: "ndjson",

@@ -1,12 +1,12 @@
 // The live page: one topic over each transport, side by side.
 
-import { Column } from "/static/column.js";
-import { showCommands } from "/static/commands.js";
-import * as eventStream from "/static/event-stream.js";
-import { publish } from "/static/gateway.js";
-import * as jsonLines from "/static/json-lines.js";
-import * as longPoll from "/static/long-poll.js";
-import * as part from "/static/part.js";
+import { Column } from "./column.js";
+import { showCommands } from "./commands.js";
+import * as eventStream from "./event-stream.js";
+import { base, publish } from "./gateway.js";
+import * as jsonLines from "./json-lines.js";
+import * as longPoll from "./long-poll.js";
+import * as part from "./part.js";
 
 const wanted = wantedBy(location);
 const byId = (id) => document.getElementById(id);
@@ -56,11 +56,12 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("pagehide", () => pauseAll("paused while the page is away"));
 addEventListener("pageshow", resumeAll);
 
-/** What the address asks for: `/events/{topic}`, or `?topic=` once or several times; and where to begin. */
+/** What the address asks for: `events/{topic}`, or `?topic=` once or several times; and where to begin. */
 function wantedBy({ pathname, search }) {
   const query = new URLSearchParams(search);
   const named = query.getAll("topic").flatMap(listed);
-  const path = pathname.startsWith("/events/") ? [decoded(pathname.slice("/events/".length))] : [];
+  const events = `${base.pathname}events/`;
+  const path = pathname.startsWith(events) ? [decoded(pathname.slice(events.length))] : [];
   const topics = [...new Set([...path, ...named].filter(Boolean))];
   const begin = ["lastEventId", "since", "last", "type"].filter((name) => query.has(name));
   return {

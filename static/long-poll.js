@@ -1,7 +1,7 @@
 // HTTP long polling: a request that waits for its answer, and then the next one, after the cursor of the last.
 
-import { cutStream, eventsUrl, subscribe } from "/static/gateway.js";
-import { keepComing, watch } from "/static/returning.js";
+import { cutStream, eventsUrl, subscribe } from "./gateway.js";
+import { keepComing, watch } from "./returning.js";
 
 export const transport = {
   name: "long-poll",

@@ -3,7 +3,7 @@
 // An <img> tells a script neither its stream nor that it ended. So the page looks at the pixels: Firefox fires `load` for
 // each part, Chromium only for the first.
 
-import { eventsUrl } from "/static/gateway.js";
+import { eventsUrl } from "./gateway.js";
 
 export const transport = {
   name: "multipart-replace",

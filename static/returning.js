@@ -1,6 +1,6 @@
 // How a reader that is not an EventSource comes back: after a delay, longer each time nothing answers.
 
-import { Later, Refused } from "/static/gateway.js";
+import { Later, Refused } from "./gateway.js";
 
 const SHORTEST = 500;
 const LONGEST = 30_000;

@@ -15,7 +15,7 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use bytes::Bytes;
 use encke::delivery::{Gone, Peer};
-use encke::net::{Counters, Options, RawHead, bind, serve};
+use encke::net::{Counters, Listener, Local, Options, RawHead, serve};
 use encke::shutdown::Shutdown;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -134,11 +134,11 @@ impl Server {
             .route("/refuse", post(refuse))
             .route("/panic", get(panics))
             .with_state(app);
-        let listener = bind(address.parse().unwrap(), &options).unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = Listener::tcp(address.parse().unwrap(), &options).unwrap();
+        let Ok(Local::Tcp(address)) = listener.place() else { panic!("an address") };
         let (shutdown, counters) = (Shutdown::default(), Arc::<Counters>::default());
         let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(serve(listener, service, options, shutdown.clone(), Arc::clone(&counters)));
+        serving.spawn(serve(vec![listener], service, options, shutdown.clone(), Arc::clone(&counters)));
         Self { address, shutdown, counters, serving, chunks, came, ended, pulled }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use encke::net::{Counters, Options, bind, serve};
+use encke::net::{Counters, Listener, Local, Options, serve};
 use encke::shutdown::Shutdown;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -16,14 +16,14 @@ use tokio::net::TcpSocket;
 #[tokio::test]
 async fn a_listener_without_descriptors_waits_and_then_serves() {
     let options = Options::default();
-    let listener = bind("127.0.0.1:0".parse().unwrap(), &options).unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let Ok(Local::Tcp(address)) = listener.place() else { panic!("an address") };
     let (shutdown, counters) = (Shutdown::default(), Arc::<Counters>::default());
     let service =
         tower::service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(Body::from("served"))) });
     let socket = TcpSocket::new_v4().unwrap();
     let hog: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-    shutdown.spawn(serve(listener, service, options, shutdown.clone(), Arc::clone(&counters)));
+    shutdown.spawn(serve(vec![listener], service, options, shutdown.clone(), Arc::clone(&counters)));
 
     let mut client = socket.connect(address).await.unwrap();
     let begun = tokio::time::Instant::now();

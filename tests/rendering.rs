@@ -230,7 +230,7 @@ fn stream_data(event: &Event) -> String {
 fn expected_notice(notice: &Notice<'_>) -> Expected {
     let (kind, id, retry) = match *notice {
         Notice::Hello { id, retry, .. } => ("encke.hello", id, Some(retry)),
-        Notice::Gap { id, .. } => ("encke.gap", Some(id), None),
+        Notice::Gap { id, .. } => ("encke.gap", id, None),
         Notice::Cursor { id } => ("encke.cursor", Some(id), None),
         Notice::Heartbeat => ("encke.heartbeat", None, None),
         Notice::Bye { id, retry, .. } => ("encke.bye", id, Some(retry)),

@@ -64,6 +64,12 @@ impl Rules {
         self.read == Open::Public || self.rules.iter().any(|rule| rule.read == Open::Public)
     }
 
+    /// Whether each topic is for the same readers by these rules as by the others.
+    pub(super) fn read_alike(&self, other: &Self) -> bool {
+        let reads = |rules: &Self| rules.rules.iter().map(|rule| (rule.matches.clone(), rule.read)).collect::<Vec<_>>();
+        self.read == other.read && reads(self) == reads(other)
+    }
+
     fn of(&self, topic: &Topic) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.matches.matches(topic))
     }

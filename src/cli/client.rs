@@ -9,13 +9,14 @@ use std::sync::Once;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
-use super::problem::{Failure, Problem, away, cause, content, failure, place};
+use super::problem::{Failure, MAX_ANSWER, Problem, away, cause, content, failure, failure_with_content, place};
 use super::{CliError, Connect};
 use crate::event::{Event, EventType, Key};
 
@@ -23,11 +24,22 @@ use crate::event::{Event, EventType, Key};
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Where a stream resumes (WHATWG HTML § 9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The trace that a request is part of (W3C Trace Context § 3.2).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const EVENT_STREAM: &str = "text/event-stream";
+const NDJSON: &str = "application/x-ndjson";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first byte sent to the last one received, for one event.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for many events, which a quota may hold up.
+const LINES_TIMEOUT: Duration = Duration::from_secs(600);
+/// The same for a page of events, for which the gateway may look through its log.
+const POLL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The most that is read of a page, or of a sum with its errors: well above the one MiB of events that a page holds,
+/// whatever is escaped in it.
+const MAX_PAGE: usize = 16 << 20;
 
 /// Everything but the unreserved characters of RFC 3986 § 2.3, which mean the same to every reader of a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -37,6 +49,7 @@ pub(crate) struct Gateway {
     http: Client,
     events: Url,
     authorization: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
 }
 
 /// What a publisher gets back.
@@ -49,11 +62,56 @@ pub(crate) struct Receipt {
     pub(crate) duplicate: bool,
 }
 
+/// What became of many events that were sent together.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sum {
+    pub(crate) published: u64,
+    /// Those that had been published before, under the same keys.
+    pub(crate) duplicates: u64,
+    pub(crate) refused: u64,
+    /// The cursor of the newest one that was stored.
+    pub(crate) last: Option<String>,
+    pub(crate) errors: Vec<BadLine>,
+    /// The first line of which nothing became, if that is not the end.
+    pub(crate) stopped: Option<usize>,
+}
+
+/// A line that was refused.
+#[derive(Debug, Deserialize)]
+pub(crate) struct BadLine {
+    /// Its number in the request, from 1.
+    pub(crate) line: usize,
+    /// Why.
+    pub(crate) title: String,
+}
+
+/// Not every line was looked at.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    pub(crate) failure: Failure,
+    /// What became of the lines before, if the gateway said so.
+    pub(crate) sum: Option<Sum>,
+    /// The gateway may have stored some of them without saying so.
+    pub(crate) begun: bool,
+}
+
+impl Sum {
+    /// Counts what came of further lines.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.published += more.published;
+        self.duplicates += more.duplicates;
+        self.refused += more.refused.max(more.errors.len() as u64);
+        self.last = more.last.or(self.last.take());
+    }
+}
+
 /// An event stream's address.
 pub(crate) struct Source {
     http: Client,
     url: Url,
     authorization: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
 }
 
 impl Gateway {
@@ -68,7 +126,9 @@ impl Gateway {
         // A redirected POST would become a GET (RFC 9110 § 15.4.3): say where the gateway is instead.
         let http = client(&events, redirect::Policy::none())?;
         let authorization = connect.key()?.map(|key| secret_value(&format!("Bearer {key}"))).transpose()?.or(user);
-        Ok(Self { http, events, authorization })
+        // What no header can hold is no trace, and a trace is no reason to fail.
+        let traceparent = connect.traceparent.as_ref().and_then(|value| HeaderValue::from_str(value).ok());
+        Ok(Self { http, events, authorization, traceparent })
     }
 
     /// Publishes one event and waits until the gateway has stored it.
@@ -76,6 +136,9 @@ impl Gateway {
         let mut request = self.http.post(self.publish_url(event)).timeout(PUBLISH_TIMEOUT).body(event.data.clone());
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
         }
         if let Some(media) = &event.content_type {
             request = request.header(CONTENT_TYPE, media.as_str());
@@ -87,10 +150,36 @@ impl Gateway {
         if !response.status().is_success() {
             return Err(failure(response).await);
         }
-        let content = content(&mut response).await.map_err(away)?;
+        let content = content(&mut response, MAX_ANSWER).await.map_err(away)?;
         serde_json::from_slice(&content).map_err(|_| {
             Failure::Away(format!("{} answered {} without a receipt", place(&self.events), response.status()))
         })
+    }
+
+    /// Publishes events, a line of JSON each, and waits until the gateway has stored them.
+    pub(crate) async fn publish_lines(&self, lines: Bytes) -> Result<Sum, Unfinished> {
+        let mut request = self.http.post(self.events.clone()).timeout(LINES_TIMEOUT).body(lines);
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let sent = request.header(CONTENT_TYPE, NDJSON).send().await;
+        let unsure = |error| Unfinished { failure: away(error), sum: None, begun: true };
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(error) => return Err(Unfinished { begun: !error.is_connect(), ..unsure(error) }),
+        };
+        if response.status().is_success() {
+            let content = content(&mut response, MAX_PAGE).await.map_err(unsure)?;
+            return serde_json::from_slice(&content).map_err(|_| {
+                let why = format!("{} answered {} without a sum", place(&self.events), response.status());
+                Unfinished { failure: Failure::Away(why), sum: None, begun: true }
+            });
+        }
+        // These two say that nothing was begun (RFC 6585 § 4, RFC 9110 § 15.6.4), unless the document says more.
+        let begun = !matches!(response.status().as_u16(), 429 | 503);
+        let (failure, content) = failure_with_content(response, MAX_PAGE).await;
+        let sum = serde_json::from_slice(&content).ok().filter(|sum: &Sum| sum.stopped.is_some());
+        Err(Unfinished { failure, sum, begun })
     }
 
     /// The stream of `topics`, told as JSON, with `start` as further parameters.
@@ -102,14 +191,47 @@ impl Gateway {
         let fixed = [("transport", "sse"), ("envelope", "json")];
         let topics = topics.into_iter().map(|topic| ("topic", topic));
         let url = with_query(&self.events, topics.chain(fixed).chain(start.iter().copied()));
-        Source { http: self.http.clone(), url, authorization: self.authorization.clone() }
+        Source {
+            http: self.http.clone(),
+            url,
+            authorization: self.authorization.clone(),
+            traceparent: self.traceparent.clone(),
+        }
+    }
+
+    /// What there is on `topics` after `last_event_id` (empty: where `start` says), up to a page; as JSON.
+    pub(crate) async fn poll<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a str>,
+        start: &[(&'a str, &'a str)],
+        last_event_id: &str,
+    ) -> Result<Vec<u8>, Failure> {
+        let fixed = [("transport", "long-poll"), ("timeout", "0")];
+        let topics = topics.map(|topic| ("topic", topic));
+        let url = with_query(&self.events, topics.chain(fixed).chain(start.iter().copied()));
+        let mut request = self.http.get(url).timeout(POLL_TIMEOUT).header(CACHE_CONTROL, "no-store");
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
+        }
+        let mut response = resuming(request, last_event_id).send().await.map_err(away)?;
+        if !response.status().is_success() {
+            return Err(failure(response).await);
+        }
+        content(&mut response, MAX_PAGE).await.map_err(away)
     }
 
     fn publish_url(&self, event: &Event) -> Url {
         let topics = event.topics.iter().map(|topic| ("topic", topic.as_str()));
         let kind = event.kind.as_ref().map(|kind| ("type", EventType::as_str(kind)));
         let key = event.key.as_ref().filter(|key| !fits_header(key)).map(|key| ("key", key.as_str()));
-        with_query(&self.events, topics.chain(kind).chain(key))
+        let ttl = event.ttl.map(|ttl| ttl.as_secs_f64().to_string());
+        let ttl = ttl.as_deref().map(|ttl| ("ttl", ttl));
+        let conflate = event.conflate.as_ref().map(|key| ("conflate", key.as_str()));
+        let private = event.private.then_some(("private", "1"));
+        with_query(&self.events, topics.chain(kind).chain(key).chain(ttl).chain(conflate).chain(private))
     }
 }
 
@@ -120,7 +242,7 @@ impl Source {
     /// Says what is wrong with the URL.
     pub(crate) fn new(url: &str) -> Result<Self, CliError> {
         let (url, authorization) = address(url)?;
-        Ok(Self { http: client(&url, redirect::Policy::default())?, url, authorization })
+        Ok(Self { http: client(&url, redirect::Policy::default())?, url, authorization, traceparent: None })
     }
 
     /// Opens the stream after `last_event_id` (empty: where the server likes to begin). `None`: the server says that
@@ -131,13 +253,10 @@ impl Source {
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        if !last_event_id.is_empty() {
-            // UTF-8 as it stands, like browsers (WHATWG HTML § 9.2.3); what no header can hold is no id to resume by.
-            if let Ok(value) = HeaderValue::from_bytes(last_event_id.as_bytes()) {
-                request = request.header(LAST_EVENT_ID, value);
-            }
+        if let Some(value) = &self.traceparent {
+            request = request.header(TRACEPARENT, value);
         }
-        let response = request.send().await.map_err(away)?;
+        let response = resuming(request, last_event_id).send().await.map_err(away)?;
         match response.status().as_u16() {
             200 if is_event_stream(&response) => Ok(Some(response)),
             200 => {
@@ -183,6 +302,15 @@ fn address(text: &str) -> Result<(Url, Option<HeaderValue>), CliError> {
     }
     let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
     Ok((url, Some(secret_value(&format!("Basic {credentials}"))?)))
+}
+
+/// The request for what comes after an event.
+fn resuming(request: RequestBuilder, last_event_id: &str) -> RequestBuilder {
+    // UTF-8 as it stands, like browsers (WHATWG HTML § 9.2.3); what no header can hold is no id to resume by.
+    match HeaderValue::from_bytes(last_event_id.as_bytes()) {
+        Ok(value) if !last_event_id.is_empty() => request.header(LAST_EVENT_ID, value),
+        _ => request,
+    }
 }
 
 fn secret_value(text: &str) -> Result<HeaderValue, CliError> {
@@ -258,8 +386,14 @@ mod tests {
         let url = "http://127.0.0.1:9/base/events?topic=a%20b%2F%C3%BC%26c%3Dd%2Be\
                    &topic=https%3A%2F%2Fexample.com%2F1%3Fq&type=paid%20now";
         assert_eq!(gateway.publish_url(&event).as_str(), url);
+        event.ttl = Some(Duration::from_millis(1500));
+        event.conflate = Some(Key::parse("c d").expect("a key"));
+        event.private = true;
         event.key = Some(Key::parse(" ü").expect("a key"));
-        assert_eq!(gateway.publish_url(&event).as_str(), format!("{url}&key=%20%C3%BC"));
+        assert_eq!(
+            gateway.publish_url(&event).as_str(),
+            format!("{url}&key=%20%C3%BC&ttl=1.5&conflate=c%20d&private=1")
+        );
     }
 
     #[tokio::test]

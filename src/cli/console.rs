@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
+use crate::event::is_hidden;
+
 /// Standard error, with one line at its bottom that shows how far a command is.
 pub(crate) struct Console {
     out: Box<dyn Write + Send>,
@@ -61,14 +63,15 @@ impl Drop for Console {
     }
 }
 
-/// `text` with its control characters escaped, so that what others wrote cannot steer the terminal.
+/// `text` with its control and bidi characters escaped, so that what others wrote cannot steer the terminal, nor look
+/// like something else.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| c.is_control())
+    escaped(text, is_hidden)
 }
 
 /// Like [`shown`], but lines and tabs stay.
 pub(crate) fn shown_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| c.is_control() && !matches!(c, '\n' | '\t'))
+    escaped(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// Spells each unwanted character as `\u` and four digits, which is also its JSON escape.
@@ -95,6 +98,7 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(shown("plain ü"), "plain ü");
         assert_eq!(shown("\x1b[2J\n\u{9b}1m"), "\\u001b[2J\\u000a\\u009b1m");
+        assert_eq!(shown("a\u{202e}b\u{2028}"), "a\\u202eb\\u2028");
         assert_eq!(shown_lines("a\tb\n\x07"), "a\tb\n\\u0007");
     }
 }

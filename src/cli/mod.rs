@@ -4,17 +4,24 @@
 //! an `Args` structure for clap and an `async fn run`. Its output goes to standard output, everything else to standard
 //! error.
 //!
-//! Exit codes, the same for each: 0 done (also when standard output was closed) · 1 the network, a file or a terminal
-//! failed · 2 wrong usage · 3 the gateway refused, in the words of its problem document · 4 `tail` reached its end, but
-//! some of what it followed is not published: the gateway had refused it, or it could not be read any more.
+//! Exit codes, the same for each: 0 done (also when standard output was closed, or SIGTERM came) · 1 the network, a file
+//! or a terminal failed · 2 wrong usage · 3 the gateway refused, in the words of its problem document · 4 it came to its
+//! end, but some events are not published (the gateway had refused them, or they could not be read any more) or were
+//! not read (a gap was told) · 124 the time was up before the events that were asked for came · 130 a person interrupted
+//! it (SIGINT).
 
 mod backoff;
+mod chunks;
 mod client;
-mod console;
+pub(crate) mod console;
 mod event_stream;
+mod lines;
 mod problem;
+pub(crate) mod progress;
 pub mod publish;
+mod replace;
 mod resuming;
+pub(crate) mod stop;
 pub mod subscribe;
 pub mod tail;
 #[cfg(test)]
@@ -25,6 +32,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 pub use problem::Problem;
 pub use publish::PublishArgs;
@@ -35,7 +43,7 @@ use crate::event::{EventType, FieldError};
 
 /// What the help of each command ends with.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the network or a file failed, 2 wrong usage, 3 the gateway refused, \
-                          4 some events were refused or missed";
+                          4 some events were refused or missed, 124 the time was up, 130 interrupted";
 
 /// Which gateway, and who asks.
 #[derive(Clone, Debug, clap::Args)]
@@ -56,6 +64,9 @@ pub struct Connect {
     /// A file that holds the publish key; wins over the key itself
     #[arg(long, env = "ENCKE_PUBLISH_KEY_FILE", value_name = "FILE")]
     publish_key_file: Option<PathBuf>,
+    /// The trace that this is part of (W3C Trace Context); the gateway tells it in its messages
+    #[arg(long, env = "TRACEPARENT", hide_env_values = true, value_name = "TRACEPARENT")]
+    traceparent: Option<String>,
 }
 
 /// A text that is, or may hold, a secret: it is never shown.
@@ -79,14 +90,26 @@ pub enum CliError {
     Incomplete {
         /// How many events the gateway refused.
         refused: u64,
-        /// How often lines may have been missed, because the file they were in could not be found or read any more.
+        /// How often events may have been missed: lines whose file could not be found or read any more, or what a gateway
+        /// said to be gone.
         gaps: u64,
     },
+    /// The time was up before all came that was asked for.
+    #[error("the time was up {missing} of {of} events before the end")]
+    TimeUp {
+        /// How many did not come.
+        missing: u64,
+        /// How many were asked for.
+        of: u64,
+    },
+    /// A person ended it (SIGINT), who need not be told so.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 fn incomplete(refused: u64, gaps: u64) -> String {
     let refused = (refused > 0).then(|| format!("{refused} of the events were refused and are not published"));
-    let gaps = (gaps > 0).then(|| format!("lines may be missing (told {gaps}×)"));
+    let gaps = (gaps > 0).then(|| format!("events may be missing (told {gaps}×)"));
     refused.into_iter().chain(gaps).collect::<Vec<_>>().join("; ")
 }
 
@@ -99,6 +122,8 @@ impl CliError {
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
             Self::Incomplete { .. } => 4,
+            Self::TimeUp { .. } => 124, // As timeout(1) has it.
+            Self::Interrupted => 130,   // What shells say of a process that SIGINT ended.
         })
     }
 }
@@ -107,7 +132,7 @@ impl Connect {
     /// A gateway that asks for no key.
     #[cfg(test)]
     pub(crate) fn to(url: &str) -> Self {
-        Self { url: Secret(url.to_owned()), publish_key: None, publish_key_file: None }
+        Self { url: Secret(url.to_owned()), publish_key: None, publish_key_file: None, traceparent: None }
     }
 
     /// The publish key, from where it is kept.
@@ -117,7 +142,8 @@ impl Connect {
                 .map_err(|error| CliError::Failed(format!("cannot read {}: {error}", path.display())))?,
             None => self.publish_key.clone().map_or_else(String::new, |key| key.0),
         };
-        let key = key.trim();
+        // The gateway's file may hold several, a line each.
+        let key = key.trim().lines().next().unwrap_or_default().trim();
         Ok((!key.is_empty()).then(|| key.to_owned()))
     }
 }
@@ -146,4 +172,29 @@ impl FromStr for Kind {
     fn from_str(text: &str) -> Result<Self, FieldError> {
         EventType::parse(text).map(Self)
     }
+}
+
+/// A time that passes: `90s`, `5m`, `12h`, `7d`.
+fn age(text: &str) -> Result<Duration, String> {
+    let parsed = || {
+        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86400,
+            _ => return None,
+        };
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        digits.parse::<u64>().ok()?.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs)
+    };
+    parsed().ok_or_else(|| "use a form like 90s, 5m, 12h or 7d".into())
+}
+
+/// How long an event is worth delivering: seconds (`90`, `1.5`), or with a unit as in [`age`].
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds = text.parse::<f64>().ok().filter(|seconds| plain && *seconds >= 0.001);
+    let parsed = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(|| age(text).ok());
+    parsed.ok_or_else(|| "use seconds, or a form like 90s, 5m, 12h or 7d".into())
 }

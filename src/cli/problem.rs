@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::console::shown;
 
-/// The most of an answer that is read: a receipt or a problem document is far smaller.
-const MAX_ANSWER: usize = 64 << 10;
+/// The most that is read of a receipt or a problem document, which is far smaller.
+pub(crate) const MAX_ANSWER: usize = 64 << 10;
 
 /// Why a request came to nothing: by what to do next.
 #[derive(Debug)]
@@ -56,11 +56,16 @@ impl fmt::Display for Problem {
 }
 
 /// What an answer other than 2xx means for the next step.
-pub(crate) async fn failure(mut response: Response) -> Failure {
+pub(crate) async fn failure(response: Response) -> Failure {
+    failure_with_content(response, MAX_ANSWER).await.0
+}
+
+/// The same, and up to `most` bytes of what the answer says.
+pub(crate) async fn failure_with_content(mut response: Response, most: usize) -> (Failure, Vec<u8>) {
     let status = response.status();
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let content = content(&mut response).await.unwrap_or_default();
+    let content = content(&mut response, most).await.unwrap_or_default();
     let mut problem = Problem::read(status, &content);
     if let (true, Some(location)) = (status.is_redirection(), location) {
         let target = response.url().join(&location).map(|mut url| {
@@ -70,10 +75,11 @@ pub(crate) async fn failure(mut response: Response) -> Failure {
         });
         problem.detail = format!("it is at {}", target.unwrap_or_else(|_| "another address".into()));
     }
-    match status.as_u16() {
+    let failure = match status.as_u16() {
         408 | 425 | 429 | 500.. => Failure::Later { problem, after: after.map(Duration::from_secs) },
         _ => Failure::Refused(problem),
-    }
+    };
+    (failure, content)
 }
 
 impl Problem {
@@ -90,10 +96,10 @@ impl Problem {
     }
 }
 
-/// The content of an answer, as far as [`MAX_ANSWER`].
-pub(crate) async fn content(response: &mut Response) -> Result<Vec<u8>, reqwest::Error> {
+/// The content of an answer, up to `most` bytes and what comes with the last of them.
+pub(crate) async fn content(response: &mut Response, most: usize) -> Result<Vec<u8>, reqwest::Error> {
     let mut content = Vec::new();
-    while content.len() < MAX_ANSWER {
+    while content.len() < most {
         let Some(chunk) = response.chunk().await? else { break };
         content.extend_from_slice(&chunk);
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use super::open::{Begin, Beginning, Wanted};
-use super::{Delivery, EndReason, Ending, FeedKey, StreamId};
+use super::conflate::without_older;
+use super::open::{Begin, Beginning, OnGap, Wanted};
+use super::{Delivery, EndReason, Ending, StreamId, quarter_of};
 use crate::event::{Appended, Cursor};
-use crate::hub::{Budget, Reader, Step};
-use crate::log::{GapReason, ReadError};
-use crate::transport::{Keeps, Rendering, Resume, answer};
+use crate::hub::{Budget, Reader, Snapshot, Step};
+use crate::log::{Missing, ReadError};
+use crate::transport::{Carry, Resume, answer};
 
 /// What a poll is answered.
 #[derive(Debug)]
@@ -25,12 +26,19 @@ pub struct Answered {
     pub resume: Resume,
     /// The media type of the body.
     pub content_type: &'static str,
+    /// Whether there are events, or may be some that were not looked at: otherwise nothing is new since the start position.
+    pub has_news: bool,
+    /// Whether one of the events is private.
+    pub has_private: bool,
     /// The body; none if the poll was cut.
     pub body: Option<Bytes>,
 }
 
 /// How many bytes of events an answer holds at most; a single event may be larger.
 const ANSWER_BYTES: usize = 1 << 20;
+
+/// How many events an answer holds at most, if nothing else was asked for.
+const ANSWER_EVENTS: u64 = 1000;
 
 /// How long a poll may look through what went by already, however short a time it has for what is to come.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,32 +52,38 @@ struct News {
 }
 
 impl Delivery {
-    /// Answers a long poll: at once if there is news, a gap, or no start position; else when there is, or after its
-    /// timeout, or when the gateway drains.
+    /// Answers a poll: at once if there is news, a gap, or no start position, or if it does not want to wait; else when there
+    /// is, or after its timeout, or when the gateway drains.
     ///
     /// Dropping the future is how a peer that left ends its poll; nothing is lost, as nothing was taken.
     ///
     /// # Errors
     /// The log could not be read.
     pub async fn answer(&self, wanted: Wanted) -> Result<Answered, ReadError> {
-        let (until, look_until) = (Instant::now() + wanted.timeout, Instant::now() + wanted.timeout.max(LOOK));
+        let waits = wanted.transport.carry != Carry::AtOnce;
+        let timeout = if waits { wanted.timeout } else { Duration::ZERO };
+        let (until, look_until) = (Instant::now() + timeout, Instant::now() + timeout.max(LOOK));
         let mut beginning = self.begin(&wanted).await?;
         let (id, transport, resume) = (StreamId::new(), wanted.transport, beginning.resume);
-        let rendering = Rendering { format: transport.format, envelope: false };
+        let key = wanted.key();
+        let rendering = key.rendering;
         let (peer, shutdown) = (Arc::clone(&wanted.peer), self.shutdown.clone());
         let mut ending =
             Ending::open(&self.metrics, transport.name, resume.as_str(), peer, wanted.multiplexed, shutdown);
         let mut reader = Reader::new(Arc::clone(&wanted.selection), beginning.after);
-        let key = FeedKey { selection: Arc::clone(&wanted.selection), rendering, keeps: Keeps::Events };
         let feed = self.feeds.join(key, &self.hub);
         let cut = self.enter(id);
+        let mut leave = wanted.selection.permit().leave();
 
         let news = loop {
+            if leave.is_withdrawn(wanted.selection.topics()) {
+                break Some(News::default());
+            }
             let mut woken = pin!(feed.woken());
             woken.as_mut().enable(); // Before looking: what is published from here on wakes us.
             // What did not concern it is not read: it may be gone by now, and that would look like a gap.
             reader.skip_to(feed.quiet_after(reader.cursor()));
-            let news = match self.gather(&mut reader, &mut beginning, wanted.limit, look_until).await {
+            let news = match self.gather(&mut reader, &mut beginning, &wanted, look_until).await {
                 Ok(news) => news,
                 Err(error) => {
                     ending.because(EndReason::SourceError);
@@ -84,51 +98,135 @@ impl Delivery {
                 () = woken => {}
                 () = sleep_until(until) => {}
                 () = self.shutdown.draining() => {}
+                () = leave.withdrawn(wanted.selection.topics()) => {}
                 () = cut.asked() => break None,
             }
         };
 
         let cursor = self.hub.log().cursor(reader.cursor());
+        let has_news = news.as_ref().is_some_and(|news| news.more || !news.events.is_empty());
+        let has_private = news.iter().flat_map(|news| &news.events).any(|event| event.event.private);
         let body = news.map(|news| {
-            let gap = beginning.gap.as_ref().map(|gap| self.notice(gap, beginning.after, &wanted.selection));
-            let events: Vec<Bytes> = news.events.iter().map(|event| rendering.event(event)).collect();
+            let gap = beginning.gap.as_ref().map(|gap| self.notice(gap, beginning.after, true));
+            let keep = if wanted.conflate { without_older(&news.events) } else { vec![true; news.events.len()] };
+            let kept = news.events.iter().zip(keep).filter(|(_, keep)| *keep);
+            let events: Vec<Bytes> = kept.map(|(event, _)| rendering.event(event)).collect();
             let body = answer(cursor, &events, gap.as_ref(), news.more);
-            ending.wrote(events.len() as u64, 0, body.len(), Instant::now());
+            ending.wrote(events.len() as u64, (news.events.len() - events.len()) as u64, body.len(), Instant::now());
             body
         });
-        ending.because(if body.is_some() { EndReason::Complete } else { EndReason::ServerRecycle });
+        if beginning.gap.is_some() && wanted.on_gap == OnGap::Close {
+            self.close(&wanted);
+        }
+        ending.because(match body {
+            None => EndReason::ServerRecycle,
+            Some(_) if leave.is_withdrawn(wanted.selection.topics()) => EndReason::AuthExpired,
+            Some(_) => EndReason::Complete,
+        });
         let resume = if beginning.gap.is_some() { Resume::Gap } else { resume };
-        Ok(Answered { id, cursor, resume, content_type: rendering.content_type(), body })
+        Ok(Answered { id, cursor, resume, content_type: rendering.content_type(), has_news, has_private, body })
+    }
+
+    /// Whether a reader that has this cursor should be given a fresh one: a quarter of what is kept went by since.
+    #[must_use]
+    pub fn is_stale(&self, cursor: Cursor) -> bool {
+        self.hub.pages().edge().saturating_sub(cursor.offset) >= quarter_of(&self.hub, self.options.retention_events)
     }
 
     /// Reads on to the next events that match, or to the live edge, or as far as it comes until then: a poll that looks for
-    /// longer would be cut, and whoever asks again begins where the answer says.
+    /// longer would be cut, and whoever asks again begins where the answer says. An answer has one gap at most, before its
+    /// events.
     async fn gather(
         &self,
         reader: &mut Reader,
         beginning: &mut Beginning,
-        limit: usize,
+        wanted: &Wanted,
         until: Instant,
     ) -> Result<News, ReadError> {
-        let budget = Budget { events: limit, bytes: ANSWER_BYTES };
+        let limit = wanted.limit.unwrap_or(ANSWER_EVENTS).min(ANSWER_EVENTS);
+        let budget = Budget { events: usize::try_from(limit).unwrap_or(usize::MAX), bytes: ANSWER_BYTES };
+        if let Some(snapshot) = beginning.snapshot.take() {
+            return self.gather_snapshot(snapshot, reader, beginning, budget).await;
+        }
         let begun = reader.cursor();
+        let mut before = begun; // Where it was before it came by something that is gone.
         loop {
+            if beginning.gap.is_some() && wanted.on_gap == OnGap::Close {
+                return Ok(News::default());
+            }
+            if !reader.owes_gap() {
+                before = reader.cursor();
+            }
             let edge = self.hub.pages().edge();
-            let before = reader.cursor();
-            match reader.step(self.hub.pages(), edge, budget) {
+            let gap = match reader.step(&self.hub, edge, budget) {
                 Step::Events(events) => return Ok(News { events, more: reader.cursor() < edge }),
                 Step::LiveEdge => return Ok(News::default()),
+                Step::Gap(missing) => Some(missing),
                 // Not without having moved on, or those who ask again would stay where they are.
-                Step::Behind(_) | Step::Scanned
-                    if reader.cursor() > begun && (Instant::now() >= until || self.shutdown.is_draining()) =>
-                {
+                Step::Behind(_) | Step::Scanned if reader.cursor() > begun && self.is_late(until) => {
+                    match reader.take_gap() {
+                        None => return Ok(News { events: Vec::new(), more: true }),
+                        gap => gap,
+                    }
+                }
+                Step::Behind(at) => {
+                    reader.give(self.hub.load(at).await?);
+                    None
+                }
+                Step::Scanned => {
+                    tokio::task::yield_now().await;
+                    None
+                }
+            };
+            if let Some(missing) = gap {
+                if beginning.gap.is_some() {
+                    reader.back_to(before); // The next answer begins with it.
                     return Ok(News { events: Vec::new(), more: true });
                 }
-                Step::Behind(at) => reader.give(self.hub.load(at).await?),
-                Step::Scanned => tokio::task::yield_now().await,
-                Step::Gap { lost, hole } => {
+                let goes_on_at_edge = wanted.on_gap == OnGap::Latest;
+                if goes_on_at_edge {
+                    reader.skip_to(edge);
+                }
+                let offsets = missing.offsets.filter(|_| !goes_on_at_edge);
+                beginning.after = reader.cursor();
+                beginning.gap = Some(self.missing(begun, Missing { offsets, ..missing }));
+            }
+        }
+    }
+
+    fn is_late(&self, until: Instant) -> bool {
+        Instant::now() >= until || self.shutdown.is_draining()
+    }
+
+    /// As much of a snapshot as an answer holds. Whoever goes on from within it is given all events behind that.
+    async fn gather_snapshot(
+        &self,
+        mut snapshot: Snapshot,
+        reader: &mut Reader,
+        beginning: &mut Beginning,
+        budget: Budget,
+    ) -> Result<News, ReadError> {
+        loop {
+            let before = reader.cursor();
+            match snapshot.step(&self.hub, budget) {
+                Step::Behind(at) => snapshot.give(self.hub.load(at).await?),
+                Step::Events(events) if snapshot.is_over() => {
+                    reader.skip_to(snapshot.edge());
+                    return Ok(News { events, more: self.hub.pages().edge() > snapshot.edge() });
+                }
+                Step::Events(events) => {
+                    reader.skip_to(snapshot.cursor());
+                    return Ok(News { events, more: true });
+                }
+                Step::Gap(_) if beginning.gap.is_some() => return Ok(News { events: Vec::new(), more: true }),
+                Step::Gap(missing) => {
+                    reader.skip_to(snapshot.cursor());
                     beginning.after = reader.cursor();
-                    beginning.gap = Some(self.missing(before, lost, GapReason::of_missing(hole)));
+                    beginning.gap = Some(self.missing(before, missing));
+                }
+                Step::Scanned | Step::LiveEdge => {
+                    reader.skip_to(snapshot.edge());
+                    return Ok(News::default());
                 }
             }
         }

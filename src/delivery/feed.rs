@@ -3,6 +3,8 @@
 //! A stream is a cursor in a feed. The feed keeps the newest few batches; a stream that is further behind reads the
 //! pages itself until it has caught up. Feeds are woken by topic, so an event costs nothing to those it does not concern;
 //! and a feed remembers where the events stand that do concern it, so that nobody reads, or misses, what is between them.
+//! What it keeps does not outlive the events: batches are dropped when events are removed, and not given when one of
+//! theirs has outlived its time.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +14,10 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use super::conflate::without_older;
 use super::matched::Matched;
-use crate::event::{Appended, Offset, Topic, TopicSelector};
-use crate::hub::{Budget, Hub, Reader, Selection, Step};
+use crate::event::{Appended, Offset, Timestamp, Topic, TopicSelector};
+use crate::hub::{Budget, Hub, Reader, Selection, Step, expires};
 use crate::transport::{Keeps, Rendering};
 
 /// How much one write holds at most; also what a reader that does not read can make us keep for it.
@@ -29,6 +32,8 @@ pub struct FeedKey {
     pub rendering: Rendering,
     /// Whether all of them or only the newest.
     pub keeps: Keeps,
+    /// Of events that conflate only the newest of what comes together.
+    pub conflates: bool,
 }
 
 /// Rendered events, ready to be written.
@@ -42,36 +47,46 @@ pub struct Batch {
     pub events: u64,
     /// How many it passes over (state transports).
     pub skipped: u64,
+    /// When the first of its events goes by itself.
+    pub expires: Option<Timestamp>,
 }
 
 impl Batch {
-    /// Renders the next events that `reader` gave, as many as one write holds, and takes the others back. A single event's
+    /// Renders the first of these events, as many as one write holds; the others come behind [`Batch::to`]. A single event's
     /// bytes are shared, not copied; of several one buffer is made.
     ///
     /// # Panics
     /// If there is no event.
     #[must_use]
-    pub fn render(events: &[Arc<Appended>], key: &FeedKey, reader: &mut Reader) -> Self {
+    pub fn render(events: &[Arc<Appended>], key: &FeedKey) -> Self {
         let newest = events.last().expect("a step gives at least one event");
         if key.keeps == Keeps::State {
             let (to, skipped) = (newest.cursor.offset, events.len() as u64 - 1);
-            return Self { to, bytes: key.rendering.event(newest), events: 1, skipped };
+            return Self { to, bytes: key.rendering.event(newest), events: 1, skipped, expires: expires(newest) };
         }
-        let mut length = 0;
+        let wanted = if key.conflates { without_older(events) } else { Vec::new() };
+        let (mut length, mut taken, mut soonest) = (0, 0, None);
         let mut rendered: SmallVec<[Bytes; 1]> = SmallVec::new();
-        for event in events {
-            let bytes = key.rendering.event(event);
-            if !rendered.is_empty() && length + bytes.len() > TURN.bytes {
-                break;
+        for (index, event) in events.iter().enumerate() {
+            if wanted.get(index).copied().unwrap_or(true) {
+                let bytes = key.rendering.event(event);
+                if !rendered.is_empty() && length + bytes.len() > TURN.bytes {
+                    break;
+                }
+                length += bytes.len();
+                rendered.push(bytes);
+                soonest = [soonest, expires(event)].into_iter().flatten().min();
             }
-            length += bytes.len();
-            rendered.push(bytes);
+            taken = index + 1;
         }
-        let to = events[rendered.len() - 1].cursor.offset;
-        if rendered.len() < events.len() {
-            reader.back_to(to);
-        }
-        Self { to, events: rendered.len() as u64, skipped: 0, bytes: joined(rendered, length) }
+        let to = events[taken - 1].cursor.offset;
+        let (events, skipped) = (rendered.len() as u64, (taken - rendered.len()) as u64);
+        Self { to, events, skipped, bytes: joined(rendered, length), expires: soonest }
+    }
+
+    /// Whether one of its events has outlived its time.
+    pub(super) fn is_over(&self, hub: &Hub) -> bool {
+        self.expires.is_some_and(|moment| hub.is_over(moment))
     }
 }
 
@@ -117,6 +132,8 @@ struct Recent {
     begin: Offset,
     batches: VecDeque<Kept>,
     bytes: usize,
+    /// How often events had been removed when the batches were made.
+    removals: u64,
 }
 
 #[derive(Debug)]
@@ -131,8 +148,14 @@ impl Feed {
     const KEPT: (usize, usize) = (8, 256 * 1024);
 
     fn new(key: FeedKey, edge: Offset, looked: Arc<AtomicU64>, feeds: Weak<Feeds>) -> Self {
-        let reader = Reader::new(Arc::clone(&key.selection), edge);
-        let recent = Recent { reader, matched: Matched::new(edge), begin: edge, batches: VecDeque::new(), bytes: 0 };
+        let recent = Recent {
+            reader: Reader::new(Arc::clone(&key.selection), edge),
+            matched: Matched::new(edge),
+            begin: edge,
+            batches: VecDeque::new(),
+            bytes: 0,
+            removals: 0,
+        };
         Self { key, wake: Notify::new(), recent: Mutex::new(recent), looked, feeds }
     }
 
@@ -153,6 +176,7 @@ impl Feed {
     /// that do not concern the feed cost it nothing, however many went by.
     pub fn after(&self, cursor: Offset, hub: &Hub, alone: bool) -> FeedStep {
         let mut recent = self.recent();
+        recent.heed_removals(hub);
         let looked = self.looked.load(Ordering::Acquire); // Under the lock: what was looked at by then is noted here.
         let cursor = recent.matched.quiet_after(cursor, looked);
         if cursor < recent.begin {
@@ -169,7 +193,7 @@ impl Feed {
             }
             recent.advance(looked, &self.key, hub);
         }
-        let step = recent.after(cursor);
+        let step = recent.after(cursor, hub);
         if alone && let FeedStep::Batch(batch) = &step {
             recent.drop_up_to(batch.to);
         }
@@ -188,15 +212,24 @@ impl Feed {
 }
 
 impl Recent {
-    fn after(&self, cursor: Offset) -> FeedStep {
+    fn after(&self, cursor: Offset, hub: &Hub) -> FeedStep {
         if cursor < self.begin {
             return FeedStep::Behind(cursor);
         }
         let next = self.batches.partition_point(|kept| kept.batch.to <= cursor);
         match self.batches.get(next) {
             None => FeedStep::Edge(self.reader.cursor().max(cursor)),
-            Some(kept) if cursor < kept.first => FeedStep::Batch(kept.batch.clone()),
-            Some(_) => FeedStep::Behind(cursor), // In the midst of a batch.
+            Some(kept) if cursor < kept.first && !kept.batch.is_over(hub) => FeedStep::Batch(kept.batch.clone()),
+            Some(_) => FeedStep::Behind(cursor), // In the midst of a batch, or it is to be read for what is gone.
+        }
+    }
+
+    /// Drops every batch if events were removed since: some may hold them.
+    fn heed_removals(&mut self, hub: &Hub) {
+        let removals = hub.pages().removals();
+        if removals != self.removals {
+            self.removals = removals;
+            self.drop_up_to(self.reader.cursor());
         }
     }
 
@@ -208,15 +241,18 @@ impl Recent {
             if self.reader.cursor() >= upto {
                 return;
             }
-            match self.reader.step(hub.pages(), upto, TURN) {
+            match self.reader.step(hub, upto, TURN) {
                 Step::Events(events) => {
                     let first = events[0].cursor.offset;
-                    let batch = Batch::render(&events, key, &mut self.reader);
+                    let batch = Batch::render(&events, key);
+                    if events.last().is_some_and(|newest| batch.to < newest.cursor.offset) {
+                        self.reader.back_to(batch.to);
+                    }
                     return self.keep(Kept { first, batch });
                 }
                 Step::Scanned | Step::LiveEdge => {}
-                // Nobody has asked for so long that the pages are no longer in memory.
-                Step::Gap { .. } | Step::Behind(_) => self.begin_anew(upto),
+                // Nobody has asked for so long that the pages are no longer in memory, or what is there is gone.
+                Step::Gap(_) | Step::Behind(_) => self.begin_anew(upto),
             }
         }
     }
@@ -224,7 +260,8 @@ impl Recent {
     /// Serves cursors from `at` on only.
     #[cold]
     fn begin_anew(&mut self, at: Offset) {
-        self.reader.skip_to(at);
+        let at = at.max(self.reader.cursor());
+        self.reader = Reader::new(Arc::clone(self.reader.selection()), at);
         self.drop_up_to(at);
     }
 
@@ -359,18 +396,23 @@ impl Table {
     fn concerned<'a>(&self, events: impl Iterator<Item = &'a Arc<Appended>>) -> (Vec<Concerned>, Vec<Arc<Feed>>) {
         let mut concerned: HashMap<*const Feed, Concerned> = HashMap::new();
         let globs: Vec<_> = self.globs.iter().filter_map(Weak::upgrade).collect();
+        let mut passed_over = Vec::new();
         for appended in events {
             let (event, offset) = (&appended.event, appended.cursor.offset);
             let exact = event.topics.iter().filter_map(|topic| self.by_topic.get(topic)).flatten();
             let exact = exact.filter_map(Weak::upgrade);
-            let matching = globs.iter().filter(|feed| feed.key.selection.matches(event)).cloned();
-            for feed in exact.chain(matching) {
-                // A feed that is there already is only cloned here, so that none is dropped while the table is held.
-                let fresh = || Concerned { feed: Arc::clone(&feed), first: offset, last: offset };
-                concerned.entry(Arc::as_ptr(&feed)).or_insert_with(fresh).last = offset;
+            for feed in exact.chain(globs.iter().cloned()) {
+                if feed.key.selection.matches(event) {
+                    // A feed that is there already is only cloned here, so that none is dropped while the table is held.
+                    let fresh = || Concerned { feed: Arc::clone(&feed), first: offset, last: offset };
+                    concerned.entry(Arc::as_ptr(&feed)).or_insert_with(fresh).last = offset;
+                } else {
+                    passed_over.push(feed);
+                }
             }
         }
-        (concerned.into_values().collect(), globs)
+        passed_over.extend(globs);
+        (concerned.into_values().collect(), passed_over)
     }
 }
 

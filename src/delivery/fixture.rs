@@ -8,7 +8,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use tokio::time::Instant;
 
-use super::{Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Options, Peer, Step, Stream, Wanted};
+use super::{Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Options, Peer, Step, Stream, Terms, Wanted};
 use crate::event::{Cursor, Event, Offset, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
 use crate::log::{
@@ -75,7 +75,7 @@ impl Fixture {
 
     pub(super) fn key(topic: &str, format: Format, keeps: Keeps) -> FeedKey {
         let selection = Arc::new(Selection::new(vec![TopicSelector::parse(topic).expect("a selector")]));
-        FeedKey { selection, rendering: Rendering { format, envelope: false }, keeps }
+        FeedKey { selection, rendering: Rendering { format, envelope: false }, keeps, conflates: false }
     }
 
     /// The feed of a topic as an event stream.
@@ -90,7 +90,8 @@ impl Fixture {
         let ending = Ending::open(&metrics, "sse", "new", peer, false, self.shutdown.clone());
         let heartbeat = Heartbeat { interval: heartbeat, as_event: false };
         let (hub, opening) = (Arc::clone(&self.hub), Bytes::from_static(b"opening"));
-        let mut stream = Stream::new(hub, Arc::clone(feed), after, opening, heartbeat, self.retention, ending);
+        let terms = Terms::new(heartbeat, self.retention);
+        let mut stream = Stream::new(hub, Arc::clone(feed), after, opening, terms, ending);
         assert!(matches!(stream.step(Instant::now()), Step::Write(opening) if opening == "opening"));
         stream
     }
@@ -117,19 +118,12 @@ impl Fixture {
 
     /// A topic by this transport, from here on, with a heartbeat each five seconds and little time for a poll.
     pub(super) fn wanted(topic: &str, transport: &str, start: Start) -> Wanted {
+        let selection = Self::key(topic, Format::EventStream, Keeps::Events).selection;
+        let transport = by_name(transport).expect("a transport");
         Wanted {
-            selection: Self::key(topic, Format::EventStream, Keeps::Events).selection,
-            transport: by_name(transport).expect("a transport"),
-            envelope: false,
-            begin: Begin::At(start, String::new()),
             heartbeat: Some(Duration::from_secs(5)),
-            beat_as_event: false,
-            retry: None,
-            padding: 0,
             timeout: Duration::from_secs(3),
-            limit: 1000,
-            peer: Arc::new(Peer::new(None)),
-            multiplexed: false,
+            ..Wanted::new(selection, transport, Begin::At(start, String::new()))
         }
     }
 

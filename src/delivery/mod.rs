@@ -6,6 +6,8 @@
 
 mod answer;
 mod body;
+mod closed;
+mod conflate;
 mod ending;
 mod feed;
 mod fetch;
@@ -28,9 +30,9 @@ use crate::shutdown::Shutdown;
 pub use answer::Answered;
 pub use ending::{EndReason, Ending};
 pub use feed::{Batch, Feed, FeedKey, FeedStep, Feeds, TURN};
-pub use open::{Begin, Opened, Wanted};
+pub use open::{Begin, OnGap, Opened, Wanted};
 pub use peer::{Gone, Peer};
-pub use stream::{Heartbeat, Step, Stream};
+pub use stream::{Heartbeat, Step, Stream, Terms};
 pub use streams::{Cut, StreamId, Streams};
 
 /// How streams behave where the subscriber does not say.
@@ -63,6 +65,7 @@ pub struct Delivery {
     hub: Arc<Hub>,
     feeds: Arc<Feeds>,
     streams: Arc<Streams>,
+    closed: Arc<closed::Closed>,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     options: Options,
@@ -76,7 +79,14 @@ impl Delivery {
         let seen = hub.pages().edge();
         let feeds = Arc::new(Feeds::new(seen));
         shutdown.spawn_service(wake_feeds(Arc::clone(&hub), Arc::clone(&feeds), seen, shutdown.clone()));
-        Self { hub, feeds, streams: Arc::default(), metrics, shutdown, options }
+        Self { hub, feeds, streams: Arc::default(), closed: Arc::default(), metrics, shutdown, options }
+    }
+
+    /// The same for streams that are opened from now on, with other options.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self {
+        self.metrics.heartbeat(options.heartbeat);
+        Self { options, ..self.clone() }
     }
 
     /// Cuts the stream with this id, if streams may be cut and there is one.
@@ -100,12 +110,20 @@ impl Delivery {
         let spread = Duration::from_millis(self.metrics.streams().saturating_mul(2)).min(Duration::from_secs(60));
         between(self.options.retry.0, self.options.retry.1 + spread)
     }
+}
 
-    /// How long one of many readers should wait before it fetches what a gap has lost.
-    fn wait_after_gap(&self) -> Duration {
-        let spread = Duration::from_millis(self.metrics.streams()).min(Duration::from_secs(30));
-        between(Duration::ZERO, spread)
-    }
+/// How far a reader may move on without being told a position, where the log keeps so many events at most. Of a log that
+/// has trimmed nothing, nobody knows how many events it will come to keep.
+fn quarter_of(hub: &Hub, retention: u64) -> u64 {
+    let bounds = hub.log().bounds();
+    let kept = if bounds.first > 1 { bounds.events() } else { u64::MAX };
+    (kept.min(retention) / 4).max(1)
+}
+
+/// How long one of many readers should wait before it fetches what a gap has lost.
+fn wait_after_gap(metrics: &Metrics) -> Duration {
+    let spread = Duration::from_millis(metrics.streams()).min(Duration::from_secs(30));
+    between(Duration::ZERO, spread)
 }
 
 async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, mut seen: Offset, shutdown: Shutdown) {

@@ -9,11 +9,11 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream as Frames;
 
 use super::body::body;
-use super::stream::Heartbeat;
-use super::{Delivery, Ending, FeedKey, Peer, Stream, StreamId};
+use super::stream::{Heartbeat, Terms};
+use super::{Delivery, Ending, FeedKey, Peer, Stream, StreamId, wait_after_gap};
 use crate::event::{Cursor, Offset};
-use crate::hub::Selection;
-use crate::log::{GapReason, Missing, ReadError, Start};
+use crate::hub::{Selection, Snapshot};
+use crate::log::{GapReason, Missing, Position, ReadError, Start};
 use crate::transport::{Format, Keeps, Notice, Rendering, Resume, Transport};
 
 /// What a subscriber wants, parsed.
@@ -27,6 +27,12 @@ pub struct Wanted {
     pub envelope: bool,
     /// From where on.
     pub begin: Begin,
+    /// First the newest event of each topic or conflation key.
+    pub snapshot: bool,
+    /// Of events that conflate only the newest of what comes together.
+    pub conflate: bool,
+    /// What is to be done when something is gone.
+    pub on_gap: OnGap,
     /// The interval of heartbeats, if the subscriber named one.
     pub heartbeat: Option<Duration>,
     /// Heartbeats are events that scripts can see.
@@ -37,12 +43,63 @@ pub struct Wanted {
     pub padding: usize,
     /// How long a poll waits.
     pub timeout: Duration,
-    /// How many events a poll's answer holds at most.
-    pub limit: usize,
+    /// How many events a stream gives, or an answer holds, at most.
+    pub limit: Option<u64>,
+    /// Who comes back, as it calls itself. Nothing is done with it but to tell it from others.
+    pub session: Option<String>,
     /// The other end.
     pub peer: Arc<Peer>,
     /// The connection carries other requests too (HTTP/2).
     pub multiplexed: bool,
+}
+
+impl Wanted {
+    /// This, and nothing special about it.
+    #[must_use]
+    pub fn new(selection: Arc<Selection>, transport: &'static Transport, begin: Begin) -> Self {
+        Self {
+            selection,
+            transport,
+            envelope: false,
+            begin,
+            snapshot: false,
+            conflate: false,
+            on_gap: OnGap::GoOn,
+            heartbeat: None,
+            beat_as_event: false,
+            retry: None,
+            padding: 0,
+            timeout: Duration::from_secs(25),
+            limit: None,
+            session: None,
+            peer: Arc::new(Peer::new(None)),
+            multiplexed: false,
+        }
+    }
+
+    /// What equal subscribers have in common.
+    pub(super) fn key(&self) -> FeedKey {
+        let rendering = Rendering { format: self.transport.format, envelope: self.envelope };
+        let (selection, keeps) = (Arc::clone(&self.selection), self.transport.keeps);
+        FeedKey { selection, rendering, keeps, conflates: self.conflate }
+    }
+
+    fn shows_state(&self) -> bool {
+        self.transport.keeps == Keeps::State
+    }
+}
+
+/// What is to be done when something is gone that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnGap {
+    /// Go on with what exists; from a place that is not known, at the live edge.
+    GoOn,
+    /// Go on at the live edge.
+    Latest,
+    /// Go on with the oldest that exists, also from a place that is not known.
+    Earliest,
+    /// End.
+    Close,
 }
 
 /// From where on.
@@ -72,9 +129,12 @@ pub struct Opened {
 
 /// A start position that has been looked up.
 pub(super) struct Beginning {
+    /// What follows is behind this.
     pub(super) after: Offset,
     pub(super) resume: Resume,
     pub(super) gap: Option<Gap>,
+    /// What comes before anything else; then reading goes on at its edge.
+    pub(super) snapshot: Option<Snapshot>,
 }
 
 /// A gap that is to be told.
@@ -85,16 +145,24 @@ pub(super) struct Gap {
 }
 
 impl Delivery {
+    /// Whether this subscriber was closed on a gap before, at the very position that it asks for.
+    #[must_use]
+    pub fn was_closed(&self, wanted: &Wanted) -> bool {
+        let Begin::At(_, asked) = &wanted.begin else { return false };
+        wanted.on_gap == OnGap::Close && self.closed.has(self.closed.asker(wanted), asked)
+    }
+
     /// Opens a stream.
     ///
     /// # Errors
     /// The log could not be read.
     pub async fn open(&self, wanted: Wanted) -> Result<Opened, ReadError> {
-        let Beginning { after, resume, gap } = self.begin(&wanted).await?;
+        let Beginning { after, resume, gap, snapshot } = self.begin(&wanted).await?;
         let id = StreamId::new();
-        let transport = wanted.transport;
-        let rendering = Rendering { format: transport.format, envelope: wanted.envelope };
+        let (transport, key) = (wanted.transport, wanted.key());
+        let rendering = key.rendering;
         let interval = wanted.heartbeat.unwrap_or(self.options.heartbeat);
+        let retry = self.retry(wanted.retry);
         let cursor = self.hub.log().cursor(after);
 
         let mut opening = BytesMut::new();
@@ -104,73 +172,121 @@ impl Delivery {
         opening.extend_from_slice(&rendering.preamble());
         opening.extend_from_slice(&rendering.notice(&Notice::Hello {
             id: gap.is_none().then_some(cursor),
-            retry: self.retry(wanted.retry),
+            retry,
             stream: &id.to_string(),
             resume,
             transport: transport.name,
             heartbeat: interval,
         }));
+        let closes = wanted.on_gap == OnGap::Close;
         if let Some(gap) = &gap {
-            opening.extend_from_slice(&rendering.notice(&self.notice(gap, after, &wanted.selection)));
+            opening.extend_from_slice(&rendering.notice(&self.notice(gap, after, !closes)));
         }
 
-        let key = FeedKey { selection: Arc::clone(&wanted.selection), rendering, keeps: transport.keeps };
         let feed = self.feeds.join(key, &self.hub);
+        let leave = wanted.selection.permit().leave();
         let shutdown = self.shutdown.clone();
         let (name, resumed, multiplexed) = (transport.name, resume.as_str(), wanted.multiplexed);
+        let closing = closes.then(|| (Arc::clone(&self.closed), self.closed.asker(&wanted)));
         let ending = Ending::open(&self.metrics, name, resumed, wanted.peer, multiplexed, shutdown);
-        let heartbeat = Heartbeat { interval, as_event: wanted.beat_as_event };
-        let retention = self.options.retention_events;
-        let stream = Stream::new(Arc::clone(&self.hub), feed, after, opening.freeze(), heartbeat, retention, ending);
-        let body = Box::pin(body(stream, self.clone(), self.enter(id)));
+        let terms = Terms {
+            heartbeat: Heartbeat { interval, as_event: wanted.beat_as_event },
+            retention: self.options.retention_events,
+            retry,
+            limit: wanted.limit,
+            on_gap: wanted.on_gap,
+            closing,
+            snapshot,
+        };
+        let mut stream = Stream::new(Arc::clone(&self.hub), feed, after, opening.freeze(), terms, ending);
+        if let Some(gap) = gap.filter(|_| closes) {
+            stream.close(&gap.asked);
+        }
+        let body = Box::pin(body(stream, self.clone(), self.enter(id), leave));
         Ok(Opened { id, cursor, resume, content_type: rendering.content_type(), body })
     }
 
     /// Looks the start position up, and counts the gap if there is one.
     pub(super) async fn begin(&self, wanted: &Wanted) -> Result<Beginning, ReadError> {
-        let keeps_state = wanted.transport.keeps == Keeps::State;
-        let (mut position, asked) = match &wanted.begin {
-            Begin::Unsaid if keeps_state => (self.hub.newest(&wanted.selection, 1).await?, None),
-            Begin::Unsaid => (self.hub.seek(Start::Latest, &wanted.selection).await?, None),
-            Begin::Last(count) => (self.hub.newest(&wanted.selection, *count).await?, None),
-            Begin::At(start, asked) => (self.hub.seek(*start, &wanted.selection).await?, Some((start, asked))),
+        let Wanted { selection, begin, on_gap, .. } = wanted;
+        let newest_if_unsaid = wanted.shows_state() || wanted.conflate;
+        let (mut position, asked) = match begin {
+            // The snapshot alone tells where it begins.
+            Begin::Unsaid | Begin::Last(_) if wanted.snapshot => (self.latest(), None),
+            Begin::Unsaid if newest_if_unsaid => (self.hub.newest(selection, 1).await?, None),
+            Begin::Unsaid => (self.latest(), None),
+            Begin::Last(count) => (self.hub.newest(selection, *count).await?, None),
+            Begin::At(start, asked) => (self.hub.seek(*start, selection).await?, Some((start, asked))),
         };
-        if keeps_state && position.missing.is_some() {
-            // There is no place for a gap on a state transport; but what it shows must be the state.
-            position.after = position.after.min(self.hub.newest(&wanted.selection, 1).await?.after);
+        if let Some(missing) = &mut position.missing {
+            // Of a selection nobody knows how many of the lost ones it would have matched.
+            missing.offsets = missing.offsets.filter(|_| selection.is_everything());
+            let unknown = matches!(missing.reason, GapReason::Ahead | GapReason::Unknown);
+            match on_gap {
+                OnGap::Latest => {
+                    missing.offsets = None;
+                    position.after = self.hub.pages().edge();
+                }
+                OnGap::Earliest if unknown => {
+                    position.after = self.hub.seek(Start::Earliest, selection).await?.after;
+                }
+                OnGap::GoOn | OnGap::Earliest | OnGap::Close => {}
+            }
+            if wanted.shows_state() && *on_gap != OnGap::Close {
+                // There is no place for a gap on a state transport; but what it shows must be the state.
+                position.after = position.after.min(self.hub.newest(selection, 1).await?.after);
+            }
         }
-        let resume = match (&position.missing, asked) {
-            (Some(_), _) => Resume::Gap,
-            (None, Some((Start::Cursor(_), _))) => Resume::Resumed,
-            _ => Resume::New,
+        let resumes = matches!(asked, Some((Start::Cursor(_), _))) && position.missing.is_none();
+        // Whoever comes back to where it was has the state of then, and is given all that came since.
+        let takes_snapshot = wanted.snapshot && !resumes && (position.missing.is_none() || *on_gap != OnGap::Close);
+        let snapshot = if takes_snapshot { Some(self.hub.snapshot(selection).await?) } else { None };
+        if let Some(snapshot) = &snapshot {
+            position.after = snapshot.begin();
+            position.missing = position.missing.or(snapshot.missing());
+        }
+        let resume = match position.missing {
+            Some(_) => Resume::Gap,
+            None if resumes => Resume::Resumed,
+            None => Resume::New,
         };
         let asked = asked.map(|(_, asked)| asked.clone()).unwrap_or_default();
         let gap = position.missing.map(|missing| self.gap(asked, missing));
-        Ok(Beginning { after: position.after, resume, gap })
+        Ok(Beginning { after: position.after, resume, gap, snapshot })
     }
 
-    /// A gap that opened while reading: the next `lost` offsets after `cursor` are gone.
-    pub(super) fn missing(&self, cursor: Offset, lost: u64, reason: GapReason) -> Gap {
-        let missing = Missing { reason, offsets: Some(lost) };
+    fn latest(&self) -> Position {
+        Position { after: self.hub.pages().edge(), missing: None }
+    }
+
+    /// A gap that opened while reading on from `cursor`.
+    pub(super) fn missing(&self, cursor: Offset, missing: Missing) -> Gap {
         self.gap(self.hub.log().cursor(cursor).to_string(), missing)
     }
 
     fn gap(&self, asked: String, missing: Missing) -> Gap {
         self.metrics.gap(missing.reason.as_str());
-        Gap { asked, missing, wait: self.wait_after_gap() }
+        Gap { asked, missing, wait: wait_after_gap(&self.metrics) }
     }
 
-    /// The words for a gap behind which reading goes on after `after`.
-    pub(super) fn notice<'a>(&self, gap: &'a Gap, after: Offset, selection: &Selection) -> Notice<'a> {
+    /// The words for a gap behind which reading goes on after `after`, if it does.
+    pub(super) fn notice<'a>(&self, gap: &'a Gap, after: Offset, goes_on: bool) -> Notice<'a> {
         let log = self.hub.log();
         Notice::Gap {
-            id: log.cursor(after),
+            // Without it, whoever is closed there comes back with what it asked for, and can be told that it is over.
+            id: goes_on.then(|| log.cursor(after)),
             asked: &gap.asked,
             first: log.cursor(after + 1),
             reason: gap.missing.reason.as_str(),
-            // Of a selection nobody knows how many of the lost ones it would have matched.
-            lost: gap.missing.offsets.filter(|_| selection.is_everything()),
+            lost: gap.missing.offsets,
             wait: gap.wait,
+        }
+    }
+
+    /// Notes that a poll is answered with a gap, behind which it does not want to go on.
+    pub(super) fn close(&self, wanted: &Wanted) {
+        if let Begin::At(_, asked) = &wanted.begin {
+            self.closed.note(self.closed.asker(wanted), asked);
         }
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::closed::{Asker, Closed};
 use super::ending::{EndReason, Ending};
 use super::feed::{Batch, Feed, FeedStep, TURN};
+use super::{OnGap, quarter_of, wait_after_gap};
 use crate::event::Offset;
-use crate::hub::{Hub, Page, Reader, Step as Read};
-use crate::log::GapReason;
+use crate::hub::{Budget, Hub, Page, Reader, Snapshot, Step as Read};
+use crate::log::Missing;
 use crate::transport::{Bye, Keeps, Notice, Rendering};
 
 /// What a stream wants of its carrier.
@@ -44,6 +46,33 @@ pub struct Heartbeat {
     pub as_event: bool,
 }
 
+/// How a stream goes, as its subscriber wants it.
+pub struct Terms {
+    /// How it beats.
+    pub heartbeat: Heartbeat,
+    /// How many events the log keeps at most.
+    pub retention: u64,
+    /// After what time to come back, where the stream ends by itself.
+    pub retry: Duration,
+    /// How many events it gives at most.
+    pub limit: Option<u64>,
+    /// What it does when something is gone.
+    pub on_gap: OnGap,
+    /// Where to note that it was closed on a gap, and as whose.
+    pub(super) closing: Option<(Arc<Closed>, Asker)>,
+    /// What it gives first.
+    pub snapshot: Option<Snapshot>,
+}
+
+impl Terms {
+    /// A stream that goes on for ever, with this heartbeat, in a log that keeps so many events.
+    #[must_use]
+    pub fn new(heartbeat: Heartbeat, retention: u64) -> Self {
+        let retry = Duration::from_secs(2);
+        Self { heartbeat, retention, retry, limit: None, on_gap: OnGap::GoOn, closing: None, snapshot: None }
+    }
+}
+
 /// One open stream.
 pub struct Stream {
     hub: Arc<Hub>,
@@ -51,19 +80,24 @@ pub struct Stream {
     reader: Reader,
     /// What is still to be written before anything else: preamble, hello, gap.
     opening: Option<Bytes>,
-    heartbeat: Heartbeat,
+    terms: Terms,
     next_beat: Instant,
     /// The newest position the client was told.
     told: Offset,
-    /// How many events the log keeps at most.
-    retention: u64,
     /// The state that a state transport shows, to be shown again instead of too many heartbeats.
-    shown: Option<Bytes>,
+    shown: Option<Shown>,
     /// When what is shown is to be sent once more, unless something newer comes before.
     again: Option<Instant>,
     beats: u32,
     farewell: Option<Farewell>,
     ending: Ending,
+}
+
+/// What a state transport shows.
+struct Shown {
+    batch: Batch,
+    /// How often events had been removed then.
+    removals: u64,
 }
 
 #[derive(Debug)]
@@ -81,26 +115,17 @@ impl Stream {
 
     /// A stream that begins with `opening` and goes on behind `after`.
     #[must_use]
-    pub fn new(
-        hub: Arc<Hub>,
-        feed: Arc<Feed>,
-        after: Offset,
-        opening: Bytes,
-        heartbeat: Heartbeat,
-        retention: u64,
-        ending: Ending,
-    ) -> Self {
+    pub fn new(hub: Arc<Hub>, feed: Arc<Feed>, after: Offset, opening: Bytes, terms: Terms, ending: Ending) -> Self {
         let reader = Reader::new(Arc::clone(&feed.key().selection), after);
-        let next_beat = Instant::now() + heartbeat.interval;
+        let next_beat = Instant::now() + terms.heartbeat.interval;
         Self {
             hub,
             feed,
             reader,
             opening: Some(opening),
-            heartbeat,
+            terms,
             next_beat,
             told: after,
-            retention,
             shown: None,
             again: None,
             beats: 0,
@@ -123,7 +148,10 @@ impl Stream {
 
     /// Hands over the page that [`Step::Load`] asked for.
     pub fn give(&mut self, page: Arc<Page>) {
-        self.reader.give(page);
+        match &mut self.terms.snapshot {
+            Some(snapshot) => snapshot.give(page),
+            None => self.reader.give(page),
+        }
     }
 
     /// Has it say goodbye at its next step, and end.
@@ -146,9 +174,19 @@ impl Stream {
             Some(Farewell::Due { bye, retry, reason }) => return self.say_goodbye(bye, retry, reason, now),
             Some(Farewell::Said) => return Step::End,
         }
+        if self.terms.snapshot.is_some() {
+            return self.tell_snapshot(now);
+        }
+        if self.reader.owes_gap() {
+            return self.catch_up(self.reader.cursor(), now); // Nobody else comes by what it is to tell.
+        }
         // Its carrier holds the feed a second time while it steps.
         let alone = Arc::strong_count(&self.feed) <= 2;
         match self.feed.after(self.reader.cursor(), &self.hub, alone) {
+            // All of it would be too much: it reads for itself what is left to it.
+            FeedStep::Batch(batch) if self.terms.limit.is_some_and(|left| left < batch.events) => {
+                self.catch_up(self.reader.cursor(), now)
+            }
             FeedStep::Batch(batch) => self.deliver(batch, now),
             FeedStep::Edge(edge) => self.rest(edge, now),
             FeedStep::Behind(quiet) => self.catch_up(quiet, now),
@@ -159,9 +197,12 @@ impl Stream {
     #[cold]
     fn catch_up(&mut self, quiet: Offset, now: Instant) -> Step {
         self.reader.skip_to(quiet); // Not to be read: it may be gone by now, and that would look like a gap.
-        match self.reader.step(self.hub.pages(), self.hub.pages().edge(), TURN) {
+        match self.reader.step(&self.hub, self.hub.pages().edge(), self.turn()) {
             Read::Events(events) => {
-                let batch = Batch::render(&events, self.feed.key(), &mut self.reader);
+                let batch = Batch::render(&events, self.feed.key());
+                if events.last().is_some_and(|newest| batch.to < newest.cursor.offset) {
+                    self.reader.back_to(batch.to);
+                }
                 self.deliver(batch, now)
             }
             // A replay that matches nothing must not be silent: an intermediary would cut it, and whoever comes back with
@@ -169,19 +210,57 @@ impl Stream {
             Read::Behind(at) => self.idle(|_| 1, now).unwrap_or_else(|| Step::Load { at, until: self.due() }),
             Read::Scanned => self.idle(|_| 1, now).unwrap_or(Step::Yield),
             Read::LiveEdge => self.rest(self.reader.cursor(), now),
-            Read::Gap { lost, hole } => self.tell_gap(lost, GapReason::of_missing(hole), now),
+            Read::Gap(missing) => self.tell_gap(missing, now),
         }
+    }
+
+    /// Gives what comes before anything that is new.
+    #[cold]
+    fn tell_snapshot(&mut self, now: Instant) -> Step {
+        let turn = self.turn();
+        let Some(snapshot) = &mut self.terms.snapshot else { return Step::Yield };
+        match snapshot.step(&self.hub, turn) {
+            Read::Events(events) => {
+                let batch = Batch::render(&events, self.feed.key());
+                snapshot.back_to(batch.to);
+                self.deliver(batch, now)
+            }
+            Read::Gap(missing) => {
+                self.reader.skip_to(snapshot.cursor());
+                self.tell_gap(missing, now)
+            }
+            // What it has given so far is no position to be told without news: it was told with the events.
+            Read::Behind(at) => self.idle(|_| u64::MAX, now).unwrap_or_else(|| Step::Load { at, until: self.due() }),
+            Read::Scanned | Read::LiveEdge => {
+                self.reader.skip_to(snapshot.edge());
+                self.terms.snapshot = None;
+                Step::Yield
+            }
+        }
+    }
+
+    /// How much it may be given at once.
+    fn turn(&self) -> Budget {
+        let left = self.terms.limit.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        Budget { events: TURN.events.min(left), ..TURN }
     }
 
     fn deliver(&mut self, batch: Batch, now: Instant) -> Step {
         self.reader.skip_to(batch.to);
         self.told = batch.to;
+        if let Some(left) = &mut self.terms.limit {
+            *left -= batch.events;
+            if *left == 0 {
+                self.farewell(Bye::Limit, self.terms.retry, EndReason::Limit);
+            }
+        }
+        let (bytes, events, skipped) = (batch.bytes.clone(), batch.events, batch.skipped);
         if self.keeps_state() {
-            self.shown = Some(batch.bytes.clone());
+            self.shown = Some(Shown { batch, removals: self.hub.pages().removals() });
             self.again = Some(now + Self::AGAIN);
             self.beats = 0;
         }
-        self.write(batch.bytes, batch.events, batch.skipped, now)
+        self.write(bytes, events, skipped, now)
     }
 
     /// At the live edge: there is nothing to do but what is due without news.
@@ -202,20 +281,19 @@ impl Stream {
             return None;
         }
         if self.again.take_if(|again| *again <= now).is_some() {
-            let shown = self.shown.clone().unwrap_or_default();
+            let shown = self.shown().unwrap_or_default();
             return Some(self.write(shown, 0, 0, now));
+        }
+        if let Some(missing) = self.reader.take_gap() {
+            return Some(self.tell_gap(missing, now)); // Who comes back behind it would not be told.
         }
         let stale = self.reader.cursor() - self.told >= stale(self);
         let bytes = if stale { self.position() } else { self.beat() };
         Some(self.write(bytes, 0, 0, now))
     }
 
-    /// How far a reader may move on without being told a position. Of a log that has trimmed nothing, nobody knows how
-    /// many events it will come to keep.
     fn quarter_of_retention(&self) -> u64 {
-        let bounds = self.hub.log().bounds();
-        let kept = if bounds.first > 1 { bounds.events() } else { u64::MAX };
-        (kept.min(self.retention) / 4).max(1)
+        quarter_of(&self.hub, self.terms.retention)
     }
 
     /// A position without news: whoever comes back with a cursor that retention has passed would be told a false gap. Not
@@ -233,29 +311,59 @@ impl Stream {
 
     fn beat(&mut self) -> Bytes {
         self.beats += 1;
-        match &self.shown {
-            Some(shown) if self.beats.is_multiple_of(Self::BEATS_A_PART) => shown.clone(),
-            _ if self.heartbeat.as_event && !self.keeps_state() => self.rendering().notice(&Notice::Heartbeat),
-            _ => self.rendering().heartbeat(),
+        if self.beats.is_multiple_of(Self::BEATS_A_PART)
+            && let Some(shown) = self.shown()
+        {
+            return shown;
+        }
+        match self.terms.heartbeat.as_event && !self.keeps_state() {
+            true => self.rendering().notice(&Notice::Heartbeat),
+            false => self.rendering().heartbeat(),
         }
     }
 
+    /// What a state transport shows, if it is still to be shown.
+    fn shown(&mut self) -> Option<Bytes> {
+        let removals = self.hub.pages().removals();
+        let shown = self.shown.take_if(|shown| shown.removals == removals && !shown.batch.is_over(&self.hub))?;
+        Some(self.shown.insert(shown).batch.bytes.clone())
+    }
+
     #[cold]
-    fn tell_gap(&mut self, lost: u64, reason: GapReason, now: Instant) -> Step {
+    fn tell_gap(&mut self, missing: Missing, now: Instant) -> Step {
+        self.ending.metrics().gap(missing.reason.as_str());
+        let closes = self.terms.on_gap == OnGap::Close;
+        // A state transport would not show the newest state then.
+        let goes_on_at_edge = self.terms.on_gap == OnGap::Latest && !self.keeps_state();
+        if goes_on_at_edge {
+            self.terms.snapshot = None;
+            self.reader.skip_to(self.hub.pages().edge());
+        }
         let log = self.hub.log();
-        let (asked, id) = (log.cursor(self.told), log.cursor(self.reader.cursor()));
+        let (asked, id) = (log.cursor(self.told).to_string(), log.cursor(self.reader.cursor()));
         let notice = Notice::Gap {
-            id,
-            asked: &asked.to_string(),
+            id: (!closes).then_some(id),
+            asked: &asked,
             first: log.cursor(self.reader.cursor() + 1),
-            reason: reason.as_str(),
-            lost: self.reader.selection().is_everything().then_some(lost),
-            wait: Duration::ZERO,
+            reason: missing.reason.as_str(),
+            lost: missing.offsets.filter(|_| !goes_on_at_edge),
+            wait: wait_after_gap(self.ending.metrics()),
         };
         let bytes = self.rendering().notice(&notice);
-        self.told = self.reader.cursor();
-        self.ending.metrics().gap(reason.as_str());
+        if closes {
+            self.close(&asked);
+        } else {
+            self.told = self.reader.cursor();
+        }
         if bytes.is_empty() { Step::Yield } else { self.write(bytes, 0, 0, now) }
+    }
+
+    /// Has it end, because something is gone behind the position that its reader has, or asked for.
+    pub(super) fn close(&mut self, asked: &str) {
+        if let Some((closed, asker)) = &self.terms.closing {
+            closed.note(*asker, asked);
+        }
+        self.farewell(Bye::Gap, self.terms.retry, EndReason::GapClose);
     }
 
     #[cold]
@@ -269,7 +377,7 @@ impl Stream {
     }
 
     fn write(&mut self, bytes: Bytes, events: u64, skipped: u64, now: Instant) -> Step {
-        self.next_beat = now + self.heartbeat.interval;
+        self.next_beat = now + self.terms.heartbeat.interval;
         self.ending.wrote(events, skipped, bytes.len(), now);
         Step::Write(bytes)
     }

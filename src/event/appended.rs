@@ -28,7 +28,7 @@ type Slots = [OnceLock<Bytes>; Appended::SLOTS];
 
 impl Appended {
     /// How many renderings of one event are kept.
-    pub const SLOTS: usize = 4;
+    pub const SLOTS: usize = 5;
 
     /// What an allocation costs beside its content: its header, rounding, and the counts of those that share it.
     const ALLOCATION: usize = 32;

@@ -18,6 +18,7 @@ pub use appended::{Appended, Gone, Tally};
 pub use cursor::{Cursor, Epoch, Offset, ParseCursorError};
 pub use fields::{ContentType, EventType, FieldError, Key};
 pub use selector::{SelectorError, TopicSelector};
+pub(crate) use topic::is_hidden;
 pub use topic::{Topic, TopicError};
 
 /// The topics of one event; the first is canonical. Never empty, never the same twice.

@@ -79,7 +79,7 @@ pub(super) fn check_name(name: &str) -> Result<(), TopicError> {
 }
 
 /// Control characters, line separators, and the characters that steer bidirectional text (UAX #9 § 2).
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')
         || matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')

@@ -7,8 +7,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::App;
 use super::problem::Problem;
+use super::{App, base};
 
 /// Published data is only ever put on these pages as text; and were it not, no script of another origin or inside the
 /// page would run.
@@ -40,20 +40,21 @@ const FILES: &[(&str, &str, &[u8])] = files! {
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
-        .route("/", get(|| async { live_page() }))
+        .route("/", get(|| async { live_page("/") }))
         .route("/static/{name}", get(file))
         .route("/favicon.ico", get(|| async { (StatusCode::NO_CONTENT, ()) }))
 }
 
-/// The page that shows a topic live over each transport.
-pub(super) fn live_page() -> Response {
+/// The page that shows a topic live over each transport, for a request of this path. What it loads it names relative to
+/// that, as a proxy may have put all of it under another.
+pub(super) fn live_page(path: &str) -> Response {
     let fields = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-cache"),
         (header::VARY, "Accept, Origin, Authorization, Cookie"),
     ];
-    (fields, LIVE_PAGE).into_response()
+    (fields, LIVE_PAGE.replace("\"./", &format!("\"{}", base::up(path)))).into_response()
 }
 
 async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {

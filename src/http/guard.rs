@@ -17,12 +17,13 @@ use tokio::time::timeout;
 use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
-use super::Crowded;
 use super::problem::{Problem, Refusal};
 use super::publish::IDEMPOTENCY_KEY;
 use super::query::Query;
 use super::subscribe::EXPOSED;
+use super::trace_context::TRACEPARENT;
 use super::want::LAST_EVENT_ID;
+use super::{Crowded, base};
 use crate::access::Secret;
 use crate::metrics::Metrics;
 
@@ -39,6 +40,8 @@ pub struct Guards {
     pub check_host: bool,
     /// Host names that are ours.
     pub hosts: Vec<String>,
+    /// The path under which everything is, such as `/live`; empty if there is none.
+    pub base: String,
     /// Whoever does not come with this is not served (`--dev` beyond loopback).
     pub token: Option<Secret>,
 }
@@ -144,12 +147,27 @@ impl Guards {
         }
         let query = Query::of(request.uri())?;
         match query.first(&["token"]) {
-            Some(offered) if token.is(offered) => Ok(Some(with_cookie(request.uri(), offered))),
+            Some(offered) if token.is(offered) => Ok(Some(self.with_cookie(request.uri(), offered))),
             _ => {
                 let detail = "open the address that the gateway printed at its start: it holds the token of this run";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
             }
         }
+    }
+
+    /// Keeps the token out of the history, the address bar and `Referer`.
+    fn with_cookie(&self, uri: &Uri, token: &str) -> Response {
+        let mut response = (StatusCode::SEE_OTHER, ()).into_response();
+        let headers = response.headers_mut();
+        let path = if self.base.is_empty() { "/" } else { &self.base };
+        let cookie = HeaderValue::try_from(format!("{COOKIE}={token}; Path={path}; HttpOnly; SameSite=Strict"));
+        headers.insert(header::SET_COOKIE, cookie.expect("the token is one that we made, the path of visible ASCII"));
+        let rest = uri.query().unwrap_or_default().split('&').filter(|pair| !is_token(pair));
+        let location = base::here(uri, &rest.collect::<Vec<_>>().join("&"));
+        let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("./"));
+        headers.insert(header::LOCATION, location);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 
     fn is_our_host(&self, host: &str) -> bool {
@@ -189,8 +207,14 @@ impl Cors {
             let guards = Arc::clone(guards);
             move |origin: &HeaderValue, _: &Parts| guards.lists(origin)
         };
-        let headers =
-            [LAST_EVENT_ID, header::AUTHORIZATION, IDEMPOTENCY_KEY, header::CONTENT_TYPE, header::CACHE_CONTROL];
+        let headers = [
+            LAST_EVENT_ID,
+            header::AUTHORIZATION,
+            IDEMPOTENCY_KEY,
+            header::CONTENT_TYPE,
+            header::CACHE_CONTROL,
+            TRACEPARENT,
+        ];
         let listed = base
             .clone()
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
@@ -222,9 +246,19 @@ impl Cors {
 
 /// Says which pages may read the answer; answers preflights.
 pub(crate) async fn share(State(cors): State<Cors>, request: Request<Body>, next: Next) -> Response {
-    let Ok(response) = cors.rule(&request).layer(next).oneshot(request).await;
+    let Ok(mut response) = cors.rule(&request).layer(next).oneshot(request).await;
+    if response.extensions().get::<NotForAll>().is_some() {
+        let headers = response.headers_mut();
+        if headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|allowed| allowed == "*") {
+            headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        }
+    }
     response
 }
+
+/// Marks an answer that not everybody may read, so not pages of any origin either.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotForAll;
 
 fn is_for_events(request: &Request<Body>) -> bool {
     request.uri().path().starts_with("/events")
@@ -269,7 +303,8 @@ fn is_loopback(origin: &str) -> bool {
 
 const COOKIE: &str = "encke_dev";
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The token that a browser brings along as a cookie.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
@@ -279,24 +314,6 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 fn is_token(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or_default();
     percent_decode_str(name).eq(b"token".iter().copied())
-}
-
-/// Keeps the token out of the history, the address bar and `Referer`.
-fn with_cookie(uri: &Uri, token: &str) -> Response {
-    let mut response = (StatusCode::SEE_OTHER, ()).into_response();
-    let headers = response.headers_mut();
-    let cookie = HeaderValue::try_from(format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"));
-    headers.insert(header::SET_COOKIE, cookie.expect("the token is one that we made"));
-    // A path of two slashes would be read as another host, and browsers take a backslash for one (WHATWG URL § 4.4).
-    let foreign = uri.path().get(1..2).is_some_and(|second| matches!(second, "/" | "\\"));
-    let path = if foreign { "/" } else { uri.path() };
-    let rest = uri.query().unwrap_or_default().split('&').filter(|pair| !is_token(pair));
-    let rest = rest.collect::<Vec<_>>().join("&");
-    let location = if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") };
-    let location = HeaderValue::try_from(location).unwrap_or(HeaderValue::from_static("/"));
-    headers.insert(header::LOCATION, location);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]

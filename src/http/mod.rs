@@ -5,15 +5,18 @@
 
 mod admin;
 mod assets;
+mod base;
 mod guard;
 mod negotiate;
 mod problem;
 mod publish;
 mod query;
 mod subscribe;
+mod trace_context;
 mod want;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -33,6 +36,7 @@ use crate::hub::Hub;
 use crate::log::{Clock, Log};
 use crate::metrics::{Metrics, Sampled};
 use crate::shutdown::Shutdown;
+use crate::transport::Offered;
 
 pub use guard::Guards;
 use problem::Problem;
@@ -40,10 +44,16 @@ use problem::Problem;
 pub use problem::REFUSALS;
 
 /// How requests are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// The largest event, in bytes of data.
+    /// The largest event, in bytes of data; also the longest line of NDJSON.
     pub event_bytes: usize,
+    /// The largest JSON array of events, in bytes.
+    pub batch_bytes: usize,
+    /// How many topics or selectors one request may name.
+    pub max_topics: usize,
+    /// Which transports subscribers may have.
+    pub transports: Offered,
     /// Whether browsers are given pages.
     pub pages: bool,
     /// Whether streams may be cut from the page.
@@ -77,8 +87,9 @@ pub struct App {
 #[derive(Clone, Copy, Debug)]
 pub struct Crowded;
 
-/// What the public listener serves.
+/// What the public listener serves, all of it below [`Guards::base`].
 pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
+    let guards = Arc::new(guards);
     let mut routes = Router::new()
         .route("/events", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
         .route("/events/", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
@@ -92,12 +103,16 @@ pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
     if with_admin {
         routes = routes.merge(admin_routes());
     }
-    layered(routes, app, guards)
+    if guards.base.is_empty() {
+        return layered(routes, app, &guards);
+    }
+    let elsewhere = layered(base::elsewhere(&guards.base), app.clone(), &guards);
+    base::below(&guards.base, layered(routes, app, &guards), elsewhere)
 }
 
 /// What the admin listener serves.
 pub fn admin(app: App, guards: Guards) -> Router {
-    layered(admin_routes(), app, guards)
+    layered(admin_routes(), app, &Arc::new(guards))
 }
 
 fn admin_routes() -> Router<App> {
@@ -108,21 +123,31 @@ fn admin_routes() -> Router<App> {
 }
 
 /// What every request passes, outermost first.
-fn layered(routes: Router<App>, app: App, guards: Guards) -> Router {
-    let guards = Arc::new(guards);
-    let guarded = guard::Guarded { guards: Arc::clone(&guards), metrics: Arc::clone(&app.metrics) };
+fn layered(routes: Router<App>, app: App, guards: &Arc<Guards>) -> Router {
+    let guarded = guard::Guarded { guards: Arc::clone(guards), metrics: Arc::clone(&app.metrics) };
     let layers = ServiceBuilder::new()
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(answered).on_failure(()))
         .layer(middleware::map_response(guard::mark))
-        .layer(middleware::from_fn_with_state(guard::Cors::new(&guards, app.access.any_public()), guard::share))
+        .layer(middleware::from_fn_with_state(guard::Cors::new(guards, app.access.any_public()), guard::share))
         .layer(middleware::from_fn_with_state(guarded, guard::guard))
         .layer(CatchPanicLayer::custom(panicked));
     routes.fallback(not_found).method_not_allowed_fallback(not_allowed).layer(layers).with_state(app)
 }
 
-/// One span a request. The query stays out of it: it may hold a token.
+/// One span a request. The query stays out of it: it may hold a token. Whoever sent their trace along is to find also what
+/// is said at `info`; for all others the span would be made in vain.
 fn span(request: &Request<Body>) -> tracing::Span {
-    tracing::debug_span!("request", method = %request.method(), path = request.uri().path(), version = ?request.version())
+    let (method, path, version) = (request.method(), request.uri().path(), request.version());
+    match trace_context::trace_id(request.headers()) {
+        Some(trace_id) => tracing::info_span!("request", %method, path, ?version, trace_id),
+        None => tracing::debug_span!("request", %method, path, ?version),
+    }
+}
+
+/// One message a request: that of an access log. Of a stream it is the head that was answered, and its end is told later.
+fn answered(response: &Response, took: Duration, _: &tracing::Span) {
+    let stream = response.headers().get(subscribe::ENCKE_STREAM).and_then(|id| id.to_str().ok());
+    tracing::debug!(status = response.status().as_u16(), ?took, stream, "answered");
 }
 
 async fn not_found() -> Problem {

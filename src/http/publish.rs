@@ -14,7 +14,6 @@ use tokio::time::{Instant, timeout};
 
 use super::problem::{Problem, refused};
 use super::query::{Query, topic_in_path};
-use super::want::MAX_TOPICS;
 use super::{App, guard};
 use crate::event::{ContentType, Event, EventType, Key, Topic, Topics};
 
@@ -77,7 +76,7 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
 fn head(app: &App, parts: &Parts) -> Result<(Named, Option<ContentType>), Problem> {
     let permit = app.access.permit(guard::credential(&parts.headers));
     let topic = topic_in_path(&parts.uri)?;
-    let named = named(topic.as_deref(), &Query::of(&parts.uri)?, &parts.headers)?;
+    let named = named(topic.as_deref(), &Query::of(&parts.uri)?, &parts.headers, app.options.max_topics)?;
     if !named.topics.iter().all(|topic| permit.publishes(topic)) {
         return Err(refused(permit.refusal(), "publishing"));
     }
@@ -91,15 +90,15 @@ struct Named {
 }
 
 /// Reads the target and the key. A parameter that is not known is an error: a publisher that misspells one must hear of it.
-fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap) -> Result<Named, Problem> {
+fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap, max_topics: usize) -> Result<Named, Problem> {
     let mut topics = Topics::new();
     let mut add = |name: &str| {
         let topic = Topic::parse(name)?;
         if !topics.contains(&topic) {
             topics.push(topic);
         }
-        if topics.len() > MAX_TOPICS {
-            return Err(Problem::bad(format!("one event has at most {MAX_TOPICS} topics")));
+        if topics.len() > max_topics {
+            return Err(Problem::bad(format!("one event has at most {max_topics} topics")));
         }
         Ok(())
     };

@@ -4,27 +4,30 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, header};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::problem::Problem;
 use super::query::Query;
 use crate::access::Permit;
-use crate::delivery::{Begin, Peer, Wanted};
-use crate::event::{Cursor, Timestamp, TopicSelector};
+use crate::delivery::{Begin, OnGap, Wanted};
+use crate::event::{Cursor, EventType, Timestamp, TopicSelector};
 use crate::hub::Selection;
 use crate::log::Start;
-use crate::transport::Transport;
-
-/// How many topics or selectors one request may name.
-pub(crate) const MAX_TOPICS: usize = 128;
+use crate::transport::{Carry, Transport};
 
 /// The header field in which a client says how far it got (WHATWG HTML § 9.2.4).
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The same in a query, for clients that cannot set a header field, as they spell it.
 pub(super) const LAST_EVENT_ID_QUERY: &[&str] = &["lastEventId", "last_event_id", "lastEventID", "Last-Event-ID"];
+
+/// How many types one request may name.
+const MAX_TYPES: usize = 128;
+
+/// How many events a stream may be asked to end after.
+const MAX_LIMIT: u64 = 1_000_000;
 
 /// Reads everything but the transport.
 pub(crate) fn want(
@@ -33,50 +36,150 @@ pub(crate) fn want(
     query: &Query,
     headers: &HeaderMap,
     permit: Permit,
+    max_topics: usize,
     now: Timestamp,
 ) -> Result<Wanted, Problem> {
     let seconds = |name, least, most| number(query, name, least, most).map(|n| n.map(Duration::from_secs));
+    let selection = selection(topic_in_path, query, max_topics)?.of_types(types(query)?).for_reader(permit);
+    let begin = begin(transport, query, headers, now)?;
+    let most = if transport.carry == Carry::Stream { MAX_LIMIT } else { 1000 };
     Ok(Wanted {
-        selection: Arc::new(selection(topic_in_path, query)?.for_reader(permit)),
-        transport,
         envelope: flag(query, "envelope", "json")?,
-        begin: begin(query, headers, now)?,
+        snapshot: flag(query, "snapshot", "1")?,
+        conflate: flag(query, "conflate", "1")?,
+        on_gap: on_gap(query)?,
         heartbeat: seconds("heartbeat", 5, 3600)?,
         beat_as_event: flag(query, "beat", "event")?,
         retry: retry(query)?,
         padding: usize::try_from(number(query, "padding", 0, 65_536)?.unwrap_or(0)).unwrap_or(0),
         timeout: seconds("timeout", 0, 120)?.unwrap_or(Duration::from_secs(25)),
-        limit: usize::try_from(number(query, "limit", 1, 1000)?.unwrap_or(1000)).unwrap_or(1000),
-        peer: Arc::new(Peer::new(None)),
-        multiplexed: false,
+        limit: number(query, "limit", 1, most)?,
+        session: session(query)?,
+        ..Wanted::new(Arc::new(selection), transport, begin)
     })
 }
 
-fn selection(topic_in_path: Option<&str>, query: &Query) -> Result<Selection, Problem> {
+/// The types that are wanted; `message` is to have none.
+fn types(query: &Query) -> Result<Vec<Option<EventType>>, Problem> {
+    let types: Vec<_> = query.all("type").map(EventType::parse).collect::<Result<_, _>>()?;
+    let fits = types.len() <= MAX_TYPES;
+    fits.then_some(types).ok_or_else(|| Problem::bad(format!("one request names at most {MAX_TYPES} types")))
+}
+
+fn on_gap(query: &Query) -> Result<OnGap, Problem> {
+    match query.first(&["ongap"]) {
+        None => Ok(OnGap::GoOn),
+        Some("latest") => Ok(OnGap::Latest),
+        Some("earliest") => Ok(OnGap::Earliest),
+        Some("close") => Ok(OnGap::Close),
+        Some(_) => Err(Problem::bad("`ongap` is `latest`, `earliest` or `close`")),
+    }
+}
+
+/// What a client calls itself, over all that it opens.
+fn session(query: &Query) -> Result<Option<String>, Problem> {
+    let Some(text) = query.first(&["session"]) else { return Ok(None) };
+    let fits = (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
+    let wrong = || Problem::bad("`session` is 1 to 64 letters, digits and `-._~`");
+    fits.then(|| Some(text.to_owned())).ok_or_else(wrong)
+}
+
+fn selection(topic_in_path: Option<&str>, query: &Query, max_topics: usize) -> Result<Selection, Problem> {
     let names: Vec<&str> = topic_in_path.into_iter().chain(query.all("topic")).collect();
     match names.len() {
         0 => Err(Problem::bad("name a topic: /events/TOPIC or /events?topic=TOPIC; `**` is every topic")),
-        1..=MAX_TOPICS => {
+        count if count <= max_topics => {
             let selectors: Result<_, _> = names.into_iter().map(TopicSelector::parse).collect();
             Ok(Selection::new(selectors?))
         }
-        _ => Err(Problem::bad(format!("one request names at most {MAX_TOPICS} topics"))),
+        _ => Err(Problem::bad(format!("one request names at most {max_topics} topics"))),
     }
 }
 
 /// The start position: of all that a request says, one wins.
-fn begin(query: &Query, headers: &HeaderMap, now: Timestamp) -> Result<Begin, Problem> {
+fn begin(transport: &Transport, query: &Query, headers: &HeaderMap, now: Timestamp) -> Result<Begin, Problem> {
     let header = headers.get(LAST_EVENT_ID).map(|value| utf8_or_latin1(value.as_bytes()));
     let asked = header.filter(|id| !id.is_empty());
-    let asked = asked.or_else(|| query.first(LAST_EVENT_ID_QUERY).filter(|id| !id.is_empty()).map(str::to_owned));
+    let asked = asked.or_else(|| cursor_in(query).map(str::to_owned));
     if let Some(asked) = asked {
         return Ok(Begin::At(start(&asked), shortened(asked)));
+    }
+    if let Some(matches) = NoneMatch::of(headers).filter(|_| transport.carry == Carry::AtOnce) {
+        return Ok(matches.begin());
     }
     if let Some(since) = query.first(&["since"]) {
         return Ok(Begin::At(Start::Since(instant(since, now)?), since.to_owned()));
     }
     Ok(number(query, "last", 1, 1_000_000)?
         .map_or(Begin::Unsaid, |count| Begin::Last(usize::try_from(count).unwrap_or(usize::MAX))))
+}
+
+fn cursor_in(query: &Query) -> Option<&str> {
+    query.first(LAST_EVENT_ID_QUERY).filter(|id| !id.is_empty())
+}
+
+/// Whether the target itself says where to begin, so that its answer is the same for all that ask so.
+pub(crate) fn begins_in_target(query: &Query) -> bool {
+    cursor_in(query).is_some() || query.first(&["since", "last"]).is_some()
+}
+
+/// What a poll has already, by the entity tags of its answers, which are cursors (RFC 9110 § 13.1.2).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoneMatch {
+    any: bool,
+    /// Without quotes, and whether they were weak or not: a list of events is the same or it is not.
+    tags: Vec<String>,
+}
+
+impl NoneMatch {
+    /// How many tags are looked at.
+    const MOST: usize = 64;
+
+    /// What a request says, if it says something.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let fields: Vec<_> = headers.get_all(header::IF_NONE_MATCH).iter().collect();
+        let text = fields.iter().map(|field| utf8_or_latin1(field.as_bytes())).collect::<Vec<_>>().join(",");
+        let any = text.trim() == "*";
+        let tags = if any { Vec::new() } else { tags(&text) };
+        (!text.trim().is_empty()).then_some(Self { any, tags })
+    }
+
+    /// Whether it is `*`: whatever there is.
+    pub(crate) fn is_any(&self) -> bool {
+        self.any
+    }
+
+    /// Whether it names this cursor.
+    pub(crate) fn names(&self, cursor: &str) -> bool {
+        self.tags.iter().any(|tag| tag == cursor)
+    }
+
+    /// Where its client has come to: to the newest cursor that it names, as it has read up to each of them.
+    fn begin(&self) -> Begin {
+        if self.any {
+            return Begin::At(Start::Latest, "latest".into());
+        }
+        let cursors = self.tags.iter().filter_map(|tag| Cursor::from_str(tag).ok());
+        match cursors.max_by_key(|cursor| cursor.offset) {
+            Some(cursor) => Begin::At(Start::Cursor(cursor), cursor.to_string()),
+            None => Begin::At(Start::Unreadable, shortened(self.tags.first().cloned().unwrap_or_default())),
+        }
+    }
+}
+
+/// The opaque parts of a list of entity tags (RFC 9110 § 8.8.3), as far as they can be read.
+fn tags(text: &str) -> Vec<String> {
+    let mut tags = Vec::new();
+    let mut rest = text;
+    while tags.len() < NoneMatch::MOST
+        && let Some((_, after)) = rest.split_once('"')
+        && let Some((tag, after)) = after.split_once('"')
+    {
+        tags.push(tag.to_owned());
+        rest = after;
+    }
+    tags
 }
 
 /// An unreadable cursor is a gap, never a 4xx: an `EventSource` would give up for good.
@@ -157,7 +260,7 @@ mod tests {
         }
         let query = Query::of(&uri).expect("a query");
         let sse = by_name("sse").expect("a transport");
-        want(sse, None, &query, &headers, Permit::everything(), Timestamp(600_000))
+        want(sse, None, &query, &headers, Permit::everything(), 128, Timestamp(600_000))
             .map_err(|problem| problem.status().as_u16())
     }
 
@@ -194,10 +297,69 @@ mod tests {
     }
 
     #[test]
+    fn a_poll_begins_behind_the_newest_tag_that_it_names() {
+        let begin = |transport: &str, fields: &[&str], query: &str| {
+            let uri = format!("/events?topic=t&{query}").parse().expect("a URI");
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(header::IF_NONE_MATCH, field.parse().expect("a field"));
+            }
+            let transport = by_name(transport).expect("a transport");
+            begin(transport, &Query::of(&uri).expect("a query"), &headers, Timestamp(600_000)).expect("a start")
+        };
+        let cursor = |text: &str| Begin::At(Start::Cursor(text.parse().expect("a cursor")), text.to_owned());
+        for (fields, expected) in [
+            (&["\"abcdefgh-7\""][..], cursor("abcdefgh-7")),
+            (&["W/\"abcdefgh-7\""], cursor("abcdefgh-7")),
+            (&["\"abcdefgh-7\", W/\"abcdefgh-19\" , \"x\""], cursor("abcdefgh-19")),
+            (&["\"abcdefgh-7\"", "\"abcdefgh-8\""], cursor("abcdefgh-8")),
+            (&["*"], Begin::At(Start::Latest, "latest".into())),
+            (&["\"x\""], Begin::At(Start::Unreadable, "x".into())),
+            (&["x"], Begin::At(Start::Unreadable, String::new())),
+            (&[""], Begin::Last(3)),
+        ] {
+            assert_eq!(
+                begin("poll", fields, "last=3&since=5m").eq(&expected),
+                expected != Begin::Last(3),
+                "{fields:?}"
+            );
+            assert_eq!(begin("poll", fields, "last=3"), expected, "{fields:?}");
+            assert_eq!(begin("long-poll", fields, "last=3"), Begin::Last(3), "{fields:?}");
+        }
+        assert_eq!(begin("poll", &["\"abcdefgh-7\""], "lastEventId=abcdefgh-2"), cursor("abcdefgh-2"));
+    }
+
+    #[test]
+    fn what_is_wanted_beside_topics_is_read() {
+        let read =
+            wanted("topic=t&type=a&type=message&snapshot=1&conflate=1&ongap=close&limit=1000000&session=tab-1", None);
+        let read = read.expect("a wanted stream");
+        assert!(read.snapshot && read.conflate);
+        assert_eq!((read.on_gap, read.limit, read.session.as_deref()), (OnGap::Close, Some(1_000_000), Some("tab-1")));
+        let types = |names: &[&str]| {
+            let types = names.iter().map(|name| EventType::parse(name).expect("a type")).collect();
+            Selection::new(vec![TopicSelector::parse("t").expect("a selector")]).of_types(types)
+        };
+        assert_eq!(*read.selection, types(&["message", "a"]));
+        for wrong in ["type=encke.x", "type=", "ongap=stay", "snapshot=0", "conflate=", "session=", "session=a%20b"] {
+            assert_eq!(wanted(&format!("topic=t&{wrong}"), None).map(|_| ()), Err(400), "{wrong}");
+        }
+        assert_eq!(wanted(&format!("topic=t&session={}", "x".repeat(65)), None).map(|_| ()), Err(400));
+        assert_eq!(wanted(&format!("topic=t{}", "&type=a".repeat(129)), None).map(|_| ()), Err(400));
+    }
+
+    #[test]
     fn numbers_out_of_range_say_so() {
-        for query in
-            ["heartbeat=4", "heartbeat=x", "limit=0", "limit=1001", "padding=65537", "last=0", "since=soon", "beat=x"]
-        {
+        for query in [
+            "heartbeat=4",
+            "heartbeat=x",
+            "limit=0",
+            "limit=1000001",
+            "padding=65537",
+            "last=0",
+            "since=soon",
+            "beat=x",
+        ] {
             assert_eq!(wanted(&format!("topic=t&{query}"), None).map(|_| ()), Err(400), "{query}");
         }
         let wanted = wanted("topic=t&heartbeat=5", None).expect("a wanted stream");

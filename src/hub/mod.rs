@@ -8,6 +8,7 @@ mod page;
 mod pages;
 mod reader;
 mod selection;
+mod snapshot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +17,15 @@ use futures_core::stream::BoxStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio_stream::StreamExt;
 
-use crate::event::Offset;
-use crate::log::{Change, GapReason, Log, Missing, Position, ReadError, Start};
+use crate::event::{Appended, Gone, Offset, Timestamp};
+use crate::log::{Change, Clock, GapReason, Log, Missing, Position, ReadError, Start, system_clock};
 use crate::shutdown::Shutdown;
 
 pub use page::Page;
 pub use pages::{Pages, PagesOptions};
 pub use reader::{Budget, Reader, Step};
 pub use selection::Selection;
+pub use snapshot::Snapshot;
 
 /// The pages of one log.
 pub struct Hub {
@@ -32,27 +34,35 @@ pub struct Hub {
     moved: Notify,
     replays: Semaphore,
     loads: AtomicU64,
+    waits: AtomicU64,
+    waiting: AtomicU64,
+    clock: Clock,
 }
 
 impl Hub {
-    /// How many page reads and backward searches may go on at once; others wait their turn.
-    pub const REPLAYS: usize = 64;
-
     /// Loads the page at the live edge and follows the log's tail from there.
     ///
     /// # Errors
     /// The log could not be read.
     pub async fn start(log: Arc<dyn Log>, options: PagesOptions, shutdown: &Shutdown) -> Result<Arc<Self>, ReadError> {
+        Self::start_at(log, options, system_clock(), shutdown).await
+    }
+
+    /// As [`Hub::start`], with another clock to tell which events have outlived their time.
+    ///
+    /// # Errors
+    /// The log could not be read.
+    pub async fn start_at(
+        log: Arc<dyn Log>,
+        options: PagesOptions,
+        clock: Clock,
+        shutdown: &Shutdown,
+    ) -> Result<Arc<Self>, ReadError> {
         let edge = log.bounds().last;
         let tail = log.tail(edge); // Before the page is read: what is removed from then on is told.
         let newest = log.read(edge.max(1)).await?;
-        let hub = Arc::new(Self {
-            pages: Pages::new(edge, &newest.events, options),
-            moved: Notify::new(),
-            replays: Semaphore::new(Self::REPLAYS),
-            loads: AtomicU64::new(0),
-            log,
-        });
+        let replays = options.replays;
+        let hub = Arc::new(Self::over(log, Pages::new(edge, &newest.events, options), clock, replays));
         let (following, stop) = (Arc::clone(&hub), shutdown.clone());
         shutdown.spawn_service(async move {
             tokio::select! {
@@ -61,6 +71,12 @@ impl Hub {
             }
         });
         Ok(hub)
+    }
+
+    fn over(log: Arc<dyn Log>, pages: Pages, clock: Clock, replays: usize) -> Self {
+        let replays = Semaphore::new(replays);
+        let (loads, waits, waiting) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { log, pages, moved: Notify::new(), replays, loads, waits, waiting, clock }
     }
 
     async fn follow(&self, mut tail: BoxStream<'static, Change>) {
@@ -95,6 +111,34 @@ impl Hub {
         self.loads.load(Ordering::Relaxed)
     }
 
+    /// How many of them had to wait for a turn.
+    pub fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// How many page reads wait for their turn.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Why an event is gone, if it is: removed, or older than its publisher wanted it to become.
+    ///
+    /// Cost: two loads; the clock is looked at only for an event with a time of its own.
+    #[must_use]
+    pub fn gone(&self, event: &Appended) -> Option<GapReason> {
+        match event.gone() {
+            Some(Gone::Expired) => Some(GapReason::Expired),
+            Some(Gone::Deleted) => Some(GapReason::Deleted),
+            None => self.is_over(expires(event)?).then_some(GapReason::Expired),
+        }
+    }
+
+    /// Whether this moment has passed.
+    #[must_use]
+    pub fn is_over(&self, moment: Timestamp) -> bool {
+        moment < (self.clock)()
+    }
+
     /// The page that holds `at`, read from the log if it is not in memory; the oldest page if `at` was trimmed. However
     /// many ask for one page at once, it is read once.
     ///
@@ -109,7 +153,15 @@ impl Hub {
         if let Some(page) = self.pages.get(at) {
             return Ok(page);
         }
-        let _turn = self.replays.acquire().await.expect("the semaphore is never closed");
+        let _turn = match self.replays.try_acquire() {
+            Ok(turn) => turn,
+            Err(_) => {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+                let _waiting = Waiting::begin(&self.waiting);
+                // First come, first served: a turn is one page, so that a long replay does not keep out the others.
+                self.replays.acquire().await.expect("the semaphore is never closed")
+            }
+        };
         self.loads.fetch_add(1, Ordering::Relaxed);
         loop {
             let (last, removal) = (self.log.bounds().last, self.pages.next_removal());
@@ -163,8 +215,8 @@ impl Hub {
             if page.first() > at || page.is_empty() {
                 break; // Trimmed meanwhile.
             }
-            let there = page.events(page.first(), at).rev().filter(|event| event.gone().is_none());
-            let matching = there.filter(|event| selection.matches(&event.event));
+            let matching = page.events(page.first(), at).rev();
+            let matching = matching.filter(|event| selection.matches(&event.event) && self.gone(event).is_none());
             let found: Vec<Offset> = matching.take(wanted).map(|event| event.cursor.offset).collect();
             wanted -= found.len();
             at = found.last().filter(|_| wanted == 0).map_or(page.first(), |oldest| *oldest) - 1;
@@ -209,6 +261,31 @@ impl Hub {
             Some(page) => Ok(page),
             None => self.load(at).await,
         }
+    }
+}
+
+/// The moment after which an event is not delivered any more, if its publisher named one. Whoever is there when it comes
+/// is given it, however short its time: that is what it is for.
+#[must_use]
+pub fn expires(event: &Appended) -> Option<Timestamp> {
+    /// What is delivered within so many milliseconds was delivered as it came.
+    const LIVE: u64 = 1000;
+    Some(event.expires()?.max(Timestamp(event.time.0.saturating_add(LIVE))))
+}
+
+/// One that waits for its turn to read, whoever drops it.
+struct Waiting<'a>(&'a AtomicU64);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -17,11 +17,13 @@ pub struct PagesOptions {
     pub pinned_bytes: u64,
     /// Bytes in pages that readers behind the pinned ones share.
     pub cached_bytes: u64,
+    /// How many page reads and backward searches may go on at once; others wait their turn.
+    pub replays: usize,
 }
 
 impl Default for PagesOptions {
     fn default() -> Self {
-        Self { pinned_events: 64 * 1024, pinned_bytes: 64 << 20, cached_bytes: 64 << 20 }
+        Self { pinned_events: 64 * 1024, pinned_bytes: 64 << 20, cached_bytes: 64 << 20, replays: 64 }
     }
 }
 

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::{Page, Pages, Selection};
+use super::{Hub, Page, Selection};
 use crate::event::{Appended, Offset};
+use crate::log::{GapReason, Missing};
 
 /// A place in the log and what is wanted from there on.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct Reader {
     selection: Arc<Selection>,
     cursor: Offset,
     given: Option<Arc<Page>>,
+    /// What matched and is gone right before the cursor, and was not told yet: a run of them is one gap.
+    owed: Option<Missing>,
 }
 
 /// How much one step may take.
@@ -29,15 +32,10 @@ pub struct Budget {
 /// What a step came to.
 #[derive(Debug)]
 pub enum Step {
-    /// These events match and come next; never empty.
+    /// These events match and come next, as the reader may see them; never empty.
     Events(Vec<Arc<Appended>>),
-    /// This many offsets are gone; reading goes on behind them.
-    Gap {
-        /// How many offsets.
-        lost: u64,
-        /// The store lost them; otherwise they were trimmed.
-        hole: bool,
-    },
+    /// Events that match, or may have, are gone; the cursor is just before what comes next.
+    Gap(Missing),
     /// The page that holds this offset is needed: fetch it and [`Reader::give`] it.
     Behind(Offset),
     /// Nothing matched so far; take another step, after others have had their turn.
@@ -53,7 +51,7 @@ impl Reader {
     /// Begins after `cursor`.
     #[must_use]
     pub fn new(selection: Arc<Selection>, cursor: Offset) -> Self {
-        Self { selection, cursor, given: None }
+        Self { selection, cursor, given: None, owed: None }
     }
 
     /// The newest offset that was read, or passed over because it did not match.
@@ -83,43 +81,141 @@ impl Reader {
         self.given = Some(page);
     }
 
+    /// Whether it has come by events that are gone, without having said so yet: then nobody else can read for it, and its
+    /// cursor is no place to come back to.
+    #[must_use]
+    pub fn owes_gap(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    /// The gap that it owes, though there may be more to it.
+    pub fn take_gap(&mut self) -> Option<Missing> {
+        self.owed.take()
+    }
+
     /// Reads on, up to `edge` at most (the live edge, or what a feed has in common).
-    pub fn step(&mut self, pages: &Pages, edge: Offset, budget: Budget) -> Step {
+    pub fn step(&mut self, hub: &Hub, edge: Offset, budget: Budget) -> Step {
         let mut given = self.given.take();
-        let mut events = Vec::new();
-        let mut bytes = 0;
+        let mut found = Found::default();
         for _ in 0..Self::PAGES_A_STEP {
             let at = self.cursor + 1;
             if at > edge {
-                return if events.is_empty() { Step::LiveEdge } else { Step::Events(events) };
+                return found.or(|| self.take_gap().map_or(Step::LiveEdge, Step::Gap));
             }
-            let Some(page) = given.take().filter(|page| at <= page.last()).or_else(|| pages.get(at)) else {
-                return if events.is_empty() { Step::Behind(at) } else { Step::Events(events) };
+            let Some(page) = given.take().filter(|page| at <= page.last()).or_else(|| hub.pages().get(at)) else {
+                if found.events.is_empty() && self.pass_over(hub, edge) {
+                    continue;
+                }
+                return found.or(|| Step::Behind(at));
             };
             if page.first() > at {
                 // The page that was given, so nothing was read before it: those in memory hold what they are asked for.
-                debug_assert!(events.is_empty(), "no event is lost to a gap");
-                self.cursor = page.first() - 1;
-                let step = Step::Gap { lost: page.first() - at, hole: page.is_behind_hole() };
-                self.given = Some(page);
+                debug_assert!(found.events.is_empty(), "no event is lost to a gap");
+                if let Some(told) = self.come_to(hub, &page) {
+                    return told;
+                }
+            }
+            if let Some(step) = self.look_through(&page, hub, edge, budget, &mut found) {
                 return step;
             }
-            for event in page.events(at, edge) {
-                let matches = self.selection.matches(&event.event);
-                if matches && !events.is_empty() && bytes + event.event.weight() > budget.bytes {
-                    return Step::Events(events);
+        }
+        found.or(|| Step::Scanned)
+    }
+
+    /// Reads one page to its end, unless there is reason to stop before.
+    fn look_through(
+        &mut self,
+        page: &Arc<Page>,
+        hub: &Hub,
+        edge: Offset,
+        budget: Budget,
+        found: &mut Found,
+    ) -> Option<Step> {
+        for event in page.events(self.cursor + 1, edge) {
+            if self.selection.matches(&event.event) {
+                let weight = event.event.weight();
+                let gone = hub.gone(event);
+                let full = gone.is_some() || found.bytes + weight > budget.bytes;
+                if full && !found.events.is_empty() {
+                    return Some(found.take());
                 }
-                self.cursor = event.cursor.offset;
-                if matches {
-                    bytes += event.event.weight();
-                    events.push(Arc::clone(event));
-                    if events.len() == budget.events {
-                        return Step::Events(events);
-                    }
+                let told = match gone {
+                    Some(reason) => self.lose(Missing { reason, offsets: Some(1) }),
+                    None => self.take_gap(),
+                };
+                if let Some(missing) = told {
+                    self.given = Some(Arc::clone(page));
+                    return Some(Step::Gap(missing));
+                }
+                if gone.is_none() {
+                    found.bytes += weight;
+                    found.events.push(self.selection.shown(event));
                 }
             }
+            self.cursor = event.cursor.offset;
+            if found.events.len() == budget.events {
+                return Some(found.take());
+            }
         }
-        if events.is_empty() { Step::Scanned } else { Step::Events(events) }
+        None
+    }
+
+    /// Adds to the gap that is owed; gives that back instead, if this is for another reason.
+    #[cold]
+    fn lose(&mut self, missing: Missing) -> Option<Missing> {
+        match &mut self.owed {
+            Some(owed) if owed.reason != missing.reason => return self.owed.take(),
+            Some(owed) => owed.offsets = owed.offsets.zip(missing.offsets).map(|(some, more)| some + more),
+            None => self.owed = Some(missing),
+        }
+        None
+    }
+
+    /// Moves on to a page that begins behind the cursor. That is a gap if something that matched may have been there.
+    #[cold]
+    fn come_to(&mut self, hub: &Hub, page: &Arc<Page>) -> Option<Step> {
+        let (before, upto) = (self.cursor, page.first() - 1);
+        let hole = page.is_behind_hole();
+        if hole || hub.log().has_trimmed(self.selection.topics(), before, upto) {
+            // Of a selection nobody knows how many of them it would have matched.
+            let offsets = self.selection.is_everything().then_some(upto - before);
+            if let Some(other) = self.lose(Missing { reason: GapReason::of_missing(hole), offsets }) {
+                self.given = Some(Arc::clone(page));
+                return Some(Step::Gap(other));
+            }
+        }
+        self.cursor = upto;
+        None
+    }
+
+    /// Moves on over pages that are not in memory and of which the log knows that they hold nothing for this reader.
+    #[cold]
+    fn pass_over(&mut self, hub: &Hub, edge: Offset) -> bool {
+        let topics = self.selection.topics();
+        let upto = hub.log().next_on(topics, self.cursor + 1).min(edge + 1) - 1;
+        // In this order: what was trimmed before it was asked for the next one is seen by the second question.
+        let passes = upto > self.cursor && !hub.log().has_trimmed(topics, self.cursor, upto);
+        if passes {
+            self.cursor = upto;
+        }
+        passes
+    }
+}
+
+/// What a step has found so far.
+#[derive(Default)]
+struct Found {
+    events: Vec<Arc<Appended>>,
+    bytes: usize,
+}
+
+impl Found {
+    fn take(&mut self) -> Step {
+        Step::Events(std::mem::take(&mut self.events))
+    }
+
+    fn or(mut self, other: impl FnOnce() -> Step) -> Step {
+        if self.events.is_empty() { other() } else { self.take() }
     }
 }
 

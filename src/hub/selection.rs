@@ -1,7 +1,9 @@
 //! What a subscriber gets: what it asked for and may read.
 
+use std::sync::Arc;
+
 use crate::access::Permit;
-use crate::event::{Event, EventType, Topic, TopicSelector};
+use crate::event::{Appended, Event, EventType, Topic, TopicSelector};
 
 /// The events of one subscriber: wanted ∧ may read ∧ types. Equal selections are equal values, whatever order they were
 /// written in.
@@ -72,8 +74,40 @@ impl Selection {
     /// Whether an event is delivered.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        (self.types.is_empty() || self.types.contains(&event.kind))
-            && event.topics.iter().any(|topic| self.wants(topic) && self.permit.reads_event(event, topic))
+        (self.types.is_empty() || self.types.contains(&event.kind)) && self.matched(event).next().is_some()
+    }
+
+    /// The topics of an event for which it is delivered, if it is of a type that is wanted.
+    pub fn matched<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Topic> {
+        event.topics.iter().filter(|topic| self.wants(topic) && self.permit.reads_event(event, topic))
+    }
+
+    /// Whether all that it gives may be seen by everybody: that its reader was given no more than that, or asked for no more.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        !self.permit.reads_everything()
+            || self.topics.iter().all(|selector| match selector {
+                TopicSelector::Exact(topic) => self.permit.is_public(topic),
+                TopicSelector::Glob(_) => self.permit.all_public(),
+            })
+    }
+
+    /// An event that matches, as its reader is shown it: on no topic that it may not read.
+    #[must_use]
+    pub fn shown(&self, event: &Arc<Appended>) -> Arc<Appended> {
+        let topics = &event.event.topics;
+        if topics.len() == 1 || topics.iter().all(|topic| self.permit.reads(topic)) {
+            return Arc::clone(event);
+        }
+        self.partly_shown(event)
+    }
+
+    /// An event of its own, which shares no renderings: those of the other are for who may read all of it.
+    #[cold]
+    fn partly_shown(&self, event: &Appended) -> Arc<Appended> {
+        let readable = event.event.topics.iter().filter(|topic| self.permit.reads(topic)).cloned();
+        let shown = Event { topics: readable.collect(), ..event.event.clone() };
+        Arc::new(Appended::new(event.cursor, event.time, shown))
     }
 
     fn wants(&self, topic: &Topic) -> bool {

@@ -159,9 +159,11 @@ async fn read_on(hub: &Hub, after: Offset) -> Vec<String> {
     let mut reader = Reader::new(selection("**"), after);
     let mut seen = Vec::new();
     for _ in 0..100 {
-        match reader.step(hub.pages(), hub.pages().edge(), Budget { events: 100, bytes: 1 << 20 }) {
+        match reader.step(&hub, hub.pages().edge(), Budget { events: 100, bytes: 1 << 20 }) {
             Step::Events(events) => seen.extend(events.iter().map(|event| event.cursor.offset.to_string())),
-            Step::Gap { lost, hole } => seen.push(format!("{lost} {}", GapReason::of_missing(hole).as_str())),
+            Step::Gap(Missing { reason, offsets }) => {
+                seen.push(format!("{} {}", offsets.expect("everything is asked for"), reason.as_str()));
+            }
             Step::Behind(at) => reader.give(hub.load(at).await.expect("a page")),
             Step::Scanned => {}
             Step::LiveEdge => return seen,
@@ -233,7 +235,7 @@ async fn a_page_that_many_need_is_read_once() {
 
 #[tokio::test]
 async fn no_more_pages_than_that_are_read_at_once() {
-    let pages = Hub::REPLAYS as u64 + 6;
+    let pages = PagesOptions::default().replays as u64 + 6;
     let (log, _tail) = Told::new(1, 100 * PAGE, without(&[], 100 * PAGE, PAGE));
     let hub = hub(&log).await;
     log.hold();

@@ -98,6 +98,11 @@ pub trait Log: Send + Sync + 'static {
     /// Figures for metrics and health, cheap enough to read at each scrape.
     fn stats(&self) -> Stats;
 
+    /// Whether what writes still runs, be it only to say that it cannot: a full disk is no death.
+    fn is_alive(&self) -> bool {
+        true
+    }
+
     /// Stores what was accepted and closes the store; later appends are refused.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

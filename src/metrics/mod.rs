@@ -95,6 +95,8 @@ pub enum Sampled {
     PagesCachedBytes,
     /// Pages read from the log.
     PageLoads,
+    /// Reads of pages that waited for a turn.
+    PageLoadWaits,
     /// Open connections.
     ConnectionsActive,
     /// Accepted connections.
@@ -170,6 +172,11 @@ const COUNTERS: &[(Sampled, &str, &str)] = &[
     ),
     (Sampled::LogRefused, "encke_log_refused_total", "Appends refused because too much was waiting."),
     (Sampled::PageLoads, "encke_page_loads_total", "Pages read from the log for readers behind the pinned ones."),
+    (
+        Sampled::PageLoadWaits,
+        "encke_page_load_waits_total",
+        "Pages that were read only after a wait, as --replays others were being read.",
+    ),
     (Sampled::Connections, "encke_connections_total", "Connections accepted."),
     (
         Sampled::ConnectionsRefused,

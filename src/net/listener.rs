@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,46 +13,29 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::complaint::Complaint;
 use super::connection::{self, Open, Shared};
 use super::room::{Place, Room};
+use super::socket::{Listener, Listeners};
 use super::{Counters, Options};
 use crate::shutdown::Shutdown;
 
 /// The first and the longest pause after an accept that failed.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Listens on `address`; `[::]` takes IPv4 too.
-///
-/// # Errors
-/// Those of the operating system: the address is in use, not ours, or not allowed.
-pub fn bind(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if matches!(address.ip(), IpAddr::V6(ip) if ip.is_unspecified()) {
-        socket.set_only_v6(false)?;
-    }
-    #[cfg(unix)] // Elsewhere it lets another process take the port.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    socket.set_nonblocking(true)?;
-    TcpListener::from_std(socket.into())
-}
-
 /// Marks a request of a connection for which there is no room. It is to be refused; the connection ends soon, in any case
 /// when a request head should have been complete.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowded;
 
-/// Serves what `listener` accepts until `shutdown` drains. Connections then finish what they are at, or are cut.
+/// Serves what `listeners` accept until `shutdown` drains. Connections then finish what they are at, or are cut. The bound
+/// on connections is one for all of these listeners.
 pub async fn serve<S, B>(
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     service: S,
     options: Options,
     shutdown: Shutdown,
@@ -63,7 +46,7 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let sockets = Tcp { listener, notsent_lowat: options.notsent_lowat };
+    let sockets = Listeners { listeners, notsent_lowat: options.notsent_lowat, first: 0 };
     accept_from(sockets, service, Shared { options, counters, shutdown }).await;
 }
 
@@ -75,48 +58,6 @@ pub(super) trait Accept: Send {
     /// The next one, and where it comes from. Nothing is lost if the future is dropped.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Option<SocketAddr>)>> + Send;
 }
-
-/// A listening TCP socket.
-pub(super) struct Tcp {
-    pub(super) listener: TcpListener,
-    pub(super) notsent_lowat: u32,
-}
-
-impl Accept for Tcp {
-    type Io = TcpStream;
-
-    async fn accept(&mut self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
-        let (socket, address) = self.listener.accept().await?;
-        tune(&socket, self.notsent_lowat);
-        // An IPv4 peer of an IPv6 socket is an IPv4 peer.
-        Ok((socket, Some(SocketAddr::new(address.ip().to_canonical(), address.port()))))
-    }
-}
-
-/// Sends at once what is written, keeps what is not sent small, and has the kernel look for peers that are gone. It fails
-/// only if the peer is gone already, which the connection finds out by itself.
-fn tune(socket: &TcpStream, notsent_lowat: u32) {
-    let _ = socket.set_nodelay(true);
-    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive());
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = SockRef::from(socket).set_tcp_notsent_lowat(notsent_lowat);
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = notsent_lowat;
-}
-
-fn keepalive() -> TcpKeepalive {
-    let (idle, interval, retries) = KEEPALIVE;
-    let keepalive = TcpKeepalive::new().with_time(idle);
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd"))]
-    let keepalive = keepalive.with_interval(interval).with_retries(retries);
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "freebsd")))]
-    let _ = (interval, retries);
-    keepalive
-}
-
-/// A peer that is silent this long is asked whether it is there, then this often, this many times: one that is gone
-/// without a word holds a descriptor for two minutes, also where nothing is written to it.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
 /// The accept loop itself.
 pub(super) async fn accept_from<A, S, B>(mut sockets: A, service: S, shared: Shared)

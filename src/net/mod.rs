@@ -22,6 +22,8 @@ mod refusal;
 mod room;
 mod service;
 mod sniff;
+mod socket;
+mod socket_file;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,8 @@ use std::time::Duration;
 
 pub use descriptors::connections;
 pub use head::RawHead;
-pub use listener::{Crowded, bind, serve};
+pub use listener::{Crowded, serve};
+pub use socket::{Listener, Local};
 
 /// What a listener and its connections allow.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub struct Options {
     pub stall: Duration,
     /// How long to read on after the last answer, so that the peer sees it before a reset (RFC 9112 § 9.6).
     pub linger: Duration,
+    /// How long a connection that has said nothing yet may take to do so when the end begins.
+    pub last_call: Duration,
     /// Connections at once. Of those beyond, requests are marked as [`Crowded`], a few at a time; more wait to be accepted.
     pub connections: usize,
     /// Connections that may wait to be accepted. Linux cuts this to `net.core.somaxconn`.
@@ -64,6 +69,7 @@ impl Default for Options {
             keep_alive: Duration::from_secs(75),
             stall: Duration::from_secs(120),
             linger: Duration::from_secs(1),
+            last_call: Duration::from_secs(1),
             connections: usize::MAX,
             backlog: 4096,
             notsent_lowat: 16 * 1024,

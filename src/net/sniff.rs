@@ -30,6 +30,7 @@ pub(super) async fn sniff<T: AsyncRead + Unpin>(io: &mut T, options: &Options, s
     let mut prefix = [0; PREFACE.len()];
     let mut have = 0;
     let mut begun = Instant::now();
+    let mut last_call = None;
     loop {
         tokio::select! {
             biased; // What has come is read, also when the end begins.
@@ -45,7 +46,15 @@ pub(super) async fn sniff<T: AsyncRead + Unpin>(io: &mut T, options: &Options, s
             () = sleep_until(begun + options.head_timeout) => {
                 return if have == 0 { Spoken::Nothing } else { Spoken::Part };
             }
-            () = shutdown.draining(), if have == 0 => return Spoken::Nothing,
+            // It was accepted, so what it is about to ask is answered, if it does so soon: a client that finds its new
+            // connection closed cannot know whether it was heard.
+            () = shutdown.draining(), if have == 0 && last_call.is_none() => {
+                last_call = Some(Instant::now() + options.last_call);
+            }
+            () = sleep_until(last_call.unwrap_or(begun)), if have == 0 && last_call.is_some() => {
+                return Spoken::Nothing;
+            }
+            () = shutdown.cutting() => return Spoken::Nothing,
         }
         if prefix[..have] != PREFACE[..have] {
             return Spoken::Http1(prefix[..have].to_vec(), begun);

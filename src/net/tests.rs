@@ -21,10 +21,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::either::Either;
 
 use super::connection::{self, Shared};
-use super::listener::{Accept, Tcp, accept_from};
-use super::{Counters, Options};
+use super::listener::{Accept, accept_from};
+use super::socket::Listeners;
+use super::{Counters, Listener, Local, Options};
 use crate::delivery::{Gone, Peer};
 use crate::shutdown::Shutdown;
 
@@ -67,6 +69,31 @@ async fn a_client_that_says_nothing_is_closed_without_words() {
     assert_eq!(with(&shared, rest(&mut client), server).await, "");
     assert_eq!(begun.elapsed().as_secs(), 10);
     assert_eq!(shared.counters.head_timeouts.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_is_heard_for_a_second_after_the_end_has_begun() {
+    for (waits, words) in [(0, "HTTP/1.1 200 OK"), (900, "HTTP/1.1 200 OK"), (1100, "")] {
+        let (mut client, server) = duplex(1024);
+        let shared = shared();
+        shared.shutdown.drain();
+        let talk = async {
+            tokio::time::sleep(Duration::from_millis(waits)).await;
+            let _ = client.write_all(GET).await;
+            rest(&mut client).await
+        };
+        let answer = with(&shared, talk, server).await;
+        assert!(answer.starts_with(words) && answer.is_empty() == words.is_empty(), "after {waits} ms: {answer}");
+    }
+    let (mut client, server) = duplex(1024);
+    let (begun, shared) = (Instant::now(), shared());
+    let cut = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        shared.shutdown.finish(Duration::ZERO).await;
+        rest(&mut client).await
+    };
+    assert_eq!(with(&shared, cut, server).await, "");
+    assert_eq!(begun.elapsed().as_millis(), 100);
 }
 
 #[tokio::test(start_paused = true)]
@@ -368,9 +395,10 @@ async fn accept_errors_are_counted_and_neither_end_the_loop_nor_spin() {
 async fn accepted_sockets_send_at_once_keep_little_unsent_and_find_peers_that_are_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut sockets = Tcp { listener, notsent_lowat: 12_345 };
+    let listener = Listener::passed_tcp(listener.into_std().unwrap()).unwrap();
+    let mut sockets = Listeners { listeners: vec![listener], notsent_lowat: 12_345, first: 0 };
     let (accepted, client) = tokio::join!(sockets.accept(), TcpStream::connect(address));
-    let (socket, from) = accepted.unwrap();
+    let (Either::Left(socket), from) = accepted.unwrap() else { panic!("a TCP socket") };
     assert_eq!(from, Some(client.unwrap().local_addr().unwrap()));
     assert!(socket.nodelay().unwrap());
     assert!(SockRef::from(&socket).keepalive().unwrap());
@@ -382,6 +410,28 @@ async fn accepted_sockets_send_at_once_keep_little_unsent_and_find_peers_that_ar
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
     }
+}
+
+#[tokio::test]
+async fn several_listeners_take_turns_and_a_peer_of_a_unix_socket_has_no_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s");
+    let options = Options::default();
+    let tcp = Listener::tcp("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let Local::Tcp(address) = tcp.place().unwrap() else { panic!("an address") };
+    let unix = Listener::unix(&path, 0o600, &options).unwrap();
+    let mut sockets = Listeners { listeners: vec![tcp, unix], notsent_lowat: 12_345, first: 0 };
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(Either::Left(TcpStream::connect(address).await.unwrap()));
+        clients.push(Either::Right(tokio::net::UnixStream::connect(&path).await.unwrap()));
+    }
+    let mut came = Vec::new();
+    for _ in 0..6 {
+        came.push(sockets.accept().await.unwrap().1.is_some());
+    }
+    assert_eq!(came.iter().filter(|tcp| **tcp).count(), 3, "{came:?}");
+    assert!(came.windows(2).any(|pair| pair[0] != pair[1]) && came[..3].contains(&false), "{came:?}");
 }
 
 /// What a hostile or broken client may send: pieces of sense, and noise.

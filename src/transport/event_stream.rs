@@ -185,7 +185,7 @@ mod tests {
             transport: "sse",
             heartbeat: 15 * second,
         };
-        let gap = Notice::Gap { id, asked: "x\"\n", first: id, reason: "unknown", lost: None, wait: second };
+        let gap = Notice::Gap { id: Some(id), asked: "x\"\n", first: id, reason: "unknown", lost: None, wait: second };
         for (given, expected) in [
             (
                 hello,

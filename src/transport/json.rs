@@ -316,8 +316,14 @@ mod tests {
     fn an_answer_joins_what_was_rendered() {
         let id = sample::cursor(9);
         assert_eq!(answer(id, &[], None, false), r#"{"cursor":"k3v9x0a1-9","events":[]}"#);
-        let gap =
-            Notice::Gap { id, asked: "x", first: id, reason: "ahead", lost: None, wait: Duration::from_millis(250) };
+        let gap = Notice::Gap {
+            id: Some(id),
+            asked: "x",
+            first: id,
+            reason: "ahead",
+            lost: None,
+            wait: Duration::from_millis(250),
+        };
         let events = [Bytes::from_static(b"{}"), Bytes::from_static(b"{}")];
         assert_eq!(
             answer(id, &events, Some(&gap), true),

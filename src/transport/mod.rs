@@ -8,9 +8,11 @@
 //!
 //! Deliberately absent: sockets, timers, HTTP heads, and who reads. That is why it is tested without a server.
 
+mod boundary;
 mod data;
 mod event_stream;
 mod json;
+mod mixed;
 mod notice;
 mod part;
 mod timestamp;
@@ -32,6 +34,8 @@ pub struct Transport {
     pub carry: Carry,
     /// What it owes its reader.
     pub keeps: Keeps,
+    /// A page of another origin can show it without asking, as it does a picture.
+    pub embeddable: bool,
 }
 
 /// How a response is carried.
@@ -41,6 +45,8 @@ pub enum Carry {
     Stream,
     /// One that waits for news and ends with its answer.
     Wait,
+    /// One that is answered at once, and may be kept by caches.
+    AtOnce,
 }
 
 /// What a transport owes its reader.
@@ -63,20 +69,58 @@ pub enum Format {
     Answer,
     /// `multipart/x-mixed-replace`: each body part replaces the one before.
     Part,
+    /// `multipart/mixed`: each event is a body part.
+    Mixed,
 }
 
 /// The transports there are.
 pub static TRANSPORTS: &[Transport] = &[
-    Transport { name: "sse", format: Format::EventStream, carry: Carry::Stream, keeps: Keeps::Events },
-    Transport { name: "ndjson", format: Format::JsonLines, carry: Carry::Stream, keeps: Keeps::Events },
-    Transport { name: "long-poll", format: Format::Answer, carry: Carry::Wait, keeps: Keeps::Events },
-    Transport { name: "multipart-replace", format: Format::Part, carry: Carry::Stream, keeps: Keeps::State },
+    row("sse", Format::EventStream, Carry::Stream),
+    row("ndjson", Format::JsonLines, Carry::Stream),
+    row("long-poll", Format::Answer, Carry::Wait),
+    row("poll", Format::Answer, Carry::AtOnce),
+    Transport { keeps: Keeps::State, embeddable: true, ..row("multipart-replace", Format::Part, Carry::Stream) },
+    row("multipart-mixed", Format::Mixed, Carry::Stream),
 ];
+
+/// A transport that gives every event, to those that ask for it with a script or by themselves.
+const fn row(name: &'static str, format: Format, carry: Carry) -> Transport {
+    Transport { name, format, carry, keeps: Keeps::Events, embeddable: false }
+}
 
 /// The transport of that name.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static Transport> {
     TRANSPORTS.iter().find(|transport| transport.name == name)
+}
+
+/// Which transports are given to whom asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered(u32);
+
+impl Offered {
+    /// All there are.
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// Those of these names. A name that there is not is given back.
+    ///
+    /// # Errors
+    /// The first name that is none.
+    pub fn only<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, &'a str> {
+        let bit = |name| TRANSPORTS.iter().position(|transport| transport.name == name).ok_or(name);
+        names.into_iter().try_fold(Self(0), |Self(bits), name| Ok(Self(bits | 1 << bit(name)?)))
+    }
+
+    /// The offered transports, in the order of the table.
+    pub fn iter(self) -> impl Iterator<Item = &'static Transport> {
+        TRANSPORTS.iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, transport)| transport)
+    }
+
+    /// The transport of that name, if it is offered.
+    #[must_use]
+    pub fn by_name(self, name: &str) -> Option<&'static Transport> {
+        self.iter().find(|transport| transport.name == name)
+    }
 }
 
 /// A format with what equal subscribers must share.
@@ -113,7 +157,8 @@ impl Rendering {
             Format::EventStream => "text/event-stream",
             Format::JsonLines => "application/x-ndjson",
             Format::Answer => "application/json",
-            Format::Part => part::content_type(),
+            Format::Part => &boundary::BOUNDARY.replacing,
+            Format::Mixed => &boundary::BOUNDARY.mixed,
         }
     }
 
@@ -121,7 +166,7 @@ impl Rendering {
     #[must_use]
     pub fn preamble(&self) -> Bytes {
         match self.format {
-            Format::Part => part::preamble(),
+            Format::Part | Format::Mixed => part::preamble(),
             Format::EventStream | Format::JsonLines | Format::Answer => Bytes::new(),
         }
     }
@@ -141,6 +186,7 @@ impl Rendering {
                 line.slice(..line.len() - 1)
             }
             Format::Part => event.rendered(slot::PART, || part::event(event)),
+            Format::Mixed => event.rendered(slot::MIXED, || mixed::event(event)),
         }
     }
 
@@ -150,6 +196,7 @@ impl Rendering {
         match (self.format, notice) {
             (Format::EventStream, notice) => event_stream::notice(notice),
             (Format::JsonLines, notice) => json::notice(notice),
+            (Format::Mixed, notice) => mixed::notice(notice),
             (Format::Part, Notice::Heartbeat) => self.heartbeat(),
             (Format::Answer | Format::Part, _) => Bytes::new(),
         }
@@ -162,16 +209,17 @@ impl Rendering {
             Format::EventStream => b":\n\n",
             Format::JsonLines => b"\n",
             Format::Answer => b"",
-            Format::Part => part::HEARTBEAT,
+            Format::Part | Format::Mixed => boundary::HEARTBEAT,
         })
     }
 
-    /// What goes after the last event of a response that ends on purpose.
+    /// What goes after the goodbye of a response that ends on purpose.
     #[must_use]
     pub fn end(&self) -> Bytes {
         match self.format {
             Format::Part => part::end(),
-            Format::EventStream | Format::JsonLines | Format::Answer => Bytes::new(),
+            // The last of mixed parts ends the response itself.
+            Format::EventStream | Format::JsonLines | Format::Answer | Format::Mixed => Bytes::new(),
         }
     }
 }
@@ -182,7 +230,8 @@ mod slot {
     pub(super) const ENVELOPE: usize = 1;
     pub(super) const JSON_LINE: usize = 2;
     pub(super) const PART: usize = 3;
-    const _: () = assert!(PART < crate::event::Appended::SLOTS);
+    pub(super) const MIXED: usize = 4;
+    const _: () = assert!(MIXED < crate::event::Appended::SLOTS);
 }
 
 /// What the tables beside the formats share.
@@ -209,7 +258,7 @@ mod sample {
 mod tests {
     use super::*;
 
-    const FORMATS: [Format; 4] = [Format::EventStream, Format::JsonLines, Format::Answer, Format::Part];
+    const FORMATS: [Format; 5] = [Format::EventStream, Format::JsonLines, Format::Answer, Format::Part, Format::Mixed];
 
     #[test]
     fn a_transport_is_found_by_its_own_name_only() {
@@ -219,6 +268,15 @@ mod tests {
         for name in ["", "SSE", "sse ", "event-stream"] {
             assert_eq!(by_name(name), None, "{name:?}");
         }
+    }
+
+    #[test]
+    fn only_what_is_offered_is_found() {
+        let offered = Offered::only(["poll", "sse"]).expect("transports");
+        assert_eq!(offered.iter().map(|transport| transport.name).collect::<Vec<_>>(), ["sse", "poll"]);
+        assert_eq!((offered.by_name("poll"), offered.by_name("ndjson")), (by_name("poll"), None));
+        assert_eq!(Offered::ALL.iter().count(), TRANSPORTS.len());
+        assert_eq!(Offered::only(["sse", "wap"]), Err("wap"));
     }
 
     #[test]

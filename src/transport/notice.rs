@@ -27,8 +27,8 @@ pub enum Notice<'a> {
     },
     /// Events that were asked for are gone.
     Gap {
-        /// Just before what follows.
-        id: Cursor,
+        /// Just before what follows; none if nothing does.
+        id: Option<Cursor>,
         /// What the reader asked for; only its first 256 bytes are repeated.
         asked: &'a str,
         /// Where what is left begins.
@@ -124,8 +124,8 @@ impl Notice<'_> {
 
     pub(super) fn id(&self) -> Option<Cursor> {
         match *self {
-            Self::Hello { id, .. } | Self::Bye { id, .. } => id,
-            Self::Gap { id, .. } | Self::Cursor { id } => Some(id),
+            Self::Hello { id, .. } | Self::Gap { id, .. } | Self::Bye { id, .. } => id,
+            Self::Cursor { id } => Some(id),
             Self::Heartbeat => None,
         }
     }
@@ -232,7 +232,14 @@ mod tests {
     #[test]
     fn what_was_asked_is_repeated_in_bounds_and_escaped() {
         let id = sample::cursor(0);
-        let gap = |asked| Notice::Gap { id, asked, first: id, reason: "unknown", lost: Some(3), wait: Duration::ZERO };
+        let gap = |asked| Notice::Gap {
+            id: Some(id),
+            asked,
+            first: id,
+            reason: "unknown",
+            lost: Some(3),
+            wait: Duration::ZERO,
+        };
         assert!(data(&gap("\r\nevent: x")).starts_with(r#"{"asked":"\r\nevent: x","first":"k3v9x0a1-0""#));
         let long = format!("a{}", "é".repeat(40_000));
         let told = data(&gap(&long));

@@ -3,22 +3,12 @@
 //! A reader knows that a part is whole when it sees the next delimiter, so that goes out with each part, and the first
 //! one before them. Whatever comes next therefore continues a part that is already open.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memmem;
 
+use super::boundary::{BOUNDARY, TEXT, is_composite};
 use crate::event::{Appended, ContentType, Cursor};
-
-/// A header field of the part that is open. It adds up, 20 bytes a heartbeat, until the next event ends the head.
-pub(super) const HEARTBEAT: &[u8] = b"Encke-Heartbeat: 1\r\n";
-
-/// `Content-Type`, with the boundary.
-pub(super) fn content_type() -> &'static str {
-    &BOUNDARY.content_type
-}
 
 /// The first delimiter.
 pub(super) fn preamble() -> Bytes {
@@ -31,10 +21,10 @@ pub(super) fn preamble() -> Bytes {
 pub(super) fn event(event: &Appended) -> Bytes {
     let data = &event.event.data;
     let content_type = event.event.content_type.as_ref();
-    if memmem::find(data, BOUNDARY.text()).is_some() {
+    if BOUNDARY.is_in(data) {
         return part(event.cursor, TEXT, b"[withheld: the data holds the boundary of this stream]");
     }
-    if content_type.is_some_and(is_multipart) {
+    if content_type.is_some_and(is_composite) {
         return part(event.cursor, TEXT, b"[withheld: a multipart within a part]");
     }
     part(event.cursor, content_type.map_or(TEXT, ContentType::as_str), data)
@@ -47,10 +37,8 @@ pub(super) fn event(event: &Appended) -> Bytes {
 /// for another field, Python's email parser takes it for the close-delimiter, without a defect, and ffmpeg ends as at the
 /// end of input; the empty line lets Chromium, which shows an image when the next head is whole, show the last one.
 pub(super) fn end() -> Bytes {
-    Bytes::from_static(BOUNDARY.close.as_bytes())
+    ["Encke-End: 1\r\n", &BOUNDARY.close, "\r\n"].concat().into()
 }
-
-const TEXT: &str = "text/plain; charset=utf-8";
 
 fn part(cursor: Cursor, content_type: &str, data: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(HEAD_LEN + content_type.len() + data.len() + 2 + BOUNDARY.line.len());
@@ -65,56 +53,10 @@ fn part(cursor: Cursor, content_type: &str, data: &[u8]) -> Bytes {
 /// The part's head, with the longest number and cursor.
 const HEAD_LEN: usize = "Content-Type: \r\nContent-Length: \r\nEncke-Id: \r\n\r\n".len() + 20 + Cursor::MAX_LEN;
 
-/// Firefox would read the publisher's own parts and their header fields, `Set-Cookie` among them, as ours.
-fn is_multipart(content_type: &ContentType) -> bool {
-    content_type.essence().starts_with("multipart/")
-}
-
-/// The boundary in each form in which it is sent.
-struct Boundary {
-    content_type: String,
-    line: String,
-    close: String,
-}
-
-/// Of 128 random bits, drawn once a process, so that all streams share their bytes and no publisher can foresee it.
-/// One who also subscribes knows it: hence the search.
-static BOUNDARY: LazyLock<Boundary> = LazyLock::new(Boundary::draw);
-
-impl Boundary {
-    fn draw() -> Self {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).expect("the operating system gives random bytes");
-        let text = random.iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a String takes every character");
-            text
-        });
-        Self {
-            content_type: format!("multipart/x-mixed-replace;boundary={text}"),
-            line: format!("--{text}\r\n"),
-            close: format!("Encke-End: 1\r\n--{text}--\r\n\r\n"),
-        }
-    }
-
-    /// Without dashes and line end: Firefox takes it without the dashes, too.
-    fn text(&self) -> &[u8] {
-        self.line.trim_matches(['-', '\r', '\n']).as_bytes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::transport::sample;
-
-    #[test]
-    fn each_process_draws_a_boundary_of_its_own() {
-        let (one, other) = (Boundary::draw(), Boundary::draw());
-        assert_eq!(one.text().len(), 32);
-        assert!(one.text().iter().all(u8::is_ascii_hexdigit));
-        assert_ne!(one.text(), other.text());
-        assert!(one.content_type.as_bytes().ends_with(one.text()));
-    }
 
     #[test]
     fn the_next_delimiter_goes_out_with_each_part() {
@@ -134,6 +76,7 @@ mod tests {
         let end = end();
         let head_end = end.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
         assert_eq!(head_end + 4, end.len(), "nothing is left that could be a part's content");
-        assert!(end.ends_with(&[b"\r\n--", BOUNDARY.text(), b"--\r\n\r\n"].concat()));
+        let line = BOUNDARY.line.trim_end();
+        assert!(end.ends_with(format!("\r\n{line}--\r\n\r\n").as_bytes()));
     }
 }

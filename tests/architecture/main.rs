@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Plain data in and out. A leaf imports `event` and `metrics`, and nothing else of ours.
-const LEAVES: &[&str] = &["access", "config", "diagnosis", "metrics", "session", "shutdown"];
+const LEAVES: &[&str] = &["access", "config", "diagnosis", "logging", "metrics", "service", "session", "shutdown"];
 const LEAVES_IMPORT: &[&str] = &["event", "metrics"];
 
 /// The order of `lib.rs`: rows from left to right along the arrows, then the leaves.
@@ -61,7 +61,8 @@ fn a_file_is_one_idea() {
     let long: Vec<String> = tree::tracked()
         .iter()
         .filter(|file| ["src/", "tests/", "static/"].iter().any(|root| file.path.starts_with(root)))
-        .filter(|file| !file.path.ends_with(".json"))
+        // Lists that tools have made: locks, boards, hashes.
+        .filter(|file| !file.path.ends_with(".json") && !file.path.ends_with(".txt"))
         .filter(|file| file.text.lines().count() > MAX_LINES)
         .map(|file| format!("{} has {} lines; {MAX_LINES} is the most", file.path, file.text.lines().count()))
         .collect();

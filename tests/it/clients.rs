@@ -3,7 +3,9 @@
 
 mod across_origins;
 mod browsers;
+mod conformance;
 mod curl;
+mod hidden_tab;
 mod libraries;
 #[path = "../support/multipart.rs"]
 mod multipart;

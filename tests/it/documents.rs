@@ -10,6 +10,7 @@
 //! for what cannot be run here.
 
 mod markdown;
+mod recipes;
 mod session;
 mod shape;
 
@@ -28,6 +29,29 @@ fn the_examples_of_the_http_interface_print_what_it_says() {
 #[test]
 fn the_examples_of_the_command_line_print_what_it_says() {
     run_examples("docs/command-line.md");
+}
+
+#[test]
+fn the_examples_of_the_deployment_print_what_it_says() {
+    run_examples("docs/deploy.md");
+}
+
+#[test]
+fn the_examples_of_the_configuration_print_what_it_says() {
+    run_examples("docs/configuration.md");
+}
+
+#[test]
+fn the_configuration_is_written_by_the_program() {
+    let written = Command::new(env!("CARGO_BIN_EXE_encke")).arg("configuration").output().expect("the program runs");
+    let written = String::from_utf8(written.stdout).expect("a document is text");
+    let document = markdown::read("docs/configuration.md").expect("it is there");
+    assert!(document == written, "it is stale: run `target/debug/encke configuration > docs/configuration.md`");
+}
+
+#[test]
+fn the_examples_of_operations_print_what_it_says() {
+    run_examples("docs/operations.md");
 }
 
 #[test]
@@ -55,7 +79,7 @@ fn every_section_of_the_http_interface_has_an_example() {
     }
 }
 
-const COMMANDS: [&str; 4] = ["serve", "publish", "subscribe", "tail"];
+const COMMANDS: [&str; 6] = ["serve", "check", "publish", "subscribe", "tail", "backup"];
 
 /// An option's variable and default, if it has them.
 type Options = BTreeMap<String, (Option<String>, Option<String>)>;
@@ -63,6 +87,7 @@ type Options = BTreeMap<String, (Option<String>, Option<String>)>;
 #[test]
 fn the_tables_of_options_are_what_the_help_says() {
     let document = markdown::read("docs/command-line.md").expect("it is there");
+    let configuration = markdown::read("docs/configuration.md").expect("it is there");
     let sections = markdown::sections(&document);
     let table = |heading: &str| {
         let (_, section) =
@@ -72,8 +97,10 @@ fn the_tables_of_options_are_what_the_help_says() {
     for command in COMMANDS {
         let mut documented = table(&format!("encke {command}"));
         documented.extend(table("Every command"));
-        if command != "serve" {
-            documented.extend(table("The gateway and its key"));
+        match command {
+            "serve" => documented.extend(documented_options(&configuration)),
+            "check" | "backup" => {} // They work beside a gateway, not through one.
+            _ => documented.extend(table("The gateway and its key")),
         }
         assert_eq!(documented, options_of(command), "the table of `encke {command}` and its --help");
     }
@@ -181,6 +208,10 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a piece of code is for a program that has options of its own.
 fn is_of_another_program(code: &str) -> bool {
+    // What they are told ends with our name at times.
+    if ["docker ", "systemctl "].iter().any(|program| code.trim_start().starts_with(program)) {
+        return true;
+    }
     let ours = code.replace("cargo run --release --", "encke").contains("encke ");
     let others = ["curl", "cargo", "docker", "ffmpeg", "ffplay", "git", "npm", "prometheus", "promtool", "run"];
     !ours && code.split([' ', '/']).any(|word| others.contains(&word))

@@ -5,6 +5,7 @@ mod commands;
 mod inputs;
 mod package_log;
 mod packages;
+mod places;
 
 use std::ffi::OsStr;
 use std::process::Command;

@@ -11,7 +11,7 @@ mod markup;
 mod publish;
 mod script;
 mod secrets;
-mod start;
+pub(crate) mod start;
 mod stop;
 mod subscribe;
 mod token;

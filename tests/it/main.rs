@@ -6,6 +6,7 @@ mod support;
 
 mod board;
 mod clients;
+mod configuration;
 mod documents;
 mod durability;
 mod following;
@@ -14,3 +15,4 @@ mod hostile;
 mod images;
 mod nginx;
 mod page;
+mod service;

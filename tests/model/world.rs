@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use encke::delivery::{Answered, Begin, Delivery, Options, Peer, Wanted};
+use encke::delivery::{Answered, Begin, Delivery, Options, Wanted};
 use encke::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector, Topics};
 use encke::hub::{Hub, PagesOptions, Selection};
 use encke::log::sqlite::{SqliteLog, SqliteOptions};
@@ -176,7 +176,7 @@ impl World {
         client.state = false;
         // A stream may have left unread what came before its last id: from there on the poll accounts.
         client.accounted = last.offset;
-        let wanted = Wanted { timeout, limit: 100, ..wanted(client.selection.clone(), "long-poll", Some(last)) };
+        let wanted = Wanted { timeout, limit: Some(100), ..wanted(client.selection.clone(), "long-poll", Some(last)) };
         let delivery = self.gateway.delivery.clone();
         Some(Box::pin(async move { delivery.answer(wanted).await.expect("an answer") }))
     }
@@ -319,20 +319,8 @@ impl World {
 }
 
 fn wanted(selection: Vec<TopicSelector>, transport: &str, last: Option<Cursor>) -> Wanted {
-    Wanted {
-        selection: Arc::new(Selection::new(selection)),
-        transport: by_name(transport).expect("a transport"),
-        envelope: false,
-        begin: last.map_or(Begin::Unsaid, |cursor| Begin::At(Start::Cursor(cursor), cursor.to_string())),
-        heartbeat: None,
-        beat_as_event: false,
-        retry: None,
-        padding: 0,
-        timeout: Duration::from_secs(25),
-        limit: 1000,
-        peer: Arc::new(Peer::new(None)),
-        multiplexed: false,
-    }
+    let begin = last.map_or(Begin::Unsaid, |cursor| Begin::At(Start::Cursor(cursor), cursor.to_string()));
+    Wanted::new(Arc::new(Selection::new(selection)), by_name(transport).expect("a transport"), begin)
 }
 
 impl Gateway {
@@ -352,7 +340,8 @@ impl Gateway {
         };
         let shutdown = Shutdown::default();
         // Small, so that readers fall out of memory and read pages from the log.
-        let pages = PagesOptions { pinned_events: settings.pinned, pinned_bytes: 1 << 20, cached_bytes: 64 << 10 };
+        let pages =
+            PagesOptions { pinned_events: settings.pinned, pinned_bytes: 1 << 20, cached_bytes: 64 << 10, replays: 64 };
         let hub = Hub::start(Arc::clone(&log), pages, &shutdown).await.expect("a hub");
         let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
         let options = Options { retention_events: settings.events, ..Options::default() };

@@ -20,7 +20,7 @@ pub(crate) enum Item {
 #[derive(Clone, Debug)]
 pub(crate) enum Spoken {
     Hello { id: Option<Cursor>, retry: Duration, stream: String, resume: Resume, heartbeat: Duration },
-    Gap { id: Cursor, asked: String, lost: Option<u64>, wait: Duration },
+    Gap { id: Option<Cursor>, first: Cursor, asked: String, lost: Option<u64>, wait: Duration },
     Cursor { id: Cursor },
     Heartbeat,
     Bye { reason: Bye, retry: Duration, id: Option<Cursor> },
@@ -32,8 +32,8 @@ impl Spoken {
             Self::Hello { id, retry, ref stream, resume, heartbeat } => {
                 Notice::Hello { id, retry, stream, resume, transport: "sse", heartbeat }
             }
-            Self::Gap { id, ref asked, lost, wait } => {
-                Notice::Gap { id, asked, first: id, reason: "expired", lost, wait }
+            Self::Gap { id, first, ref asked, lost, wait } => {
+                Notice::Gap { id, asked, first, reason: "expired", lost, wait }
             }
             Self::Cursor { id } => Notice::Cursor { id },
             Self::Heartbeat => Notice::Heartbeat,
@@ -141,8 +141,8 @@ fn spoken() -> impl Strategy<Value = Spoken> {
     prop_oneof![
         (id(), duration(), name(), resume, duration())
             .prop_map(|(id, retry, stream, resume, heartbeat)| Spoken::Hello { id, retry, stream, resume, heartbeat }),
-        (cursor(), text(), prop::option::of(any::<u64>()), duration())
-            .prop_map(|(id, asked, lost, wait)| Spoken::Gap { id, asked, lost, wait }),
+        (id(), cursor(), text(), prop::option::of(any::<u64>()), duration())
+            .prop_map(|(id, first, asked, lost, wait)| Spoken::Gap { id, first, asked, lost, wait }),
         cursor().prop_map(|id| Spoken::Cursor { id }),
         Just(Spoken::Heartbeat),
         (bye, duration(), id()).prop_map(|(reason, retry, id)| Spoken::Bye { reason, retry, id }),

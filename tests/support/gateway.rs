@@ -154,7 +154,7 @@ impl Addresses {
     }
 }
 
-/// `127.0.0.1:8080` of `http://127.0.0.1:8080`.
+/// `127.0.0.1:8080` of `http://127.0.0.1:8080/live`.
 fn authority(url: &str) -> &str {
-    url.trim_start_matches("http://")
+    url.trim_start_matches("http://").split('/').next().unwrap_or_default()
 }

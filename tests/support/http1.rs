@@ -38,6 +38,11 @@ impl Connection {
     /// Sends a request, such as `GET /events/a`, and reads the whole answer.
     pub(crate) fn exchange(&mut self, line: &str, fields: &[(&str, &str)], content: &[u8]) -> io::Result<Answer> {
         self.send(line, fields, content)?;
+        self.answer()
+    }
+
+    /// Reads a whole answer.
+    pub(crate) fn answer(&mut self) -> io::Result<Answer> {
         let head = Head::read(&mut self.reader)?;
         let mut body = Body { reader: &mut self.reader, left: head.length() };
         let mut content = Vec::new();
@@ -47,10 +52,21 @@ impl Connection {
 
     /// Publishes one event. An answer other than a receipt is an error, too.
     pub(crate) fn publish(&mut self, key: &str, topic: &str, id: Option<&str>, data: &[u8]) -> io::Result<Receipt> {
+        self.send_event(key, topic, id, data)?;
+        self.receipt()
+    }
+
+    /// Sends what [`Connection::receipt`] reads the answer to.
+    pub(crate) fn send_event(&mut self, key: &str, topic: &str, id: Option<&str>, data: &[u8]) -> io::Result<()> {
         let authorization = format!("Bearer {key}");
         let mut fields = vec![("Authorization", authorization.as_str())];
         fields.extend(id.map(|id| ("Idempotency-Key", id)));
-        let answer = self.exchange(&format!("POST /events/{topic}"), &fields, data)?;
+        self.send(&format!("POST /events/{topic}"), &fields, data)
+    }
+
+    /// Reads the answer to an event.
+    pub(crate) fn receipt(&mut self) -> io::Result<Receipt> {
+        let answer = self.answer()?;
         let receipt: Value = serde_json::from_slice(&answer.content)?;
         match (answer.status, receipt["id"].as_str()) {
             (200 | 201, Some(id)) => Ok(Receipt { id: id.to_owned(), duplicate: answer.status == 200 }),
@@ -61,6 +77,11 @@ impl Connection {
     /// Sends a `GET` and reads the head of an answer that goes on. Any status but 200 is an error.
     pub(crate) fn stream(mut self, target: &str, fields: &[(&str, &str)]) -> io::Result<Stream> {
         self.send(&format!("GET {target}"), fields, b"")?;
+        self.streamed()
+    }
+
+    /// Reads the head of an answer that goes on. Any status but 200 is an error.
+    pub(crate) fn streamed(mut self) -> io::Result<Stream> {
         let head = Head::read(&mut self.reader)?;
         if head.status != 200 {
             return Err(io::Error::other(format!("status {}", head.status)));
@@ -69,7 +90,8 @@ impl Connection {
         Ok(BufReader::new(Body { reader: self.reader, left }))
     }
 
-    fn send(&mut self, line: &str, fields: &[(&str, &str)], content: &[u8]) -> io::Result<()> {
+    /// Sends a request.
+    pub(crate) fn send(&mut self, line: &str, fields: &[(&str, &str)], content: &[u8]) -> io::Result<()> {
         let mut request = format!("{line} HTTP/1.1\r\nHost: 127.0.0.1\r\n");
         for (name, value) in fields {
             request += &format!("{name}: {value}\r\n");

@@ -11,6 +11,7 @@ mod long;
 pub(crate) mod nginx;
 pub(crate) mod page_server;
 pub(crate) mod process;
+pub(crate) mod relay;
 pub(crate) mod told;
 pub(crate) mod whatwg;
 

@@ -23,8 +23,15 @@ pub(crate) struct PageServer {
     results: Receiver<String>,
 }
 
-/// Path, then media type and content.
-type Pages = Arc<Mutex<HashMap<String, (String, String)>>>;
+/// By path.
+type Pages = Arc<Mutex<HashMap<String, Answer>>>;
+
+#[derive(Clone)]
+struct Answer {
+    status: String,
+    field: String,
+    content: String,
+}
 
 /// Method and path of what was asked for, to be told when nothing is reported: how far did the browser come?
 type Requests = Arc<Mutex<Vec<String>>>;
@@ -57,7 +64,17 @@ impl PageServer {
 
     /// Adds a file of another type.
     pub(crate) fn file(&self, path: &str, media_type: &str, content: &str) {
-        self.pages().insert(path.to_owned(), (media_type.to_owned(), content.to_owned()));
+        self.answer(path, "200 OK", format!("Content-Type: {media_type}"), content);
+    }
+
+    /// Sends whoever asks for `path` to another address, by a status such as `307 Temporary Redirect`.
+    pub(crate) fn redirect(&self, path: &str, status: &str, location: &str) {
+        self.answer(path, status, format!("Location: {location}"), "");
+    }
+
+    fn answer(&self, path: &str, status: &str, field: String, content: &str) {
+        let answer = Answer { status: status.to_owned(), field, content: content.to_owned() };
+        self.pages().insert(path.to_owned(), answer);
     }
 
     /// The address of a page, to be opened by a browser.
@@ -89,7 +106,7 @@ impl PageServer {
         report
     }
 
-    fn pages(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, String)>> {
+    fn pages(&self) -> std::sync::MutexGuard<'_, HashMap<String, Answer>> {
         self.pages.lock().expect("nothing panics while it holds the pages")
     }
 }
@@ -150,14 +167,14 @@ fn serve(connection: &TcpStream, pages: &Pages, requests: &Requests, results: &S
         reader.read_exact(&mut body)?;
         // The test may have seen enough and be over.
         let _ = results.send(String::from_utf8_lossy(&body).into_owned());
-        return answer(connection, "204 No Content", "text/plain", "");
+        return answer(connection, "204 No Content", "", "");
     }
     let path = target.split('?').next().unwrap_or_default();
     requests.lock().expect("nothing panics while it holds the requests").push(format!("{method} {path}"));
     let page = pages.lock().expect("nothing panics while it holds the pages").get(path).cloned();
     match page {
-        Some((media_type, content)) => answer(connection, "200 OK", &media_type, &content),
-        None => answer(connection, "404 Not Found", "text/plain", "no such page in this test"),
+        Some(page) => answer(connection, &page.status, &format!("{}\r\n", page.field), &page.content),
+        None => answer(connection, "404 Not Found", "Content-Type: text/plain\r\n", "no such page in this test"),
     }
 }
 
@@ -174,10 +191,9 @@ fn content_length(reader: &mut impl BufRead) -> std::io::Result<usize> {
     }
 }
 
-fn answer(mut connection: &TcpStream, status: &str, media_type: &str, content: &str) -> std::io::Result<()> {
+fn answer(mut connection: &TcpStream, status: &str, field: &str, content: &str) -> std::io::Result<()> {
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
-         Connection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\n{field}Content-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n",
         content.len()
     );
     connection.write_all(format!("{head}{content}").as_bytes())

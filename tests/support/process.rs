@@ -24,9 +24,14 @@ impl Process {
     /// Starts `command` with no standard input, as the leader of a process group.
     ///
     /// Panics if it cannot be started: then `tests/run --install-only` has not been run.
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    /// The same with something to read, or a socket to listen on.
+    pub(crate) fn spawn_with(mut command: Command, stdin: Stdio) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot start {name}: {error} (`tests/run --install-only` installs what is missing)")
         });

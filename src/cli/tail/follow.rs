@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::lines::{Line, Lines};
 use super::rotated::{between, directory};
 use super::state::hex;
+use crate::cli::lines::{Line, Lines};
 
 /// How much is read at once.
 const READ: usize = 64 << 10;

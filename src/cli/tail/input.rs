@@ -7,11 +7,12 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::follow::{Follow, Notice, Step};
-use super::lines::Lines;
 use super::state::{State, hex, identity};
 use crate::cli::CliError;
+use crate::cli::chunks;
 use crate::cli::console::Console;
 use crate::cli::event_stream::Message;
+use crate::cli::lines::Lines;
 use crate::cli::resuming::{Change, Resuming};
 use crate::cli::subscribe;
 use crate::event::EventType;
@@ -161,15 +162,9 @@ pub(crate) struct ReaderInput {
 }
 
 impl ReaderInput {
-    /// Opens and reads on a thread of its own: a read from a terminal or a pipe cannot be called off, and a thread of the
-    /// runtime that hangs in one would keep the process from ending.
+    /// See [`chunks::of`].
     pub(crate) fn new<R: Read>(open: impl FnOnce() -> io::Result<R> + Send + 'static, longest: usize) -> Self {
-        let (sender, chunks) = mpsc::channel(2);
-        std::thread::spawn(move || match open() {
-            Ok(reader) => send_all(reader, &sender),
-            // No receiver means that the command is over.
-            Err(error) => drop(sender.blocking_send(Err(error))),
-        });
+        let chunks = chunks::of(open);
         let source = format!("run {}", random());
         Self { chunks, lines: Lines::new(0, longest), ended: false, source, count: 0 }
     }
@@ -189,22 +184,6 @@ impl ReaderInput {
             None => self.ended = true,
         }
         Ok(())
-    }
-}
-
-/// Sends what the reader gives until its end, a failure, or until nobody takes it any more.
-fn send_all(mut reader: impl Read, chunks: &mpsc::Sender<io::Result<Vec<u8>>>) {
-    let mut chunk = vec![0; 64 << 10];
-    loop {
-        let read = match reader.read(&mut chunk) {
-            Ok(0) => return,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read.map(|length| chunk[..length].to_vec()),
-        };
-        let failed = read.is_err();
-        if chunks.blocking_send(read).is_err() || failed {
-            return;
-        }
     }
 }
 

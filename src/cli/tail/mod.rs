@@ -8,11 +8,10 @@
 
 mod follow;
 mod input;
-mod lines;
 mod rotated;
 mod state;
-mod stop;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -24,13 +23,13 @@ use tokio::time::Instant;
 use self::follow::{Follow, Start};
 use self::input::{Input, Piece, ReaderInput, Ready, StreamInput, is_url};
 use self::state::{Keys, State, StateFile, identity};
-use self::stop::Stop;
 use super::backoff::Backoff;
 use super::client::{Gateway, Receipt, Source};
 use super::console::Console;
 use super::problem::Failure;
 use super::publish::of_bytes;
 use super::resuming::Resuming;
+use super::stop::{self, Signal, Stop};
 use super::{CliError, Connect, EXIT_CODES, Kind, Secret};
 use crate::event::{ContentType, Event, Topic, Topics};
 
@@ -100,7 +99,9 @@ pub async fn run(args: TailArgs) -> Result<(), CliError> {
     let stop = stop::signal().map_err(|error| CliError::Failed(format!("cannot wait for signals: {error}")))?;
     let pace = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
     let (mut tail, mut input) = Tail::new(args, pace, console)?;
-    tail.run(&mut input, stop).await
+    let interrupted = Cell::new(false);
+    tail.run(&mut input, async { interrupted.set(stop.await == Signal::Interrupt) }).await?;
+    if interrupted.get() { Err(CliError::Interrupted) } else { Ok(()) }
 }
 
 struct Tail {

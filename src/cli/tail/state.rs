@@ -4,8 +4,8 @@
 //! The two work together. The state may lag behind what the gateway has acknowledged; what is sent again for that
 //! reason has the same keys, and the gateway knows them.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::follow::Place;
 use crate::cli::CliError;
+use crate::cli::replace::replace;
 use crate::event::{EventType, Key, Topic};
 
 /// Makes keys for events that go to the same topics.
@@ -108,15 +109,7 @@ impl StateFile {
             return Ok(());
         }
         let content = serde_json::to_vec(&state).expect("numbers and strings are JSON");
-        let mut beside = self.path.clone().into_os_string();
-        beside.push(".new");
-        let written = File::create(&beside).and_then(|mut file| {
-            file.write_all(&content)?;
-            file.sync_data()?; // Before the rename: after a power cut the name must not stand for an empty file.
-            fs::rename(&beside, &self.path)
-        });
-        written
-            .map_err(|error| CliError::Failed(format!("cannot write the state to {}: {error}", self.path.display())))?;
+        replace(&self.path, &content)?;
         self.written = Some(state);
         Ok(())
     }

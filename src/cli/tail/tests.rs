@@ -219,7 +219,7 @@ async fn lines_that_may_be_missing_are_told_at_once_and_at_the_end() {
     let (outcome, told) = run_to_end(arguments()).await;
     let error = outcome.expect_err("incomplete");
     assert!(matches!(error, CliError::Incomplete { refused: 0, gaps: 1 }), "{error}");
-    assert_eq!(error.to_string(), "lines may be missing (told 1×)");
+    assert_eq!(error.to_string(), "events may be missing (told 1×)");
     assert!(told.contains("is gone or was emptied: lines after that place may be missing"), "{told}");
     assert_eq!(store.bodies(), numbered(0..4));
 }

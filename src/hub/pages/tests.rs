@@ -6,7 +6,8 @@ use super::super::tests::{large, small};
 use super::*;
 
 const MIB: usize = 1 << 20;
-const NO_LIMIT: PagesOptions = PagesOptions { pinned_events: u64::MAX, pinned_bytes: u64::MAX, cached_bytes: u64::MAX };
+const NO_LIMIT: PagesOptions =
+    PagesOptions { pinned_events: u64::MAX, pinned_bytes: u64::MAX, cached_bytes: u64::MAX, replays: 64 };
 
 /// Pages at whose live edge these events came, one by one.
 fn live(options: PagesOptions, events: impl IntoIterator<Item = Arc<Appended>>) -> Pages {

@@ -12,6 +12,7 @@
 //! *Deliberately absent*: an index by topic in the file (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
 
+mod backup;
 mod codec;
 mod directory;
 mod error;
@@ -46,6 +47,7 @@ use super::{
 };
 use crate::event::{Cursor, Event, Offset, TopicSelector};
 
+pub use backup::{BackupError, Copied, Stage, backup};
 pub use error::OpenError;
 use reader::Readers;
 use removal::Deletion;
@@ -67,6 +69,10 @@ pub struct SqliteOptions {
     pub steady: Steady,
     /// How long to wait for a process that still has the directory.
     pub lock_patience: Duration,
+    /// How many events may wait to be written; more are refused as busy.
+    pub queue_events: usize,
+    /// How many bytes of events may wait to be written; more are refused as busy.
+    pub queue_bytes: usize,
 }
 
 impl SqliteOptions {
@@ -80,6 +86,8 @@ impl SqliteOptions {
             clock: system_clock(),
             steady: steady_clock(),
             lock_patience: Duration::from_secs(10),
+            queue_events: 8192,
+            queue_bytes: 16 << 20,
         }
     }
 }
@@ -92,6 +100,7 @@ pub struct SqliteLog {
 
 struct Inner {
     durability: Durability,
+    most_waiting: Size,
     write_ahead_log: PathBuf,
     epochs: Arc<Epochs>,
     live: Arc<Live>,
@@ -121,7 +130,9 @@ impl SqliteLog {
         options: SqliteOptions,
         tune: impl FnOnce(&Connection) -> rusqlite::Result<()>,
     ) -> Result<Self, OpenError> {
-        let SqliteOptions { directory, durability, retention, clock, steady, lock_patience } = options;
+        let SqliteOptions { directory, durability, retention, clock, steady, lock_patience, queue_events, queue_bytes } =
+            options;
+        let most_waiting = Size { events: queue_events, bytes: queue_bytes };
         let durability = if durability == Durability::Fsync { durability } else { Durability::Os };
         let lock = directory::lock(&directory, lock_patience)?;
         let file = directory::database(&directory);
@@ -170,6 +181,7 @@ impl SqliteLog {
             compacted: tokio::time::Instant::now(),
             marks_bytes: MarksBytes { whole: 0, since: marks_bytes },
             truncate: false,
+            truncated: tokio::time::Instant::now(),
             last: bounds.last,
             time,
             unwritten,
@@ -185,7 +197,8 @@ impl SqliteLog {
         let thread = std::thread::Builder::new().name("encke-log".to_owned());
         thread.spawn(move || writer.run(&appends)).map_err(|source| OpenError::Directory { directory, source })?;
         let queue = Mutex::new(Some(queue));
-        let inner = Inner { durability, write_ahead_log, epochs, live, readers, known, shared, queue, ended };
+        let inner =
+            Inner { durability, most_waiting, write_ahead_log, epochs, live, readers, known, shared, queue, ended };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -202,7 +215,7 @@ impl Inner {
     fn send(&self, job: Job, size: Size) -> Result<(), AppendError> {
         let queue = self.queue();
         let Some(writer) = queue.as_ref() else { return Err(AppendError::ReadOnly(None)) };
-        if !self.shared.waiting.enter(size) {
+        if !self.shared.waiting.enter(size, self.most_waiting) {
             self.shared.refused.fetch_add(1, Relaxed);
             return Err(AppendError::Busy { retry_after: error::RETRY_AFTER });
         }
@@ -301,6 +314,10 @@ impl Log for SqliteLog {
             refused: shared.refused.load(Relaxed),
             writable: !closed && !shared.broken.load(Relaxed) && !shared.full.load(Relaxed),
         }
+    }
+
+    fn is_alive(&self) -> bool {
+        !self.inner.ended.is_cancelled()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

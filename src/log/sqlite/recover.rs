@@ -66,7 +66,7 @@ pub(super) fn recover(
 }
 
 /// The bounds, and when the newest event was stored. Offsets count on from there even if every event has expired.
-fn newest(connection: &Connection) -> rusqlite::Result<(Bounds, Timestamp)> {
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<(Bounds, Timestamp)> {
     let ends =
         "SELECT (SELECT min(first) FROM commits), first + count - 1, time FROM commits ORDER BY first DESC LIMIT 1";
     let kept = connection
@@ -83,7 +83,7 @@ fn newest(connection: &Connection) -> rusqlite::Result<(Bounds, Timestamp)> {
 }
 
 /// The runs so far, or nothing if they cannot be: a name that is none, or a run before the one that it follows.
-fn runs(connection: &Connection) -> rusqlite::Result<Option<Vec<(Epoch, Offset)>>> {
+pub(super) fn runs(connection: &Connection) -> rusqlite::Result<Option<Vec<(Epoch, Offset)>>> {
     let mut select = connection.prepare("SELECT name, first FROM epochs ORDER BY run")?;
     let rows = select.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
     let mut runs: Vec<(Epoch, Offset)> = Vec::new();

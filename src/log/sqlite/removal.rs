@@ -46,6 +46,9 @@ const STEP: (usize, u64) = (16, 4 << 20);
 impl Writer {
     /// How often room is made while publishers come.
     pub(super) const COMPACT_EVERY: Duration = Duration::from_millis(100);
+    /// How often it is tried to cut the write-ahead log off that somebody reads, a backup perhaps: each time makes publishers
+    /// wait for a moment.
+    const TRUNCATE_EVERY: Duration = Duration::from_secs(5);
 
     /// One step of each: what is to be deleted, and what room can be made.
     pub(super) fn remove(&mut self) {
@@ -55,7 +58,7 @@ impl Writer {
         if self.is_compacting() && self.compacted.elapsed() >= Self::COMPACT_EVERY {
             self.compact();
         }
-        if self.truncate && self.deletions.is_empty() {
+        if self.truncate && self.deletions.is_empty() && self.truncated.elapsed() >= Self::TRUNCATE_EVERY {
             self.truncate();
         }
     }
@@ -219,6 +222,7 @@ impl Writer {
         if !self.truncate || self.broken.is_some() {
             return;
         }
+        self.truncated = Instant::now();
         let cut = || -> rusqlite::Result<bool> {
             self.connection.busy_timeout(Self::READER_PATIENCE)?;
             let busy: i64 = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;

@@ -230,3 +230,14 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // A whole group commit with what it trims, so that no page is written twice in one transaction.
     connection.pragma_update(None, "cache_size", -16 * 1024)
 }
+
+/// Refuses a file that is no log, or one of a later version.
+pub(super) fn known(connection: &Connection, file: &Path) -> Result<(), OpenError> {
+    match header(connection).map_err(|error| OpenError::of_sqlite(file, error))? {
+        Header { application: APPLICATION_ID, format, .. } if format <= FORMAT => Ok(()),
+        Header { application: APPLICATION_ID, format, .. } => {
+            Err(OpenError::Newer { file: file.to_owned(), found: format, known: FORMAT })
+        }
+        _ => Err(OpenError::Foreign { file: file.to_owned(), source: None }),
+    }
+}

@@ -55,15 +55,13 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// The most that may wait. A batch larger than that is let in when nothing else waits.
-    pub(super) const MOST: Size = Size { events: 8192, bytes: 16 << 20 };
-
-    /// Counts a batch in, or refuses it. Callers exclude one another; the writer may take batches meanwhile.
-    pub(super) fn enter(&self, batch: Size) -> bool {
+    /// Counts a batch in, or refuses it: no more than `most` may wait. A batch larger than that is let in when nothing else
+    /// waits. Callers exclude one another; the writer may take batches meanwhile.
+    pub(super) fn enter(&self, batch: Size, most: Size) -> bool {
         let mut size = Size { events: self.events.load(Relaxed), bytes: self.bytes.load(Relaxed) };
         let alone = size.events == 0;
         size += batch;
-        if !alone && !size.fits(Self::MOST) {
+        if !alone && !size.fits(most) {
             return false;
         }
         self.events.fetch_add(batch.events, Relaxed);

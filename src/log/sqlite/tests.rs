@@ -525,3 +525,18 @@ async fn keys_of_events_that_are_gone_push_no_events_out() {
     let kept = log.bounds().events();
     assert!(kept > 40_000, "{kept} events of 300 bytes in 16 MiB");
 }
+
+#[tokio::test]
+async fn a_writer_that_died_is_told_from_one_that_cannot_write() {
+    let (directory, test) = (TempDir::new().unwrap(), TestClock::default());
+    let dies = Arc::new(AtomicBool::new(false));
+    let (clock, told) = (test.clock(), Arc::clone(&dies));
+    let clock: Clock = Arc::new(move || if told.load(SeqCst) { panic!("a bug") } else { clock() });
+    let log = SqliteLog::open(SqliteOptions { clock, ..options(directory.path(), &test) }).expect("a log");
+    log.append(vec![event("a")]).await.expect("stored");
+    assert!(log.is_alive());
+    dies.store(true, SeqCst);
+    assert!(matches!(log.append(vec![event("b")]).await, Err(AppendError::ReadOnly(None))));
+    log.inner.ended.cancelled().await;
+    assert!(!log.is_alive());
+}

@@ -69,6 +69,8 @@ pub(super) struct Writer {
     pub(super) marks_bytes: MarksBytes,
     /// What was deleted may still be in the write-ahead log.
     pub(super) truncate: bool,
+    /// When it was last tried to change that.
+    pub(super) truncated: Instant,
     /// The newest offset that is stored.
     pub(super) last: Offset,
     /// When it was stored; what is stored next gets no earlier time.

@@ -1,4 +1,4 @@
-//! The `EventSource` of both browsers, and readers of a few lines on `fetch`, on pages of another origin.
+//! The `EventSource` of both browsers, npm's fetch-event-source, and readers of a few lines on `fetch`, on pages of another origin.
 
 use super::page_client::{PageClient, Script};
 use super::reading::comes_back_with_every_event;
@@ -13,6 +13,16 @@ fn event_source_in_chromium_comes_back_with_every_event() {
 #[test]
 fn event_source_in_firefox_comes_back_with_every_event() {
     comes_back(Kind::Firefox, Script::EventSource);
+}
+
+#[test]
+fn fetch_event_source_in_chromium_comes_back_with_every_event() {
+    comes_back(Kind::Chromium, Script::FetchEventSource);
+}
+
+#[test]
+fn fetch_event_source_in_firefox_comes_back_with_every_event() {
+    comes_back(Kind::Firefox, Script::FetchEventSource);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Event stream clients from registries: npm's `eventsource` and `PyPI`'s `httpx-sse`.
+//! Event stream clients from registries: npm's `eventsource`, `PyPI`'s `httpx-sse` and `requests-sse`.
 
 use std::process::Command;
 
@@ -37,17 +37,46 @@ fn pypi_httpx_sse_is_told_of_a_gap() {
     is_told_of_a_gap(&mut gateway, "orders", client);
 }
 
+#[test]
+fn pypi_requests_sse_comes_back_with_every_event() {
+    let mut gateway = Gateway::start(&["--dev"]);
+    let client = pypi_requests_sse(&gateway);
+    comes_back_with_every_event(&mut gateway, "orders", client);
+}
+
+#[test]
+fn pypi_requests_sse_is_told_of_a_gap() {
+    let mut gateway = Gateway::start(&["--dev", "--retention-events", "50"]);
+    let client = pypi_requests_sse(&gateway);
+    is_told_of_a_gap(&mut gateway, "orders", client);
+}
+
 fn npm_eventsource(gateway: &Gateway) -> ScriptClient {
     let mut command = Command::new("node");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/eventsource.mjs"));
     command.arg(events(gateway)).args(TYPES).args([LAST, "encke.hello", "encke.gap", "encke.bye"]);
-    ScriptClient(Process::spawn(command))
+    ScriptClient::of(command, as_lines)
 }
 
 fn pypi_httpx_sse(gateway: &Gateway) -> ScriptClient {
+    ScriptClient::of(python("httpx-sse.py", gateway), as_lines)
+}
+
+fn pypi_requests_sse(gateway: &Gateway) -> ScriptClient {
+    ScriptClient::of(python("requests-sse.py", gateway), as_requests_sse_keeps)
+}
+
+fn python(script: &str, gateway: &Gateway) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.deps/python/bin/python"));
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/httpx-sse.py")).arg(events(gateway));
-    ScriptClient(Process::spawn(command))
+    command.arg(format!("{}/tests/clients/{script}", env!("CARGO_MANIFEST_DIR"))).arg(events(gateway));
+    command
+}
+
+/// requests-sse (0.5.3) takes every leading space off a line of data, and every empty line off its end.
+fn as_requests_sse_keeps(data: &str) -> String {
+    let lines = as_lines(data);
+    let lines: Vec<&str> = lines.split('\n').map(|line| line.trim_start_matches(' ')).collect();
+    lines.join("\n").trim_end_matches('\n').to_owned()
 }
 
 /// The address of the events, for clients that are quick to come back.
@@ -56,16 +85,26 @@ pub(crate) fn events(gateway: &Gateway) -> String {
 }
 
 /// A script that prints each event as a line of JSON.
-struct ScriptClient(Process);
+struct ScriptClient {
+    process: Process,
+    /// What the library makes of data.
+    keeps: fn(&str) -> String,
+}
+
+impl ScriptClient {
+    fn of(command: Command, keeps: fn(&str) -> String) -> Self {
+        Self { process: Process::spawn(command), keeps }
+    }
+}
 
 impl Client for ScriptClient {
     fn next(&mut self) -> Event {
-        let line =
-            self.0.line(PATIENCE).unwrap_or_else(|| panic!("no further event; its errors:\n{}", self.0.errors()));
+        let line = self.process.line(PATIENCE);
+        let line = line.unwrap_or_else(|| panic!("no further event; its errors:\n{}", self.process.errors()));
         told(&serde_json::from_str(&line).expect("a line of JSON"))
     }
 
     fn keeps(&self, data: &str) -> String {
-        as_lines(data)
+        (self.keeps)(data)
     }
 }

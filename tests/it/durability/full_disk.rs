@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::data_directory::refusal;
-use super::{KEY, gateway};
+use super::{gateway, holds, publish, status};
 use crate::support::gateway::Gateway;
-use crate::support::http1::Connection;
 use crate::support::told::all_after;
 use crate::support::wait_for;
 
@@ -48,7 +47,7 @@ fn check(stop: fn(&mut Gateway)) {
     disk.fill(); // The files may have left some room behind.
 
     gateway.restart();
-    assert_eq!(data(&gateway), stored, "readers get all there is");
+    holds(&gateway, &stored);
     assert_eq!(publish(&gateway, "refused"), Err(507));
     assert_eq!(status(&gateway, "/health/ready?for=publish"), 503);
     assert_eq!(status(&gateway, "/health/ready"), 200, "readers are not sent away");
@@ -59,10 +58,10 @@ fn check(stop: fn(&mut Gateway)) {
     });
     publish(&gateway, "after").expect("there is room again");
     stored.push("after".to_owned());
-    assert_eq!(data(&gateway), stored);
+    holds(&gateway, &stored);
     let cursors: Vec<_> = all_after(gateway.address(), None).into_iter().map(|event| event.id).collect();
     gateway.restart();
-    assert_eq!(data(&gateway), stored);
+    holds(&gateway, &stored);
     let again: Vec<_> = all_after(gateway.address(), None).into_iter().map(|event| event.id).collect();
     assert_eq!(again, cursors, "the run that began on a full disk is remembered");
 }
@@ -82,27 +81,7 @@ fn a_disk_that_became_full_since_a_clean_stop_is_named() {
     assert!(words.contains("there is no room on its disk; free some first"), "{words}");
     disk.clear();
     gateway.restart();
-    assert_eq!(data(&gateway), ["before"]);
-}
-
-/// The status of a publish: a success, or the refusal.
-fn publish(gateway: &Gateway, data: &str) -> Result<u16, u16> {
-    let mut connection = Connection::open(gateway.address()).expect("the gateway listens");
-    let credential = format!("Bearer {KEY}");
-    let answer = connection
-        .exchange("POST /events/a", &[("authorization", &credential)], data.as_bytes())
-        .expect("a publish is answered");
-    if answer.status == 201 { Ok(201) } else { Err(answer.status) }
-}
-
-fn data(gateway: &Gateway) -> Vec<String> {
-    all_after(gateway.address(), None).into_iter().map(|event| event.data).collect()
-}
-
-fn status(gateway: &Gateway, target: &str) -> u16 {
-    let admin = gateway.admin_url().replace("http://", "");
-    let mut connection = Connection::open(&admin).expect("the admin address answers");
-    connection.exchange(&format!("GET {target}"), &[], b"").expect("an answer").status
+    holds(&gateway, &["before"]);
 }
 
 /// A small file system in memory, mounted for as long as this is held.

@@ -13,7 +13,7 @@ use crate::support::http::Request;
 use crate::support::process::Process;
 
 /// `encke serve` without the port, admin address and data that `Gateway` would give it.
-pub(super) fn serve(args: &[&str], env: &[(&str, &str)]) -> Process {
+pub(crate) fn serve(args: &[&str], env: &[(&str, &str)]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_encke"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ENCKE_") || name == "PORT" {

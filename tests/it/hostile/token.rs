@@ -106,15 +106,15 @@ fn a_browser_trades_the_token_for_a_cookie_and_its_address_keeps_none() {
     let gateway = Exposed::start();
     let token = &gateway.token;
     for (target, location) in [
-        (format!("/?token={token}"), "/"),
-        (format!("/events/demo/clock?token={token}"), "/events/demo/clock"),
-        (format!("/?topic=a%26b&token={token}&last=5"), "/?topic=a%26b&last=5"),
-        (format!("/?token={token}&token=again&%74oken={token}"), "/"),
-        (format!("//evil.example/?token={token}"), "/"),
-        (format!("//evil.example/..?token={token}"), "/"),
-        (format!("/\\evil.example/?token={token}"), "/"),
-        (format!("///evil.example?token={token}"), "/"),
-        (format!("/%2F/evil.example?token={token}"), "/%2F/evil.example"),
+        (format!("/?token={token}"), "./"),
+        (format!("/events/demo/clock?token={token}"), "./clock"),
+        (format!("/?topic=a%26b&token={token}&last=5"), "./?topic=a%26b&last=5"),
+        (format!("/?token={token}&token=again&%74oken={token}"), "./"),
+        (format!("//evil.example/?token={token}"), "./"),
+        (format!("//evil.example/..?token={token}"), "./.."),
+        (format!("/\\evil.example/?token={token}"), "./"),
+        (format!("///evil.example?token={token}"), "./evil.example"),
+        (format!("/%2F/evil.example?token={token}"), "./evil.example"),
     ] {
         let answer = Request::get(&target).ask(&gateway.address);
         assert_eq!(answer.status, 303, "{target}: {}", answer.text());

@@ -11,37 +11,46 @@ use tokio::time::timeout;
 /// How long a request that was already sent may still take.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Which signal it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// SIGINT: a person at the terminal has enough.
+    Interrupt,
+    /// SIGTERM: whoever runs us has.
+    Terminate,
+}
+
 /// Resolves at SIGINT or SIGTERM; both are heard from the moment of this call.
-pub(super) fn signal() -> io::Result<impl Future<Output = ()>> {
+pub(crate) fn signal() -> io::Result<impl Future<Output = Signal>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = interrupt.recv() => Signal::Interrupt,
+            _ = terminate.recv() => Signal::Terminate,
         }
     })
 }
 
 /// A wish to end that may come at any time.
-pub(super) struct Stop<'a, F> {
+pub(crate) struct Stop<'a, F> {
     wish: Pin<&'a mut F>,
     came: bool,
 }
 
 impl<'a, F: Future<Output = ()>> Stop<'a, F> {
-    pub(super) fn new(wish: Pin<&'a mut F>) -> Self {
+    pub(crate) fn new(wish: Pin<&'a mut F>) -> Self {
         Self { wish, came: false }
     }
 
     /// Whether it came until now.
-    pub(super) async fn has_come(&mut self) -> bool {
+    pub(crate) async fn has_come(&mut self) -> bool {
         self.came = self.came || poll_fn(|context| Poll::Ready(self.wish.as_mut().poll(context).is_ready())).await;
         self.came
     }
 
     /// What `work` gives; `None` if the wish comes before that.
-    pub(super) async fn cuts<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn cuts<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         if self.came {
             return None;
         }
@@ -55,11 +64,16 @@ impl<'a, F: Future<Output = ()>> Stop<'a, F> {
     }
 
     /// What `work` gives; `None` if it takes more than [`GRACE`] from the moment of the wish.
-    pub(super) async fn lets_end<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn lets_end<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        self.lets_end_within(GRACE, work).await
+    }
+
+    /// The same with another grace.
+    pub(crate) async fn lets_end_within<T>(&mut self, grace: Duration, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         match self.cuts(work.as_mut()).await {
             Some(done) => Some(done),
-            None => timeout(GRACE, work).await.ok(),
+            None => timeout(grace, work).await.ok(),
         }
     }
 }

@@ -1,0 +1,79 @@
+//! What changes when the configuration is read anew, and what of it waits for a restart.
+
+use sha2::{Digest, Sha256};
+
+use super::{Configuration, ServeArgs};
+
+/// The options that a running gateway takes over; all others need a restart.
+macro_rules! reloaded {
+    ($($option:ident),*) => {
+        const RELOADED: &[&str] = &[$(stringify!($option)),*];
+
+        fn take_over(used: &mut ServeArgs, read: ServeArgs) {
+            $(used.$option = read.$option;)*
+            used.publish_keys = read.publish_keys;
+            used.topics = read.topics;
+        }
+    };
+}
+
+reloaded!(
+    host,
+    publish_key_file,
+    read,
+    cors_origin,
+    pages,
+    transports,
+    heartbeat,
+    retry,
+    drain,
+    event_bytes,
+    batch_bytes,
+    max_topics,
+    log_level
+);
+
+/// What is new in a configuration, by the names of options; `publish key` are the keys, `topics` the rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What takes effect now.
+    pub now: Vec<String>,
+    /// What takes effect at the next start.
+    pub at_restart: Vec<String>,
+}
+
+impl Configuration {
+    /// Takes over what a running gateway can, and says what that is. All else stays as it is used.
+    pub fn take(&mut self, read: Self) -> Changes {
+        let mut changes = Changes::default();
+        for (used, read) in self.settings.iter_mut().zip(read.settings) {
+            if used.values == read.values {
+                continue;
+            }
+            if is_reloaded(&used.name) {
+                changes.now.push(used.name.clone());
+                *used = read;
+            } else {
+                changes.at_restart.push(used.name.clone());
+            }
+        }
+        if digest(&self.args.publish_keys) != digest(&read.args.publish_keys) {
+            changes.now.push("publish key".into());
+        }
+        if self.args.topics != read.args.topics {
+            changes.now.push("topics".into());
+        }
+        take_over(&mut self.args, read.args);
+        changes
+    }
+}
+
+/// Whether a running gateway takes this option over.
+pub(super) fn is_reloaded(name: &str) -> bool {
+    RELOADED.contains(&name.replace('-', "_").as_str())
+}
+
+/// Secrets are compared by their digests, so that the time says nothing of them.
+fn digest(keys: &[String]) -> Vec<[u8; 32]> {
+    keys.iter().map(|key| Sha256::digest(key.as_bytes()).into()).collect()
+}

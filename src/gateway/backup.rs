@@ -1,0 +1,71 @@
+//! `encke backup FILE`: a copy of the log, also while a gateway writes it.
+//!
+//! It stands here because it joins what is on both sides: the store that copies, and the terminal that is told of it.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::cli::console::Console;
+use crate::cli::progress::{bar, size};
+use crate::cli::stop;
+use crate::log::sqlite::{self, BackupError, Stage};
+
+/// Copy the log to a file, also while the gateway runs, and print the id of the newest event in it
+///
+/// The copy is the log as it was at one moment; it is read through before it gets its name. To go back to it, stop the
+/// gateway, move the directory of the log away, and put the copy into a new one as encke.db.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted")]
+pub struct BackupArgs {
+    /// The file to write; its directory must be there, and not be the log's own
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The directory of the log
+    #[arg(long, env = "ENCKE_DATA", default_value = "./encke-data", value_name = "DIRECTORY")]
+    data: PathBuf,
+    /// Replace the file if it is there, once the new copy is whole
+    #[arg(long)]
+    force: bool,
+}
+
+/// Copies; `false` if SIGINT or SIGTERM came before it was done, and then nothing is left of it.
+///
+/// # Errors
+/// See [`BackupError`].
+pub async fn run(args: BackupArgs) -> Result<bool, BackupError> {
+    let unheard = |source: io::Error| BackupError::File { file: args.file.clone(), source: source.into() };
+    let signal = stop::signal().map_err(unheard)?;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stopped);
+    let name = args.file.display().to_string();
+    let work = tokio::task::spawn_blocking(move || {
+        let mut console = Console::stderr(false);
+        let copied = sqlite::backup(&args.data, &args.file, args.force, |stage| {
+            console.progress(&match stage {
+                Stage::Copying { done, all } => format!("{} {} of {}", bar(done, all), size(done), size(all)),
+                Stage::Checking => "checking the copy".to_owned(),
+            });
+            if told.load(Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        console.note(&format!("{name} holds {} events in {}", copied.events, size(copied.bytes)));
+        Ok(copied.newest)
+    });
+    let mut work = std::pin::pin!(work);
+    let copied = tokio::select! {
+        done = &mut work => done,
+        _ = signal => {
+            stopped.store(true, Relaxed);
+            work.await
+        }
+    };
+    let newest = match copied.expect("copying does not panic") {
+        Err(BackupError::Stopped) => return Ok(false),
+        copied => copied?,
+    };
+    // The copy is there whether anybody reads this or not.
+    let _ = writeln!(io::stdout(), "{newest}");
+    Ok(true)
+}
