@@ -81,7 +81,12 @@ pub fn command(transports: &[&'static str]) -> clap::Command {
 #[must_use]
 pub fn named(serve: clap::Command, transports: &[&'static str]) -> clap::Command {
     let names = clap::builder::PossibleValuesParser::new(transports);
-    serve.mut_arg("transports", |argument| argument.value_parser(names))
+    // Of one argument, `mut_arg` would change its place.
+    serve.mut_args(
+        |argument| {
+            if argument.get_id() == "transports" { argument.value_parser(names.clone()) } else { argument }
+        },
+    )
 }
 
 impl Source {
