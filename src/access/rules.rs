@@ -64,16 +64,16 @@ impl Rules {
         self.read == Open::Public || self.rules.iter().any(|rule| rule.read == Open::Public)
     }
 
-    /// Whether each topic is for the same readers by these rules as by the others.
-    pub(super) fn read_alike(&self, other: &Self) -> bool {
-        let reads = |rules: &Self| rules.rules.iter().map(|rule| (rule.matches.clone(), rule.read)).collect::<Vec<_>>();
-        self.read == other.read && reads(self) == reads(other)
-    }
-
     /// Whether there may be a topic that everybody may publish to.
     #[must_use]
     pub fn any_open_to_publish(&self) -> bool {
         self.publish == Open::Public || self.rules.iter().any(|rule| rule.publish == Open::Public)
+    }
+
+    /// Whether each topic is for the same readers by these rules as by the others.
+    pub(super) fn read_alike(&self, other: &Self) -> bool {
+        let reads = |rules: &Self| rules.rules.iter().map(|rule| (rule.matches.clone(), rule.read)).collect::<Vec<_>>();
+        self.read == other.read && reads(self) == reads(other)
     }
 
     fn of(&self, topic: &Topic) -> Option<&Rule> {

@@ -9,6 +9,8 @@ mod base;
 mod delete;
 mod guard;
 mod negotiate;
+mod openapi;
+mod parameter;
 mod problem;
 mod publish;
 mod query;
@@ -125,6 +127,7 @@ fn admin_routes() -> Router<App> {
         .route("/metrics", get(admin::metrics))
         .route("/health/live", get(admin::live))
         .route("/health/ready", get(admin::ready))
+        .route("/openapi.json", get(openapi::openapi))
 }
 
 /// What every request passes, outermost first.

@@ -91,6 +91,8 @@ pub enum Sampled {
     PagesCachedBytes,
     /// Pages read from the log.
     PageLoads,
+    /// Page reads that wait for their turn.
+    ReplaysWaiting,
     /// Reads of pages that waited for a turn.
     PageLoadWaits,
     /// Open connections.
@@ -130,6 +132,11 @@ const GAUGES: &[(Sampled, &str, &str)] = &[
         Sampled::PagesCachedBytes,
         "encke_pages_cached_bytes",
         "Bytes of events in memory for readers behind the live edge.",
+    ),
+    (
+        Sampled::ReplaysWaiting,
+        "encke_replays_waiting",
+        "Readers behind the live edge that wait for their turn to have a page read from the log.",
     ),
     (Sampled::ConnectionsActive, "encke_connections_active", "Open connections."),
     (Sampled::Draining, "encke_draining", "1 once the gateway is shutting down."),
@@ -225,7 +232,7 @@ impl Metrics {
             ),
             skipped: add.counters(
                 "encke_skipped_total",
-                "Events passed over by state transports because a newer one was there.",
+                "Events passed over by state transports, or with conflate=1, because a newer one was there.",
                 &["transport"],
             ),
             gaps: add.counters(
