@@ -18,3 +18,4 @@ mod page;
 mod polling;
 mod service;
 mod shared_cache;
+mod sharing;
