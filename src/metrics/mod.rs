@@ -48,6 +48,14 @@ pub struct Metrics {
     pub published: IntCounter,
     /// Publishes answered as repeats.
     pub duplicates: IntCounter,
+    /// Bytes of data of events stored.
+    pub published_bytes: IntCounter,
+    /// Lines of streams of events that were refused.
+    pub bad_lines: IntCounter,
+    /// Streams of events that are being read.
+    pub intakes: IntGauge,
+    /// Events removed because somebody asked for it.
+    pub deleted: IntCounter,
     /// From a publish's last byte to its receipt.
     pub publish_seconds: Histogram,
     sampled: Vec<(Sampled, IntGauge)>,
@@ -235,6 +243,13 @@ impl Metrics {
             refused: add.counters("encke_refused_total", "Requests refused, by the kind of refusal.", &["reason"]),
             published: add.counter("encke_published_total", "Events published over HTTP and stored."),
             duplicates: add.counter("encke_publish_duplicates_total", "Publishes recognised as repeats by their key."),
+            published_bytes: add.counter("encke_published_bytes_total", "Bytes of data of events published over HTTP and stored."),
+            bad_lines: add.counter(
+                "encke_publish_bad_lines_total",
+                "Lines of NDJSON that were no event, or not one that may be published; they were named, and passed over.",
+            ),
+            intakes: add.gauge("encke_publish_streams_active", "Publishers whose NDJSON is being read."),
+            deleted: add.counter("encke_deleted_total", "Events removed by DELETE."),
             publish_seconds: add.register(
                 Histogram::with_opts(
                     HistogramOpts::new("encke_publish_seconds", "From a publish's last byte to its receipt.").buckets(
