@@ -220,6 +220,17 @@ mod tests {
     }
 
     #[test]
+    fn who_may_read_it_and_what_it_replaces_is_part_of_an_event_and_how_long_it_is_worth_is_not() {
+        let mut keys = Keys::default();
+        let plain = event("k", "a");
+        keys.remember(&plain, 7, Timestamp(1));
+        assert_eq!(keys.check(&Event { ttl: Some(Duration::from_secs(9)), ..plain.clone() }), Repeat::Same(7));
+        assert_eq!(keys.check(&Event { private: true, ..plain.clone() }), Repeat::Other);
+        let conflate = Some(Key::parse("c").expect("a key"));
+        assert_eq!(keys.check(&Event { conflate, ..plain }), Repeat::Other);
+    }
+
+    #[test]
     fn a_key_whose_event_was_not_stored_is_free_again() {
         let mut keys = Keys::default();
         keys.remember(&event("k", "a"), 7, Timestamp(1));

@@ -141,7 +141,10 @@ fn page_is_whole(proxy: &str, path: &str) {
         named.filter_map(|rest| rest.split('"').next()).map(|link| page_url.join(link).expect("a link")).collect();
     assert!(open.len() > 3, "{open:?}");
     let mut seen = BTreeSet::new();
-    while let Some(url) = open.pop().filter(|url| seen.insert(url.to_string())) {
+    while let Some(url) = open.pop() {
+        if !seen.insert(url.to_string()) {
+            continue;
+        }
         let file = get(&url);
         assert_eq!(file.status, 200, "{path} loads {url}");
         let text = file.text();
@@ -161,10 +164,11 @@ fn a_base_path_works_behind_nginx_with_and_without_taking_it_off() {
         let location = format!("location /tools/live/ {{ proxy_pass {pass}; proxy_set_header Host $http_host; }}");
         let nginx = Nginx::start(&Configuration::shipped(gateway.address()).in_server(&location));
         let proxy = nginx.authority();
-        for page in
-            ["/tools/live/", "/tools/live/events", "/tools/live/events/demo/clock", "/tools/live/events/a%2Fb/c"]
-        {
+        for page in ["/tools/live/", "/tools/live/events", "/tools/live/events/demo/clock"] {
             page_is_whole(&proxy, page);
+        }
+        if args.contains(&"--base-path") {
+            page_is_whole(&proxy, "/tools/live/events/a%2Fb/c"); // Else nginx decodes it; the document says so.
         }
         let events = "/tools/live/events/orders/42";
         let from_page = Request::post(events, "x").host(&proxy).field("Origin", format!("http://{proxy}"));
