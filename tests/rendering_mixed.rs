@@ -63,7 +63,8 @@ fn pythons_email_parser_reads_the_same() {
         }
     }
     let nested = |content_type: &str| {
-        let mut event = encke::event::Event::new(encke::event::Topic::parse("t").expect("a topic"), "--x\r\nA: b\r\n\r\n");
+        let mut event =
+            encke::event::Event::new(encke::event::Topic::parse("t").expect("a topic"), "--x\r\nA: b\r\n\r\n");
         event.content_type = Some(ContentType::parse(content_type).expect("a media type"));
         let cursor = "k3v9x0a1-7".parse().expect("a cursor");
         Item::Event(Appended::new(cursor, encke::event::Timestamp(0), event))
@@ -124,9 +125,12 @@ fn expected(item: &Item) -> Option<Expected> {
             let mut fields = Vec::new();
             fields.extend(text("id").map(|id| ("encke-id", id)));
             fields.push(("encke-type", text("type").expect("a type")));
-            fields.extend(line["data"]["reason"].as_str().filter(|_| matches!(spoken, Spoken::Gap { .. })).map(|reason| {
-                ("encke-gap", reason.to_owned())
-            }));
+            fields.extend(
+                line["data"]["reason"]
+                    .as_str()
+                    .filter(|_| matches!(spoken, Spoken::Gap { .. }))
+                    .map(|reason| ("encke-gap", reason.to_owned())),
+            );
             fields.extend(line["retry"].as_u64().map(|retry| ("encke-retry", retry.to_string())));
             let json = RENDERING.notice(&spoken.notice());
             let json = String::from_utf8(json.to_vec()).expect("UTF-8");
