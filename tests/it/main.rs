@@ -20,3 +20,4 @@ mod polling;
 mod publish;
 mod service;
 mod shared_cache;
+mod sharing;
