@@ -94,7 +94,7 @@ fn each_line_is_told_when_it_is_stored_and_in_its_order() {
     assert_eq!(lines.told()[0]["line"], 6);
     lines.write("nonsense\n");
     assert_eq!(lines.told(), [json!({ "line": 7, "error": "an event is a JSON object with `topic` and `data`" })]);
-    lines.write(&line("8").trim_end().to_owned());
+    lines.write(line("8").trim_end());
     lines.0.send("0\r\n\r\n");
     let rest: Vec<Value> = lines.rest();
     assert_eq!(rest[0]["line"], 8, "the last line needs no end, {rest:?}");
