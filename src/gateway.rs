@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::access::{Access, Open, Policy, Rule, Rules, Secret};
+use crate::access::{Access, Limit, Limits, Open, Policy, Quota, Rule, Rules, Secret};
 use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, Store, TopicRule, Who};
 use crate::delivery::{self, Delivery, EndReason};
 use crate::http::{self, App, Guards, REFUSALS};
@@ -106,6 +106,7 @@ impl Gateway {
             hub,
             delivery,
             access: Arc::new(Access::new(policy(&args))),
+            limits: Arc::new(Limits::new(topic_limits(&args))),
             metrics,
             connections: connections(Arc::clone(&counters)),
             shutdown: shutdown.clone(),
@@ -252,6 +253,7 @@ impl Routes {
 
     fn replace(&self, args: &ServeArgs) {
         self.app.access.replace(policy(args));
+        self.app.limits.replace(topic_limits(args));
         let delivery = self.app.delivery.with_options(delivery_options(args));
         let app = App { delivery, options: http_options(args), ..self.app.clone() };
         let guards = public_guards(args, self.token.as_deref());
@@ -322,6 +324,16 @@ fn policy(args: &ServeArgs) -> Policy {
         keys: args.publish_keys.iter().map(|key| Secret::new(key)).collect(),
         open: args.dev,
     }
+}
+
+/// What holds for what is published. Rules that say nothing of it stand there too, as they hide those below them.
+fn topic_limits(args: &ServeArgs) -> Vec<Limit> {
+    let limit = |rule: &TopicRule| Limit {
+        matches: rule.selector.clone(),
+        quota: rule.quota.map(|config::Quota { events, per }| Quota { events, per }),
+        ttl: rule.ttl,
+    };
+    args.topics.iter().map(limit).collect()
 }
 
 fn open(who: Who) -> Open {

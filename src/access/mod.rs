@@ -3,6 +3,7 @@
 //! Plain data in, a decision out. Secrets are held as digests and compared in constant time; none is ever shown.
 
 mod leave;
+mod limits;
 mod permit;
 mod rules;
 
@@ -14,6 +15,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 pub use leave::Leave;
+pub use limits::{Limit, Limits, Quota};
 use permit::Holds;
 pub use permit::Permit;
 pub use rules::{Open, Rule, Rules};

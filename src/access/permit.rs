@@ -94,6 +94,18 @@ impl Permit {
         self.holds == Holds::Key || self.rules.publish(topic) == Open::Public
     }
 
+    /// Whether there may be a topic that the caller may publish to.
+    #[must_use]
+    pub fn publishes_something(&self) -> bool {
+        self.holds == Holds::Key || self.rules.any_open_to_publish()
+    }
+
+    /// Whether the caller may remove events.
+    #[must_use]
+    pub fn removes(&self) -> bool {
+        self.holds == Holds::Key
+    }
+
     /// Whether everybody may read `topic`, whatever this caller may.
     #[must_use]
     pub fn is_public(&self, topic: &Topic) -> bool {

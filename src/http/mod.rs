@@ -6,8 +6,11 @@
 mod admin;
 mod assets;
 mod base;
+mod delete;
 mod guard;
 mod negotiate;
+mod openapi;
+mod parameter;
 mod problem;
 mod publish;
 mod query;
@@ -25,12 +28,12 @@ use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::access::Access;
+use crate::access::{Access, Limits};
 use crate::delivery::{Delivery, StreamId};
 use crate::hub::Hub;
 use crate::log::{Clock, Log};
@@ -46,7 +49,7 @@ pub use problem::REFUSALS;
 /// How requests are read.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The largest event, in bytes of data; also the longest line of NDJSON.
+    /// The largest event, in bytes of data. A line of NDJSON may have twice as many, as base64 and escapes take room.
     pub event_bytes: usize,
     /// The largest JSON array of events, in bytes.
     pub batch_bytes: usize,
@@ -71,6 +74,8 @@ pub struct App {
     pub delivery: Delivery,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// How much may be published.
+    pub limits: Arc<Limits>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What the listeners count, read at each scrape.
@@ -90,10 +95,8 @@ pub struct Crowded;
 /// What the public listener serves, all of it below [`Guards::base`].
 pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
     let guards = Arc::new(guards);
-    let mut routes = Router::new()
-        .route("/events", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
-        .route("/events/", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
-        .route("/events/{*topic}", get(subscribe::subscribe).post(publish::publish).put(publish::publish));
+    let mut routes =
+        Router::new().route("/events", events()).route("/events/", events()).route("/events/{*topic}", events());
     if app.options.pages {
         routes = routes.merge(assets::routes());
     }
@@ -110,6 +113,10 @@ pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
     base::below(&guards.base, layered(routes, app, &guards), elsewhere)
 }
 
+fn events() -> MethodRouter<App> {
+    get(subscribe::subscribe).post(publish::publish).put(publish::publish).delete(delete::delete)
+}
+
 /// What the admin listener serves.
 pub fn admin(app: App, guards: Guards) -> Router {
     layered(admin_routes(), app, &Arc::new(guards))
@@ -120,6 +127,7 @@ fn admin_routes() -> Router<App> {
         .route("/metrics", get(admin::metrics))
         .route("/health/live", get(admin::live))
         .route("/health/ready", get(admin::ready))
+        .route("/openapi.json", get(openapi::openapi))
 }
 
 /// What every request passes, outermost first.

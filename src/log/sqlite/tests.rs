@@ -417,7 +417,8 @@ fn gated(directory: &Path) -> (SqliteLog, Arc<Gate>) {
             Timestamp(1)
         })
     };
-    let log = SqliteLog::open(SqliteOptions { clock, ..options(directory, &TestClock::default()) }).unwrap();
+    let options = SqliteOptions { clock, queue_events: 5_000, ..options(directory, &TestClock::default()) };
+    let log = SqliteLog::open(options).unwrap();
     (log, gate)
 }
 
@@ -439,7 +440,7 @@ async fn what_waits_is_bounded_and_stored_together() {
         publish(500);
     }
     tokio::task::yield_now().await; // Each of them is polled once, and so waits in the queue.
-    let refused = log.append(vec![event("x"); 4_193]).await;
+    let refused = log.append(vec![event("x"); 1_001]).await;
     assert!(matches!(refused, Err(AppendError::Busy { retry_after }) if retry_after.as_secs() == 1), "{refused:?}");
     assert_eq!(log.stats().refused, 1);
     drop(closed);
