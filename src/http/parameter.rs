@@ -28,7 +28,7 @@ pub(crate) enum Takes {
     Word(&'static [&'static str]),
     /// Given or not; or one of the words that say so ([`YES`], [`NO`]).
     Flag,
-    /// Text of so many bytes.
+    /// Text of so many bytes, without control characters.
     Text(usize, usize),
     /// Text that a regular expression describes.
     Form(&'static str),
@@ -119,7 +119,10 @@ const fn row(name: &'static str, takes: Takes, example: &'static str, means: &'s
     Parameter { name, takes, many: false, means, example }
 }
 
-const TOPIC_NAME: Takes = Takes::Text(1, Topic::MAX_LEN);
+const SELECTOR_NAME: Takes = Takes::Text(1, Topic::MAX_LEN);
+/// Of at most `Topic::MAX_LEN` bytes.
+pub(crate) const TOPIC_FORM: &str = r"^[^*\u0000-\u001F\u007F-\u009F\u2028\u2029]{1,1024}$";
+const TOPIC_NAME: Takes = Takes::Form(TOPIC_FORM);
 const KEY_TEXT: Takes = Takes::Text(1, Key::MAX_LEN);
 const CURSOR: Takes = Takes::Form("^[0-9a-z]{8}-[1-9][0-9]{0,19}$");
 
@@ -147,7 +150,7 @@ pub(crate) static SELECTOR: Parameter = Parameter {
     many: true,
     ..row(
         "topic",
-        TOPIC_NAME,
+        SELECTOR_NAME,
         "orders/*",
         "a topic, or a glob: `*` is one segment, a last `**` one or more, `**` alone is everything; at most 128",
     )

@@ -23,7 +23,7 @@ fn the_copy_of_the_description_is_what_a_gateway_says() {
 
 #[test]
 fn the_description_is_valid() {
-    let printed = run("openapi-spec-validator", &["--errors", "all", COPY]);
+    let printed = run("openapi-spec-validator", &["--subschema-errors", "all", COPY]);
     assert!(printed.contains("OK"), "{printed}");
 }
 
@@ -67,9 +67,11 @@ fn answers_as_described(which: &[&str]) {
     let schema = format!("{}/openapi.json", gateway.url());
     let options = ["--config-file", &*settings, "run", &schema, "--url", gateway.url(), "--checks", CHECKS];
     let bounds = ["--phases", "examples,fuzzing", "--max-examples", EXAMPLES, "--seed", "1", "--workers", "1"];
-    let printed =
-        run("schemathesis", &[&options[..], &bounds, &["--no-shrink", "--request-timeout", "60"], which].concat());
-    assert!(printed.contains("No issues found"), "{printed}");
+    let printed = run(
+        "schemathesis",
+        &[&options[..], &bounds, &["--no-shrink", "--request-timeout", "60", "--warnings", "off"], which].concat(),
+    );
+    assert!(printed.contains(" passed") && !printed.contains("failed"), "{printed}");
 }
 
 /// Streams do not end: of the transports, the one that answers at once is asked for.

@@ -85,7 +85,14 @@ impl Described<'_> {
                 "schema": schemas::topic(),
             })
         });
-        let rows = table.iter().map(|row| in_query(row, self.options.max_topics));
+        let rows = table.iter().map(|row| {
+            let mut described = in_query(row, self.options.max_topics);
+            if row.name == parameter::TRANSPORT.name {
+                let names: Vec<_> = self.options.transports.iter().map(|transport| transport.name).collect();
+                described["schema"] = json!({ "type": "string", "enum": names });
+            }
+            described
+        });
         path.into_iter().chain(rows).chain(fields.iter().cloned()).collect()
     }
 
@@ -246,7 +253,9 @@ fn in_query(Parameter { name, takes, many, means, example }: &Parameter, most: u
         Takes::Clamped(..) => json!({ "type": "number" }),
         Takes::Word(words) => json!({ "type": "string", "enum": words }),
         Takes::Flag => json!({ "type": "string", "enum": ([&YES[..], &NO[..]].concat()) }),
-        Takes::Text(least, most) => json!({ "type": "string", "minLength": least, "maxLength": most }),
+        Takes::Text(least, most) => {
+            json!({ "type": "string", "minLength": least, "maxLength": most, "pattern": NO_CONTROLS })
+        }
         Takes::Form(pattern) => json!({ "type": "string", "pattern": pattern }),
     };
     let (schema, example) = match *takes {
@@ -256,6 +265,9 @@ fn in_query(Parameter { name, takes, many, means, example }: &Parameter, most: u
     };
     json!({ "name": name, "in": "query", "description": means, "schema": schema, "example": example })
 }
+
+/// What names and keys are made of.
+const NO_CONTROLS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 
 /// A header field of a request.
 fn in_field(name: &str, description: &str) -> Value {
