@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
+use super::super::parameter;
 use super::super::problem::Problem;
 use super::super::query::{Query, topic_in_path};
 use super::IDEMPOTENCY_KEY;
@@ -89,8 +90,6 @@ fn each(query: &Query) -> Result<bool, Problem> {
     }
 }
 
-const PARAMETERS: &str = "topic, type, key, ttl, conflate, private and form";
-
 /// Reads the target and the key. A parameter that is not known is an error: a publisher that misspells one must hear of it.
 fn named(
     topic_in_path: Option<&str>,
@@ -103,11 +102,8 @@ fn named(
     if let Some(name) = topic_in_path {
         add_topic(&mut named.topics, name, max_topics)?;
     }
+    parameter::only(parameter::PUBLISH, query)?;
     for (name, value) in query.iter() {
-        if name != "topic" && query.all(name).nth(1).is_some() {
-            let name: String = name.chars().take(64).collect();
-            return Err(Problem::bad(format!("`{name}` is given more than once; an event has one")));
-        }
         match name {
             "topic" => add_topic(&mut named.topics, value, max_topics)?,
             "type" => named.kind = EventType::parse(value)?,
@@ -118,11 +114,7 @@ fn named(
             "form" if value.is_empty() => {
                 return Err(Problem::bad("`form` names the field of the form that is the data"));
             }
-            "form" => form = Some(value.to_owned()),
-            _ => {
-                let name: String = name.chars().take(64).collect();
-                return Err(Problem::bad(format!("there is no parameter `{name}`; there are {PARAMETERS}")));
-            }
+            _ => form = Some(value.to_owned()),
         }
     }
     for value in headers.get_all(IDEMPOTENCY_KEY) {

@@ -7,8 +7,7 @@ use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, Connection, Request};
 use crate::support::whatwg;
 
-pub(super) const TRANSPORTS: [&str; 6] =
-    ["sse", "ndjson", "long-poll", "poll", "multipart-replace", "multipart-mixed"];
+pub(super) const TRANSPORTS: [&str; 6] = ["sse", "ndjson", "long-poll", "poll", "multipart-replace", "multipart-mixed"];
 
 /// Whether each answer of a transport is a response of its own.
 pub(super) fn polls(transport: &str) -> bool {

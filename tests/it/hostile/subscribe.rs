@@ -258,7 +258,12 @@ fn what_cannot_be_done_is_refused_with_what_to_mend() {
     }
     for name in ["websocket", "SSE", "", "sse%20", "%3Cscript%3E"] {
         let answer = Request::get(&format!("/events/t?transport={name}")).ask(gateway.address());
-        assert_refused(name, &answer, 400, "there are sse, ndjson, long-poll, poll, multipart-replace, multipart-mixed");
+        assert_refused(
+            name,
+            &answer,
+            400,
+            "there are sse, ndjson, long-poll, poll, multipart-replace, multipart-mixed",
+        );
     }
     let selectors = |count| format!("/events?transport=long-poll&{}", vec!["topic=a/*"; count].join("&"));
     refuse(&selectors(129), "at most 128 topics");
