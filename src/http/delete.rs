@@ -8,10 +8,11 @@ use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 
+use super::parameter::{self, known};
 use super::problem::{Problem, refused};
 use super::publish::answer;
 use super::query::{Query, topic_in_path};
-use super::{App, guard, parameter};
+use super::{App, guard};
 use crate::event::{Cursor, Topic};
 use crate::log::Delete;
 
@@ -43,12 +44,14 @@ fn which(parts: &Parts) -> Result<(Option<Topic>, Option<Cursor>), Problem> {
     let query = Query::of(&parts.uri)?;
     let mut topic = topic_in_path(&parts.uri)?.map(|name| Topic::parse(&name)).transpose()?;
     let mut id = None;
-    parameter::only(parameter::DELETE, &query)?;
+    known(parameter::DELETE, &query)?;
     for (name, value) in query.iter() {
         match name {
-            "topic" if topic.is_some() => return Err(Problem::bad("one request deletes one topic; send one for each")),
-            "topic" => topic = Some(Topic::parse(value)?),
-            _ => id = Some(cursor(value)?),
+            "topic" if topic.is_none() => topic = Some(Topic::parse(value)?),
+            "topic" => return Err(Problem::bad("one request deletes one topic; send one for each")),
+            "id" if id.is_none() => id = Some(cursor(value)?),
+            "id" => return Err(Problem::bad("one request deletes one event; send one for each")),
+            _ => unreachable!("every parameter of the table is read here"),
         }
     }
     Ok((topic, id))
@@ -90,7 +93,7 @@ mod tests {
             ("/events/a/*", "holds no `*`"),
             ("/events?topic=**", "holds no `*`"),
             ("/events/a?topic=b", "deletes one topic"),
-            ("/events?id=k3v9x0a1-7&id=k3v9x0a1-8", "more than once"),
+            ("/events?id=k3v9x0a1-7&id=k3v9x0a1-8", "deletes one event"),
             ("/events?id=7", "is the cursor of an event"),
             ("/events?id=k3v9x0a1-0", "is the cursor of an event"),
             ("/events/a?key=b", "no parameter `key`"),

@@ -201,6 +201,27 @@ async fn what_a_feed_keeps_does_not_outlive_the_event() {
     assert_eq!(fixture.read(&mut other).await, fixture.event(next, "y"));
 }
 
+/// The same where it was removed.
+#[tokio::test(start_paused = true)]
+async fn what_a_feed_keeps_does_not_outlive_a_removal() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    let (mut late, mut other) = (fixture.stream(&feed, 0, BEAT), fixture.stream(&feed, 0, BEAT));
+    fixture.publish("t", 3, "x").await;
+    assert_eq!(fixture.read(&mut other).await, [1, 2, 3].map(|at| fixture.event(at, "x")).concat());
+    let removals = fixture.hub.pages().removals();
+    let removed = fixture.log.delete(crate::log::Delete::Event(fixture.log.cursor(2))).await;
+    assert_eq!(removed.expect("it can be removed"), 1);
+    while fixture.hub.pages().removals() == removals {
+        tokio::task::yield_now().await;
+    }
+    let read = fixture.read(&mut late).await;
+    let rest = read.strip_prefix(&fixture.event(1, "x")).unwrap_or_else(|| panic!("the first event: {read}"));
+    let gap = rest.strip_suffix(&fixture.event(3, "x")).unwrap_or_else(|| panic!("the last event: {read}"));
+    assert!(gap.contains(r#""reason":"deleted","lost":1"#) && !gap.contains("data: x"), "{read}");
+    assert_eq!(fixture.read(&mut other).await, "", "it was given it before");
+}
+
 /// The same of a state, which would be shown once more.
 #[tokio::test(start_paused = true)]
 async fn a_state_that_has_outlived_its_time_is_not_shown_again() {

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::parameter::{self, Parameter, Takes};
+use super::parameter::{self, NO, Parameter, Takes, YES};
 use super::{App, Options};
 use crate::transport::{Format, Rendering, Resume};
 use schemas::{one_of, reference, schemas};
@@ -245,13 +245,14 @@ fn in_query(Parameter { name, takes, many, means, example }: &Parameter, most: u
         Takes::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Takes::Clamped(..) => json!({ "type": "number" }),
         Takes::Word(words) => json!({ "type": "string", "enum": words }),
+        Takes::Flag => json!({ "type": "string", "enum": ([&YES[..], &NO[..]].concat()) }),
         Takes::Text(least, most) => json!({ "type": "string", "minLength": least, "maxLength": most }),
         Takes::Form(pattern) => json!({ "type": "string", "pattern": pattern }),
     };
     let (schema, example) = match *takes {
         _ if *many => (json!({ "type": "array", "items": schema, "maxItems": most }), json!([example])),
         Takes::Number(..) | Takes::Clamped(..) => (schema, example.parse::<u64>().map_or(json!(example), Value::from)),
-        Takes::Word(_) | Takes::Text(..) | Takes::Form(_) => (schema, json!(example)),
+        Takes::Word(_) | Takes::Flag | Takes::Text(..) | Takes::Form(_) => (schema, json!(example)),
     };
     json!({ "name": name, "in": "query", "description": means, "schema": schema, "example": example })
 }

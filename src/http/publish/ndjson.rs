@@ -136,6 +136,7 @@ impl Intake {
                 trying = self.next_try();
             }
             if trying.is_none() && self.lines.has_more() {
+                tokio::task::yield_now().await;
                 continue; // There was room for what is no event, and it was told.
             }
             if trying.is_none() && over.is_some() {

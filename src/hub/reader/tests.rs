@@ -135,6 +135,17 @@ fn what_is_gone_is_a_gap_at_its_place_for_those_that_it_concerned() {
     assert!(way(&hub, "nothing", 12).is_empty(), "nobody is told what did not concern it");
 }
 
+/// Of an event that was removed its type is not kept.
+#[test]
+fn what_is_gone_may_have_been_of_any_type() {
+    let hub = pages([vec![small(1), removed(small(2), Gone::Deleted), small(3)]]);
+    let selector = TopicSelector::parse("t").expect("a selector");
+    let paid = crate::event::EventType::parse("paid").expect("a type");
+    let mut reader = Reader::new(Arc::new(Selection::new(vec![selector]).of_types(vec![paid])), 0);
+    assert_eq!(said(reader.step(&hub, 3, ENOUGH)), "Gap(Missing { reason: Deleted, offsets: None })");
+    assert_eq!(said(reader.step(&hub, 3, ENOUGH)), "LiveEdge");
+}
+
 #[test]
 fn a_reader_that_owes_a_gap_can_be_made_to_tell_it() {
     let hub = pages([vec![removed(small(1), Gone::Deleted), appended(2, "other", "x")]]);
