@@ -4,7 +4,7 @@ use super::super::tests::{appended, large, small};
 use super::super::{Pages, PagesOptions};
 use super::*;
 use crate::event::{Gone, Timestamp, TopicSelector};
-use crate::log::{Clock, MemoryLog, Retention, system_clock};
+use crate::log::{Clock, Log, MemoryLog, Retention, system_clock};
 
 const ENOUGH: Budget = Budget { events: 1000, bytes: 1 << 20 };
 
@@ -74,9 +74,11 @@ fn events_before_a_hole_come_before_the_gap() {
     assert_eq!(reader.cursor(), 6);
 }
 
-#[test]
-fn a_page_that_was_given_and_begins_behind_a_hole_is_used_once() {
-    let hub = pages([vec![small(3)]]);
+#[tokio::test]
+async fn a_page_that_was_given_and_begins_behind_what_was_trimmed_is_used_once() {
+    let log = MemoryLog::new(Retention { events: 1, ..Retention::default() }, system_clock());
+    log.append(vec![small(1).event.clone(); 3]).await.expect("an append");
+    let hub = Hub::over(Arc::new(log), Pages::new(0, &[], PagesOptions::default()), system_clock(), 64);
     let mut reader = reader("**", 0);
     reader.give(Arc::new(Page::of(&[small(3)], &Arc::default())));
     assert_eq!(said(reader.step(&hub, 3, ENOUGH)), "Gap(Missing { reason: Expired, offsets: Some(2) })");
