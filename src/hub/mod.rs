@@ -84,7 +84,11 @@ impl Hub {
             match change {
                 Change::Commit(commit) => self.pages.push(&commit),
                 Change::Trimmed => self.pages.pass(self.log.bounds().last),
-                Change::Removed { offsets, why } => self.pages.remove(&offsets, why),
+                Change::Removed { offsets, why } => {
+                    let trimmed = if why == Gone::Deleted { self.log.bounds().first } else { 0 };
+                    self.pages.remove_before(trimmed);
+                    self.pages.remove(&offsets, why);
+                }
                 Change::MissedRemovals => self.pages.forget(),
             }
             self.moved.notify_one();
