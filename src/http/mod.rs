@@ -6,6 +6,9 @@
 mod admin;
 mod assets;
 mod base;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod negotiate;
 mod problem;

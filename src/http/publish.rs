@@ -83,14 +83,19 @@ fn head(app: &App, parts: &Parts) -> Result<(Named, Option<ContentType>), Proble
     Ok((named, content_type(&parts.headers)?))
 }
 
-struct Named {
+pub(super) struct Named {
     topics: Topics,
     kind: Option<EventType>,
     key: Option<Key>,
 }
 
 /// Reads the target and the key. A parameter that is not known is an error: a publisher that misspells one must hear of it.
-fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap, max_topics: usize) -> Result<Named, Problem> {
+pub(super) fn named(
+    topic_in_path: Option<&str>,
+    query: &Query,
+    headers: &HeaderMap,
+    max_topics: usize,
+) -> Result<Named, Problem> {
     let mut topics = Topics::new();
     let mut add = |name: &str| {
         let topic = Topic::parse(name)?;
@@ -135,7 +140,7 @@ fn named(topic_in_path: Option<&str>, query: &Query, headers: &HeaderMap, max_to
 }
 
 /// The media type; none for plain text, and for the urlencoded type, which `curl -d` sends with anything.
-fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, Problem> {
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, Problem> {
     if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the content without a Content-Encoding"));
     }

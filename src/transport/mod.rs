@@ -277,6 +277,16 @@ mod tests {
         assert_eq!((offered.by_name("poll"), offered.by_name("ndjson")), (by_name("poll"), None));
         assert_eq!(Offered::ALL.iter().count(), TRANSPORTS.len());
         assert_eq!(Offered::only(["sse", "wap"]), Err("wap"));
+        assert_eq!(Offered::only(["sse", "sse"]), Offered::only(["sse"]), "twice is once");
+    }
+
+    #[test]
+    fn an_image_that_any_page_may_embed_shows_the_newest_and_all_others_every_event() {
+        for transport in TRANSPORTS {
+            let is_image = transport.format == Format::Part;
+            assert_eq!(transport.embeddable, is_image, "{}", transport.name);
+            assert_eq!(transport.keeps == Keeps::State, is_image, "{}", transport.name);
+        }
     }
 
     #[test]

@@ -15,6 +15,9 @@ mod backup;
 mod codec;
 mod directory;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod reader;
 mod recover;
 mod retention;

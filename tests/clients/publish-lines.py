@@ -1,0 +1,37 @@
+"""Publishes JSON lines with Python's http.client, which writes all of a request before it reads a byte of the answer.
+
+How it ended is told as a line of JSON: {"written", "status", "last"}, where `last` is the last line of the answer, and
+`answered` how many lines it had.
+    python publish-lines.py HOST:PORT TARGET COUNT LINE
+Each `%d` in LINE is the number of the line.
+"""
+
+import http.client
+import json
+import sys
+
+address, target, count, line = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] + "\n"
+AT_ONCE = 1000
+
+written = 0
+
+
+def pieces():
+    global written
+    for first in range(0, count, AT_ONCE):
+        numbers = range(first, min(first + AT_ONCE, count))
+        yield "".join(line.replace("%d", str(number)) for number in numbers).encode()
+        written = numbers.stop
+
+
+connection = http.client.HTTPConnection(address, timeout=300)
+try:
+    connection.request("POST", target, pieces(), {"Content-Type": "application/x-ndjson"}, encode_chunked=True)
+except (BrokenPipeError, ConnectionResetError) as error:
+    # The gateway had enough and says why.
+    print(f"not all was written: {error!r}", file=sys.stderr)
+response = connection.getresponse()
+last, answered = "null", 0
+for answer in response:
+    last, answered = answer, answered + 1
+print(json.dumps({"written": written, "status": response.status, "answered": answered, "last": json.loads(last)}))
