@@ -3,11 +3,13 @@
 pub mod backup;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::access::{Access, Open, Policy, Rule, Rules, Secret};
+use crate::access::{Access, Limit, Limits, Open, Policy, Quota, Rule, Rules, Secret};
 use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, Store, TopicRule, Who};
 use crate::delivery::{self, Delivery, EndReason};
 use crate::http::{self, App, Guards, REFUSALS};
@@ -31,11 +33,12 @@ pub struct Gateway {
     /// What the page must be opened with, if not everybody may.
     pub token: Option<String>,
     log: Arc<dyn Log>,
-    access: Arc<Access>,
+    routes: Routes,
     shutdown: Shutdown,
     /// The end of the admin listener, after that of everything else: whoever watches sees the drain.
     admin_shutdown: Shutdown,
-    drain: Duration,
+    /// In seconds.
+    drain: AtomicU64,
 }
 
 /// Why the gateway did not start.
@@ -86,13 +89,8 @@ impl Gateway {
         let log = open_log(&args).await?;
         let hub = Hub::start(Arc::clone(&log), pages(&args), &shutdown).await?;
         let metrics = Arc::new(Metrics::new(labels()));
-        let delivery_options = delivery::Options {
-            heartbeat: Duration::from_secs(args.heartbeat),
-            retry: (args.retry.least, args.retry.most),
-            retention_events: args.retention_events,
-            cuttable: args.dev,
-        };
-        let delivery = Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options);
+        let delivery =
+            Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options(&args));
         let counters = Arc::new(net::Counters::default());
         let addresses = places(&listeners, &args.listen)?;
         let token =
@@ -103,12 +101,12 @@ impl Gateway {
             );
         }
 
-        let access = Arc::new(Access::new(policy(&args)));
         let app = App {
             log: Arc::clone(&log),
             hub,
             delivery,
-            access: Arc::clone(&access),
+            access: Arc::new(Access::new(policy(&args))),
+            limits: Arc::new(Limits::new(topic_limits(&args))),
             metrics,
             connections: connections(Arc::clone(&counters)),
             shutdown: shutdown.clone(),
@@ -119,20 +117,20 @@ impl Gateway {
             shutdown.spawn(demo::run(Arc::clone(&log), shutdown.clone()));
         }
         let admin = places(&admin_listeners, &args.admin)?;
-        let public = http::public(app.clone(), public_guards(&args, token.as_deref()), args.dev);
-        serve(listeners, public, net_options, &shutdown, &counters);
+        let routes = Routes::new(app, token.clone(), &args);
+        serve(listeners, routes.public.subscribe(), net_options, &shutdown, &counters);
         let admin_shutdown = Shutdown::default();
         if !admin_listeners.is_empty() {
-            let routes = http::admin(app, admin_guards(&args));
-            serve(admin_listeners, routes, admin_options, &admin_shutdown, &counters);
+            serve(admin_listeners, routes.admin.subscribe(), admin_options, &admin_shutdown, &counters);
         }
-        let drain = Duration::from_secs(args.drain);
-        Ok(Self { addresses, admin, token, log, access, shutdown, admin_shutdown, drain })
+        let drain = AtomicU64::new(args.drain);
+        Ok(Self { addresses, admin, token, log, routes, shutdown, admin_shutdown, drain })
     }
 
     /// Takes over what can change while it runs. The arguments must be complete.
     pub fn reload(&self, args: &ServeArgs) {
-        self.access.replace(policy(args));
+        self.routes.replace(args);
+        self.drain.store(args.drain, Relaxed);
     }
 
     /// Whether the gateway can still do its work. If not, only a new start helps.
@@ -145,7 +143,7 @@ impl Gateway {
     /// cut at once. Answers whether nothing had to be cut.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
         let in_time = tokio::select! {
-            in_time = self.shutdown.finish(self.drain) => in_time,
+            in_time = self.shutdown.finish(Duration::from_secs(self.drain.load(Relaxed))) => in_time,
             () = hurry => self.shutdown.finish(Duration::ZERO).await,
         };
         self.admin_shutdown.finish(ADMIN_DRAIN).await;
@@ -238,19 +236,55 @@ fn places(listeners: &[Listener], addresses: &[Address]) -> Result<Vec<Local>, S
     places.map_err(|source| StartError::Listen { address: addresses[0].clone(), source })
 }
 
+/// What the listeners serve, as it is now: it is built anew from other options, and each request goes to the newest.
+struct Routes {
+    app: App,
+    token: Option<String>,
+    public: watch::Sender<axum::Router>,
+    admin: watch::Sender<axum::Router>,
+}
+
+impl Routes {
+    fn new(app: App, token: Option<String>, args: &ServeArgs) -> Self {
+        let public = watch::Sender::new(http::public(app.clone(), public_guards(args, token.as_deref()), args.dev));
+        let admin = watch::Sender::new(http::admin(app.clone(), admin_guards(args)));
+        Self { app, token, public, admin }
+    }
+
+    fn replace(&self, args: &ServeArgs) {
+        self.app.access.replace(policy(args));
+        self.app.limits.replace(topic_limits(args));
+        let delivery = self.app.delivery.with_options(delivery_options(args));
+        let app = App { delivery, options: http_options(args), ..self.app.clone() };
+        let guards = public_guards(args, self.token.as_deref());
+        drop(self.public.send_replace(http::public(app.clone(), guards, args.dev)));
+        drop(self.admin.send_replace(http::admin(app, admin_guards(args))));
+    }
+}
+
+fn delivery_options(args: &ServeArgs) -> delivery::Options {
+    delivery::Options {
+        heartbeat: Duration::from_secs(args.heartbeat),
+        retry: (args.retry.least, args.retry.most),
+        retention_events: args.retention_events,
+        cuttable: args.dev,
+    }
+}
+
 fn serve(
     listeners: Vec<Listener>,
-    routes: axum::Router,
+    routes: watch::Receiver<axum::Router>,
     options: net::Options,
     shutdown: &Shutdown,
     counters: &Arc<net::Counters>,
 ) {
-    let service = routes.map_request(|request: axum::http::Request<hyper::body::Incoming>| {
+    let service = tower::service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         if request.extensions_mut().remove::<net::Crowded>().is_some() {
             request.extensions_mut().insert(http::Crowded);
         }
-        request
+        let routes = routes.borrow().clone();
+        routes.oneshot(request)
     });
     shutdown.spawn(net::serve(listeners, service, options, shutdown.clone(), Arc::clone(counters)));
 }
@@ -290,6 +324,16 @@ fn policy(args: &ServeArgs) -> Policy {
         keys: args.publish_keys.iter().map(|key| Secret::new(key)).collect(),
         open: args.dev,
     }
+}
+
+/// What holds for what is published. Rules that say nothing of it stand there too, as they hide those below them.
+fn topic_limits(args: &ServeArgs) -> Vec<Limit> {
+    let limit = |rule: &TopicRule| Limit {
+        matches: rule.selector.clone(),
+        quota: rule.quota.map(|config::Quota { events, per }| Quota { events, per }),
+        ttl: rule.ttl,
+    };
+    args.topics.iter().map(limit).collect()
 }
 
 fn open(who: Who) -> Open {

@@ -158,7 +158,11 @@ async fn serve(systemd: Systemd) -> anyhow::Result<ExitCode> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => reload(&source, &mut used, &gateway, &level),
+                _ = hang_up.recv() => {
+                    manager.reloading();
+                    reload(&source, &mut used, &gateway, &level);
+                    manager.ready(&serving(&gateway));
+                }
                 never = &mut alive => match never {},
             }
         }

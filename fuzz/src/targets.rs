@@ -5,7 +5,7 @@ use encke::event::{ContentType, Cursor, EventType, Key, Topic, TopicSelector};
 use crate::whatwg;
 
 /// By the name of its directory in `corpus/`.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 12] = [
+pub(crate) const TARGETS: [(&str, fn(&[u8])); 16] = [
     ("config", encke::config::fuzzing::file),
     ("connection", encke::net::fuzzing::connection),
     ("cursor", cursor),
@@ -14,6 +14,10 @@ pub(crate) const TARGETS: [(&str, fn(&[u8])); 12] = [
     ("framing", encke::net::fuzzing::framing),
     ("guard", encke::http::fuzzing::guard),
     ("publish", encke::http::fuzzing::publish),
+    ("publish_events", encke::http::fuzzing::events),
+    ("publish_form", encke::http::fuzzing::fields),
+    ("publish_lines", encke::http::fuzzing::lines),
+    ("publish_object", encke::http::fuzzing::object),
     ("row", encke::log::sqlite::fuzzing::row),
     ("subscribe", encke::http::fuzzing::subscribe),
     ("tail", encke::cli::fuzzing::tail),

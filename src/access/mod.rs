@@ -2,15 +2,20 @@
 //!
 //! Plain data in, a decision out. Secrets are held as digests and compared in constant time; none is ever shown.
 
+mod leave;
+mod limits;
 mod permit;
 mod rules;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
+pub use leave::Leave;
+pub use limits::{Limit, Limits, Quota};
 use permit::Holds;
 pub use permit::Permit;
 pub use rules::{Open, Rule, Rules};
@@ -29,7 +34,11 @@ impl Secret {
     /// Whether `offered` is the secret. Takes the same time whatever it is.
     #[must_use]
     pub fn is(&self, offered: &str) -> bool {
-        Self::new(offered).0.ct_eq(&self.0).into()
+        self.is_same(&Self::new(offered))
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 }
 
@@ -42,7 +51,7 @@ impl fmt::Debug for Secret {
 /// Who may do what. The rules and keys may be replaced while it is in use.
 #[derive(Debug)]
 pub struct Access {
-    policy: RwLock<Policy>,
+    policy: watch::Sender<Policy>,
 }
 
 /// The rules of topics, and the keys that open them.
@@ -69,45 +78,58 @@ impl Access {
     /// Decides by `policy`.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        Self { policy: RwLock::new(policy) }
+        Self { policy: watch::Sender::new(policy) }
     }
 
-    /// Decides by another policy from now on; permits that were given before stay as they are.
+    /// Decides by another policy from now on. Permits that were given before stay as they are, but whoever holds one is told
+    /// if it would not get it again ([`Leave`]).
     pub fn replace(&self, policy: Policy) {
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        self.policy.send_replace(policy);
     }
 
     /// What a caller with this credential may do.
     #[must_use]
     pub fn permit(&self, credential: Option<&str>) -> Permit {
-        let policy = self.policy();
-        // Every key is compared, so that the time tells nothing of which one was near.
-        let fits = |offered| policy.keys.iter().fold(false, |fits, key| fits | key.is(offered));
-        let holds = match credential {
-            _ if policy.open => Holds::Key,
-            None => Holds::Nothing,
-            Some(offered) if fits(offered) => Holds::Key,
-            Some(_) => Holds::Wrong,
+        let mut policy = self.policy.subscribe();
+        let offered = credential.map(Secret::new);
+        // Marked as seen under the same lock, so that no change between the two is missed.
+        let (holds, rules) = {
+            let now = policy.borrow_and_update();
+            (now.holds(offered.as_ref()), Arc::clone(&now.rules))
         };
-        Permit::new(holds, Arc::clone(&policy.rules))
+        Permit::new(holds, rules).given_by(offered, policy)
     }
 
     /// Whether everybody may read every topic.
     #[must_use]
     pub fn all_public(&self) -> bool {
-        let policy = self.policy();
+        let policy = self.policy.borrow();
         policy.open || policy.rules.all_public()
     }
 
     /// Whether there may be a topic that everybody may read.
     #[must_use]
     pub fn any_public(&self) -> bool {
-        let policy = self.policy();
+        let policy = self.policy.borrow();
         policy.open || policy.rules.any_public()
     }
+}
 
-    fn policy(&self) -> RwLockReadGuard<'_, Policy> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner)
+impl Policy {
+    fn holds(&self, offered: Option<&Secret>) -> Holds {
+        // Every key is compared, so that the time tells nothing of which one was near.
+        let fits = |offered| self.keys.iter().fold(false, |fits, key| fits | key.is_same(offered));
+        match offered {
+            _ if self.open => Holds::Key,
+            None => Holds::Nothing,
+            Some(offered) if fits(offered) => Holds::Key,
+            Some(_) => Holds::Wrong,
+        }
+    }
+
+    /// What the holder of a permit would get now.
+    fn permit_again(&self, permit: &Permit) -> Permit {
+        Permit::new(self.holds(permit.credential()), Arc::clone(&self.rules))
     }
 }
 

@@ -3,15 +3,19 @@
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
-use super::Decision;
+use tokio::sync::watch;
+
 use super::rules::{Open, Rules};
-use crate::event::{Event, Topic};
+use super::{Decision, Leave, Policy, Secret};
+use crate::event::{Event, Topic, TopicSelector};
 
 /// What one caller may do, by the rules as they were when it came. Cheap to clone; equal permits open the same doors.
 #[derive(Clone, Debug)]
 pub struct Permit {
     holds: Holds,
     rules: Arc<Rules>,
+    /// The credential that it was given for, and whose rules may change. None: nothing changes.
+    origin: Option<(Option<Secret>, watch::Receiver<Policy>)>,
 }
 
 /// What a caller brought along.
@@ -25,7 +29,32 @@ pub(super) enum Holds {
 
 impl Permit {
     pub(super) fn new(holds: Holds, rules: Arc<Rules>) -> Self {
-        Self { holds, rules }
+        Self { holds, rules, origin: None }
+    }
+
+    pub(super) fn given_by(self, credential: Option<Secret>, policy: watch::Receiver<Policy>) -> Self {
+        Self { origin: Some((credential, policy)), ..self }
+    }
+
+    pub(super) fn credential(&self) -> Option<&Secret> {
+        self.origin.as_ref().and_then(|(credential, _)| credential.as_ref())
+    }
+
+    /// How long whoever holds it may stay.
+    #[must_use]
+    pub fn leave(&self) -> Leave {
+        Leave::new(self.clone(), self.origin.as_ref().map(|(_, policy)| policy.clone()))
+    }
+
+    /// Whether `other` may not let read all that this one lets read on `topics`.
+    pub(super) fn is_narrowed_by(&self, other: &Self, topics: &[TopicSelector]) -> bool {
+        if other.reads_everything() || self.reads_everything() {
+            return !other.reads_everything();
+        }
+        topics.iter().any(|selector| match selector {
+            TopicSelector::Exact(topic) => self.reads(topic) && !other.reads(topic),
+            TopicSelector::Glob(_) => !self.rules.read_alike(&other.rules),
+        })
     }
 
     /// That of whoever holds a key.
@@ -63,6 +92,18 @@ impl Permit {
     #[must_use]
     pub fn publishes(&self, topic: &Topic) -> bool {
         self.holds == Holds::Key || self.rules.publish(topic) == Open::Public
+    }
+
+    /// Whether there may be a topic that the caller may publish to.
+    #[must_use]
+    pub fn publishes_something(&self) -> bool {
+        self.holds == Holds::Key || self.rules.any_open_to_publish()
+    }
+
+    /// Whether the caller may remove events.
+    #[must_use]
+    pub fn removes(&self) -> bool {
+        self.holds == Holds::Key
     }
 
     /// Whether everybody may read `topic`, whatever this caller may.

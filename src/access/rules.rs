@@ -64,6 +64,18 @@ impl Rules {
         self.read == Open::Public || self.rules.iter().any(|rule| rule.read == Open::Public)
     }
 
+    /// Whether there may be a topic that everybody may publish to.
+    #[must_use]
+    pub fn any_open_to_publish(&self) -> bool {
+        self.publish == Open::Public || self.rules.iter().any(|rule| rule.publish == Open::Public)
+    }
+
+    /// Whether each topic is for the same readers by these rules as by the others.
+    pub(super) fn read_alike(&self, other: &Self) -> bool {
+        let reads = |rules: &Self| rules.rules.iter().map(|rule| (rule.matches.clone(), rule.read)).collect::<Vec<_>>();
+        self.read == other.read && reads(self) == reads(other)
+    }
+
     fn of(&self, topic: &Topic) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.matches.matches(topic))
     }
@@ -89,5 +101,6 @@ mod tests {
         assert!(rules.any_public() && !rules.all_public());
         assert!(!Rules::all(Open::Key, Open::Public).any_public());
         assert!(Rules::all(Open::Public, Open::Key).all_public());
+        assert!(Rules::all(Open::Key, Open::Public).any_open_to_publish() && !rules.any_open_to_publish());
     }
 }

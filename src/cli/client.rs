@@ -421,7 +421,7 @@ mod tests {
             assert!(!message.contains("s3cret"), "{message}");
         }
         let mut connect = Connect::to("http://127.0.0.1:9");
-        connect.publish_key = "s3\ncret".parse().ok();
+        connect.publish_key = "s3\u{1}cret".parse().ok();
         let message = Gateway::new(&connect).err().expect("no key").to_string();
         assert!(!message.contains("cret"), "{message}");
         assert!(!format!("{connect:?}").contains("cret"));

@@ -101,7 +101,7 @@ pub struct ServeArgs {
     #[arg(long, env = "ENCKE_DRAIN", default_value_t = 25, value_name = "SECONDS", help_heading = STREAMS)]
     pub drain: u64,
 
-    /// The largest event, and the longest line of NDJSON, in bytes (413).
+    /// The largest event, in bytes of data (413). A line of NDJSON may be twice as long.
     #[arg(long, env = "ENCKE_EVENT_BYTES", default_value = "1MiB", value_name = "SIZE",
         value_parser = value::size_within::<KIB, { 64 * MIB }>, help_heading = LIMITS)]
     pub event_bytes: usize,

@@ -17,7 +17,21 @@ macro_rules! reloaded {
     };
 }
 
-reloaded!(read, publish_key_file, log_level);
+reloaded!(
+    host,
+    publish_key_file,
+    read,
+    cors_origin,
+    pages,
+    transports,
+    heartbeat,
+    retry,
+    drain,
+    event_bytes,
+    batch_bytes,
+    max_topics,
+    log_level
+);
 
 /// What is new in a configuration, by the names of options; `publish key` are the keys, `topics` the rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -73,8 +73,12 @@ impl Delivery {
         let mut reader = Reader::new(Arc::clone(&wanted.selection), beginning.after);
         let feed = self.feeds.join(key, &self.hub);
         let cut = self.enter(id);
+        let mut leave = wanted.selection.permit().leave();
 
         let news = loop {
+            if leave.is_withdrawn(wanted.selection.topics()) {
+                break Some(News::default());
+            }
             let mut woken = pin!(feed.woken());
             woken.as_mut().enable(); // Before looking: what is published from here on wakes us.
             // What did not concern it is not read: it may be gone by now, and that would look like a gap.
@@ -94,6 +98,7 @@ impl Delivery {
                 () = woken => {}
                 () = sleep_until(until) => {}
                 () = self.shutdown.draining() => {}
+                () = leave.withdrawn(wanted.selection.topics()) => {}
                 () = cut.asked() => break None,
             }
         };
@@ -113,7 +118,11 @@ impl Delivery {
         if beginning.gap.is_some() && wanted.on_gap == OnGap::Close {
             self.close(&wanted);
         }
-        ending.because(if body.is_some() { EndReason::Complete } else { EndReason::ServerRecycle });
+        ending.because(match body {
+            None => EndReason::ServerRecycle,
+            Some(_) if leave.is_withdrawn(wanted.selection.topics()) => EndReason::AuthExpired,
+            Some(_) => EndReason::Complete,
+        });
         let resume = if beginning.gap.is_some() { Resume::Gap } else { resume };
         Ok(Answered { id, cursor, resume, content_type: rendering.content_type(), has_news, has_private, body })
     }

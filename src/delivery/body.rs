@@ -13,6 +13,7 @@ use super::ending::EndReason;
 use super::fetch::Fetch;
 use super::stream::{Step, Stream};
 use super::{Cut, Delivery};
+use crate::access::Leave;
 use crate::transport::Bye;
 
 /// Carries `stream` until it ends, the gateway drains, or the peer is gone (then the body is dropped, and with it the
@@ -24,6 +25,7 @@ pub(super) fn body(
     mut stream: Stream,
     delivery: Delivery,
     cut: Cut,
+    mut leave: Leave,
 ) -> impl Frames<Item = Result<Bytes, io::Error>> + Send + 'static {
     stream! {
         let mut fetch = Fetch::new(stream.hub(), &delivery.shutdown);
@@ -31,6 +33,10 @@ pub(super) fn body(
             let feed = Arc::clone(stream.feed());
             let mut woken = pin!(feed.woken());
             woken.as_mut().enable(); // Before looking: what is published from here on wakes us.
+            let topics = feed.key().selection.topics();
+            if leave.is_withdrawn(topics) {
+                stream.farewell(Bye::Expired, delivery.retry_after_drain(), EndReason::AuthExpired);
+            }
             if delivery.shutdown.is_draining() {
                 stream.farewell(Bye::Drain, delivery.retry_after_drain(), EndReason::ServerShutdown);
             }
@@ -60,6 +66,7 @@ pub(super) fn body(
                 () = woken, if at.is_none() => {}
                 () = sleep_until(until) => {}
                 () = delivery.shutdown.draining() => {}
+                () = leave.withdrawn(topics) => {}
                 () = cut.asked() => {
                     stream.because(EndReason::ServerRecycle);
                     // An error, so that the peer sees a broken transfer, as when a proxy cuts.

@@ -20,6 +20,8 @@ pub enum EndReason {
     ServerShutdown,
     /// We cut it because we were asked to.
     ServerRecycle,
+    /// The rules or keys changed, and it may no longer read what it asked for.
+    AuthExpired,
     /// Something was gone, and the subscriber had asked to be closed then.
     GapClose,
     /// It had been given as many events as it had asked for.
@@ -38,10 +40,11 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Complete,
         Self::ServerShutdown,
         Self::ServerRecycle,
+        Self::AuthExpired,
         Self::GapClose,
         Self::Limit,
         Self::SourceError,
@@ -58,6 +61,7 @@ impl EndReason {
             Self::Complete => "complete",
             Self::ServerShutdown => "server_shutdown",
             Self::ServerRecycle => "server_recycle",
+            Self::AuthExpired => "auth_expired",
             Self::GapClose => "gap_close",
             Self::Limit => "limit",
             Self::SourceError => "source_error",

@@ -82,6 +82,13 @@ impl Delivery {
         Self { hub, feeds, streams: Arc::default(), closed: Arc::default(), metrics, shutdown, options }
     }
 
+    /// The same for streams that are opened from now on, with other options.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self {
+        self.metrics.heartbeat(options.heartbeat);
+        Self { options, ..self.clone() }
+    }
+
     /// Cuts the stream with this id, if streams may be cut and there is one.
     #[must_use]
     pub fn cut(&self, id: StreamId) -> bool {

@@ -184,6 +184,7 @@ impl Delivery {
         }
 
         let feed = self.feeds.join(key, &self.hub);
+        let leave = wanted.selection.permit().leave();
         let shutdown = self.shutdown.clone();
         let (name, resumed, multiplexed) = (transport.name, resume.as_str(), wanted.multiplexed);
         let closing = closes.then(|| (Arc::clone(&self.closed), self.closed.asker(&wanted)));
@@ -201,7 +202,7 @@ impl Delivery {
         if let Some(gap) = gap.filter(|_| closes) {
             stream.close(&gap.asked);
         }
-        let body = Box::pin(body(stream, self.clone(), self.enter(id)));
+        let body = Box::pin(body(stream, self.clone(), self.enter(id), leave));
         Ok(Opened { id, cursor, resume, content_type: rendering.content_type(), body })
     }
 

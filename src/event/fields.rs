@@ -51,7 +51,15 @@ impl Key {
     /// # Errors
     /// Refuses an empty key, one too long, and control characters.
     pub fn parse(text: &str) -> Result<Self, FieldError> {
-        check("key", text, Self::MAX_LEN)?;
+        Self::parse_as("key", text)
+    }
+
+    /// Checks a key that errors call `what`.
+    ///
+    /// # Errors
+    /// As [`Key::parse`].
+    pub fn parse_as(what: &'static str, text: &str) -> Result<Self, FieldError> {
+        check(what, text, Self::MAX_LEN)?;
         Ok(Self(text.into()))
     }
 

@@ -28,6 +28,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         Sampled::PagesPinnedBytes => pinned,
         Sampled::PagesCachedBytes => cached,
         Sampled::PageLoads => app.hub.loads(),
+        Sampled::ReplaysWaiting => app.hub.waiting(),
         Sampled::PageLoadWaits => app.hub.waits(),
         Sampled::Draining => u64::from(app.shutdown.is_draining()),
         Sampled::ConnectionsActive

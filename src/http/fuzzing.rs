@@ -5,7 +5,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 
 use super::guard::Guards;
 use super::negotiate::negotiate;
-use super::publish::{content_type, named};
 use super::query::{Query, topic_in_path};
 use super::want::{LAST_EVENT_ID, want};
 use crate::access::{Permit, Secret};
@@ -39,13 +38,13 @@ pub fn subscribe(data: &[u8]) {
     }
 }
 
-/// What a publisher says beside the content: topics, type, keys, media type.
+/// What a publisher says beside the content: topics, type, keys, media type, what the content is.
 pub fn publish(data: &[u8]) {
     let Some((uri, headers)) = request(data) else { return };
-    let _ = content_type(&headers);
-    let (Ok(query), Ok(topic)) = (Query::of(&uri), topic_in_path(&uri)) else { return };
-    let _ = named(topic.as_deref(), &query, &headers, 128);
+    super::publish::fuzzing::target(uri, headers);
 }
+
+pub use super::publish::fuzzing::{events, fields, lines, object};
 
 /// What every request passes: its host, origin and token. A name that is none of ours never gets in.
 pub fn guard(data: &[u8]) {

@@ -125,16 +125,28 @@ impl Guards {
             return Err(Problem::new(status, "this host name is not one of ours; add it with --host"));
         }
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if changes && let Some(origin) = headers.get(header::ORIGIN) {
-            let ours = origin.to_str().is_ok_and(|origin| {
-                self.is_listed(origin) || authority.as_ref().is_some_and(|authority| is_same(origin, authority))
-            });
-            if !ours {
-                let detail = "pages of this origin may not publish here; list it with --cors-origin";
-                return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-            }
+        if changes && !self.is_of_our_page(headers, authority.as_ref()) {
+            let detail = "pages of this origin may not publish here; list it with --cors-origin";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
         self.check_token(request)
+    }
+
+    /// Whether no page, or one that may, sent the request. Browsers say so in `Origin`, also for forms; those that do not
+    /// (Firefox before 70, and where a policy strips it) leave `Sec-Fetch-Site` or `Referer`. What is no browser sends none of them.
+    fn is_of_our_page(&self, headers: &HeaderMap, authority: Option<&Authority>) -> bool {
+        let ours =
+            |origin: &str| self.is_listed(origin) || authority.is_some_and(|authority| is_same(origin, authority));
+        if let Some(origin) = headers.get(header::ORIGIN) {
+            return origin.to_str().is_ok_and(ours);
+        }
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        if matches!(site, Some(site) if !matches!(site, b"same-origin" | b"none")) {
+            return false;
+        }
+        headers
+            .get(header::REFERER)
+            .is_none_or(|referer| referer.to_str().ok().and_then(origin_of).is_some_and(|origin| ours(&origin)))
     }
 
     fn check_token(&self, request: &Request<Body>) -> Result<Option<Response>, Problem> {
@@ -286,9 +298,16 @@ fn authority(request: &Request<Body>) -> Result<Option<Authority>, Problem> {
     }
 }
 
-fn is_same(origin: &str, authority: &Authority) -> bool {
+/// Whether an origin is where the request was sent, by host and port: which of `http` and `https` a proxy does not tell.
+pub(crate) fn is_same(origin: &str, authority: &Authority) -> bool {
     let host = origin.split_once("://").map(|(_, host)| host);
     host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str()))
+}
+
+/// The origin of a page, as `Origin` would spell it.
+pub(crate) fn origin_of(page: &str) -> Option<String> {
+    let uri: Uri = page.parse().ok()?;
+    Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?))
 }
 
 fn is_loopback(origin: &str) -> bool {

@@ -6,6 +6,7 @@
 mod admin;
 mod assets;
 mod base;
+mod delete;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -28,12 +29,12 @@ use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::access::Access;
+use crate::access::{Access, Limits};
 use crate::delivery::{Delivery, StreamId};
 use crate::hub::Hub;
 use crate::log::{Clock, Log};
@@ -49,7 +50,7 @@ pub use problem::REFUSALS;
 /// How requests are read.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The largest event, in bytes of data; also the longest line of NDJSON.
+    /// The largest event, in bytes of data. A line of NDJSON may have twice as many, as base64 and escapes take room.
     pub event_bytes: usize,
     /// The largest JSON array of events, in bytes.
     pub batch_bytes: usize,
@@ -74,6 +75,8 @@ pub struct App {
     pub delivery: Delivery,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// How much may be published.
+    pub limits: Arc<Limits>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What the listeners count, read at each scrape.
@@ -93,10 +96,8 @@ pub struct Crowded;
 /// What the public listener serves, all of it below [`Guards::base`].
 pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
     let guards = Arc::new(guards);
-    let mut routes = Router::new()
-        .route("/events", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
-        .route("/events/", get(subscribe::subscribe).post(publish::publish).put(publish::publish))
-        .route("/events/{*topic}", get(subscribe::subscribe).post(publish::publish).put(publish::publish));
+    let mut routes =
+        Router::new().route("/events", events()).route("/events/", events()).route("/events/{*topic}", events());
     if app.options.pages {
         routes = routes.merge(assets::routes());
     }
@@ -111,6 +112,10 @@ pub fn public(app: App, guards: Guards, with_admin: bool) -> Router {
     }
     let elsewhere = layered(base::elsewhere(&guards.base), app.clone(), &guards);
     base::below(&guards.base, layered(routes, app, &guards), elsewhere)
+}
+
+fn events() -> MethodRouter<App> {
+    get(subscribe::subscribe).post(publish::publish).put(publish::publish).delete(delete::delete)
 }
 
 /// What the admin listener serves.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::access::Decision;
 use crate::event::{FieldError, SelectorError, TopicError};
@@ -19,6 +19,8 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     retry_after: Option<Duration>,
+    /// Members beside those that every problem has (RFC 9457 § 3.2).
+    extension: Map<String, Value>,
 }
 
 /// Marks a response as a refusal, for the count by kind.
@@ -38,6 +40,7 @@ pub const REFUSALS: &[&str] = &[
     "unsupported_media_type",
     "misdirected",
     "key_reused",
+    "quota",
     "not_implemented",
     "busy",
     "disk_full",
@@ -46,7 +49,7 @@ pub const REFUSALS: &[&str] = &[
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None }
+        Self { status, detail: detail.into(), retry_after: None, extension: Map::new() }
     }
 
     pub(crate) fn bad(detail: impl Into<String>) -> Self {
@@ -60,8 +63,37 @@ impl Problem {
         Self { retry_after: Some(Duration::from_secs(5)), ..problem }
     }
 
+    /// More is published to these topics than there may be.
+    pub(crate) fn over_quota(wait: Duration) -> Self {
+        let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let detail = format!("the quota of these topics is used up; try again in {} s", wait.as_secs());
+        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// The gateway is about to end.
+    pub(crate) fn shutting_down() -> Self {
+        let problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "the gateway is shutting down; go on elsewhere or later");
+        Self { retry_after: Some(Duration::from_secs(5)), ..problem }
+    }
+
+    /// The same with one more member.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.extension.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The problem document.
+    pub(crate) fn document(&self) -> Value {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let mut document =
+            json!({ "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail });
+        let members = document.as_object_mut().expect("it was made as an object");
+        members.extend(self.extension.clone());
+        document
+    }
+
     /// The status it is answered with.
-    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
@@ -84,6 +116,7 @@ impl Problem {
             415 => "unsupported_media_type",
             421 => "misdirected",
             422 => "key_reused",
+            429 => "quota",
             501 => "not_implemented",
             503 => "busy",
             507 => "disk_full",
@@ -94,9 +127,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let title = self.status.canonical_reason().unwrap_or("Error");
-        let body =
-            json!({ "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail });
+        let body = self.document();
         let kind = self.kind();
         let mut response = (self.status, format!("{body}\n")).into_response();
         let headers = response.headers_mut();

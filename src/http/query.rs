@@ -26,6 +26,17 @@ impl Query {
         decoded.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Decodes a form, which is written in the same way.
+    pub(crate) fn of_form(text: &str) -> Result<Self, Problem> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        let decoded = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text: &str| percent_decoded(&text.replace('+', " "), "the form");
+            Ok((decode(name)?, decode(value)?))
+        });
+        decoded.collect::<Result<_, _>>().map(Self)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

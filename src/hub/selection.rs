@@ -114,3 +114,69 @@ impl Selection {
         self.topics.iter().any(|selector| selector.matches(topic))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::access::{Access, Open, Policy, Rule, Rules};
+    use crate::event::{Cursor, Epoch, Timestamp};
+
+    const TOPICS: [&str; 5] = ["a", "a/b", "a/c", "d", "d/e"];
+
+    fn topic(name: &str) -> Topic {
+        Topic::parse(name).expect("a topic")
+    }
+
+    /// The permit of one who has no key, where these topics are for key holders only.
+    fn anonymous(shut: &[&str]) -> Permit {
+        let rule = |name: &&str| Rule {
+            matches: TopicSelector::parse(name).expect("a selector"),
+            read: Open::Key,
+            publish: Open::Key,
+        };
+        let rules = Rules { rules: shut.iter().map(rule).collect(), ..Rules::all(Open::Public, Open::Key) };
+        Access::new(Policy { rules: rules.into(), keys: Vec::new(), open: false }).permit(None)
+    }
+
+    proptest! {
+        /// Whatever an event is on and whatever is asked for: who may read only some of its topics is shown those, in their
+        /// order, and who may read none of those that it asked for is shown nothing.
+        #[test]
+        fn a_reader_is_shown_no_topic_that_it_may_not_read(
+            published in btree_set(select(&TOPICS[..]), 1..5),
+            shut in btree_set(select(&TOPICS[..]), 0..5),
+            asked in vec(select(&["a", "a/b", "a/*", "a/**", "d", "d/e", "**"][..]), 1..3),
+            private: bool,
+        ) {
+            let shut: Vec<&str> = shut.into_iter().collect();
+            let topics = published.iter().rev().map(|name| topic(name)).collect();
+            let event = Event { topics, private, ..Event::new(topic("t"), "x") };
+            let cursor = Cursor { epoch: Epoch::from_random(1), offset: 1 };
+            let event = Arc::new(Appended::new(cursor, Timestamp(0), event));
+            let selectors: Vec<_> = asked.iter().map(|text| TopicSelector::parse(text).expect("a selector")).collect();
+            let selection = Selection::new(selectors.clone()).for_reader(anonymous(&shut));
+            let readable: Vec<_> = event.event.topics.iter().filter(|topic| !shut.contains(&topic.as_str())).collect();
+            let wanted = readable.iter().any(|topic| selectors.iter().any(|selector| selector.matches(topic)));
+            prop_assert_eq!(selection.matches(&event.event), wanted && !private);
+            if selection.matches(&event.event) {
+                let shown = selection.shown(&event);
+                prop_assert_eq!(shown.event.topics.iter().collect::<Vec<_>>(), readable.clone());
+                prop_assert_eq!(Arc::ptr_eq(&shown, &event), readable.len() == event.event.topics.len());
+                prop_assert_eq!((shown.cursor, shown.time, &shown.event.data), (event.cursor, event.time, &event.event.data));
+            }
+            let all = Selection::new(selectors);
+            prop_assert!(Arc::ptr_eq(&all.shown(&event), &event), "who may read everything shares what is rendered");
+        }
+    }
+
+    #[test]
+    fn what_everybody_may_see_is_public() {
+        let selection = |text: &str| Selection::new(vec![TopicSelector::parse(text).expect("a selector")]);
+        assert!(selection("a").for_reader(anonymous(&["a"])).is_public(), "it gives nothing that is not");
+        assert!(!selection("a").is_public(), "of a gateway where nothing is said, nothing is public");
+    }
+}

@@ -121,7 +121,8 @@ impl Hub {
         let mut limit = false;
         while !limit {
             at = self.log.previous_on(selection.topics(), at);
-            if at < self.log.bounds().first {
+            let first = self.log.bounds().first;
+            if at < first {
                 break;
             }
             let page = self.page(at).await?;
@@ -134,7 +135,8 @@ impl Hub {
             if page.first() > at || page.is_empty() {
                 break; // Trimmed meanwhile.
             }
-            for event in page.events(page.first(), at).rev() {
+            // What is still in memory, though it was trimmed, would be gone for whoever comes back to it.
+            for event in page.events(first, at).rev() {
                 if selection.matches(&event.event)
                     && self.gone(event).is_none()
                     && is_newest(selection, event, &mut seen)

@@ -252,7 +252,7 @@ async fn no_more_pages_than_that_are_read_at_once() {
     assert_eq!(log.reading.load(Ordering::Relaxed), 65, "the next one has its turn");
     log.let_go(usize::try_from(pages).unwrap());
     assert_eq!(readers.join_all().await.len() as u64, pages);
-    assert_eq!(hub.loads(), pages);
+    assert_eq!((hub.loads(), hub.waits()), (pages, 6));
 }
 
 /// Lets every other task go as far as it can. (On this runtime of one thread each of them runs once before we do again.)

@@ -177,6 +177,15 @@ fn content(event: &Event) -> [u8; 16] {
     for topic in &event.topics {
         part(topic.as_str().as_bytes());
     }
+    // Only where they are set, and as no topic is spelt, so that the digests of other events stay what they were. For how
+    // long an event is worth delivering is no part of it: a rule may say so, and rules change between a publish and its repeat.
+    if event.private {
+        part(b"\0private");
+    }
+    if let Some(key) = &event.conflate {
+        part(b"\0conflate");
+        part(key.as_str().as_bytes());
+    }
     let digest: [u8; 32] = digest.finalize().into();
     std::array::from_fn(|i| digest[i])
 }
@@ -203,6 +212,17 @@ mod tests {
         assert_eq!(keys.check(&event("k", "a")), Repeat::Same(7));
         keys.expire(Timestamp(601_001));
         assert_eq!(keys.check(&event("k", "a")), Repeat::New);
+    }
+
+    #[test]
+    fn who_may_read_it_and_what_it_replaces_is_part_of_an_event_and_how_long_it_is_worth_is_not() {
+        let mut keys = Keys::default();
+        let plain = event("k", "a");
+        keys.remember(&plain, 7, Timestamp(1));
+        assert_eq!(keys.check(&Event { ttl: Some(Duration::from_secs(9)), ..plain.clone() }), Repeat::Same(7));
+        assert_eq!(keys.check(&Event { private: true, ..plain.clone() }), Repeat::Other);
+        let conflate = Some(Key::parse("c").expect("a key"));
+        assert_eq!(keys.check(&Event { conflate, ..plain }), Repeat::Other);
     }
 
     #[test]

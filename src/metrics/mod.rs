@@ -48,6 +48,14 @@ pub struct Metrics {
     pub published: IntCounter,
     /// Publishes answered as repeats.
     pub duplicates: IntCounter,
+    /// Bytes of data of events stored.
+    pub published_bytes: IntCounter,
+    /// Lines of streams of events that were refused.
+    pub bad_lines: IntCounter,
+    /// Streams of events that are being read.
+    pub intakes: IntGauge,
+    /// Events removed because somebody asked for it.
+    pub deleted: IntCounter,
     /// From a publish's last byte to its receipt.
     pub publish_seconds: Histogram,
     sampled: Vec<(Sampled, IntGauge)>,
@@ -83,6 +91,8 @@ pub enum Sampled {
     PagesCachedBytes,
     /// Pages read from the log.
     PageLoads,
+    /// Page reads that wait for their turn.
+    ReplaysWaiting,
     /// Reads of pages that waited for a turn.
     PageLoadWaits,
     /// Open connections.
@@ -122,6 +132,11 @@ const GAUGES: &[(Sampled, &str, &str)] = &[
         Sampled::PagesCachedBytes,
         "encke_pages_cached_bytes",
         "Bytes of events in memory for readers behind the live edge.",
+    ),
+    (
+        Sampled::ReplaysWaiting,
+        "encke_replays_waiting",
+        "Readers behind the live edge that wait for their turn to have a page read from the log.",
     ),
     (Sampled::ConnectionsActive, "encke_connections_active", "Open connections."),
     (Sampled::Draining, "encke_draining", "1 once the gateway is shutting down."),
@@ -217,7 +232,7 @@ impl Metrics {
             ),
             skipped: add.counters(
                 "encke_skipped_total",
-                "Events passed over by state transports because a newer one was there.",
+                "Events passed over by state transports, or with conflate=1, because a newer one was there.",
                 &["transport"],
             ),
             gaps: add.counters(
@@ -228,6 +243,13 @@ impl Metrics {
             refused: add.counters("encke_refused_total", "Requests refused, by the kind of refusal.", &["reason"]),
             published: add.counter("encke_published_total", "Events published over HTTP and stored."),
             duplicates: add.counter("encke_publish_duplicates_total", "Publishes recognised as repeats by their key."),
+            published_bytes: add.counter("encke_published_bytes_total", "Bytes of data of events published over HTTP and stored."),
+            bad_lines: add.counter(
+                "encke_publish_bad_lines_total",
+                "Lines of NDJSON that were no event, or not one that may be published; they were named, and passed over.",
+            ),
+            intakes: add.gauge("encke_publish_streams_active", "Publishers whose NDJSON is being read."),
+            deleted: add.counter("encke_deleted_total", "Events removed by DELETE."),
             publish_seconds: add.register(
                 Histogram::with_opts(
                     HistogramOpts::new("encke_publish_seconds", "From a publish's last byte to its receipt.").buckets(

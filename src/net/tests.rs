@@ -72,6 +72,31 @@ async fn a_client_that_says_nothing_is_closed_without_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_connection_is_heard_for_a_second_after_the_end_has_begun() {
+    for (waits, words) in [(0, "HTTP/1.1 200 OK"), (900, "HTTP/1.1 200 OK"), (1100, "")] {
+        let (mut client, server) = duplex(1024);
+        let shared = shared();
+        shared.shutdown.drain();
+        let talk = async {
+            tokio::time::sleep(Duration::from_millis(waits)).await;
+            let _ = client.write_all(GET).await;
+            rest(&mut client).await
+        };
+        let answer = with(&shared, talk, server).await;
+        assert!(answer.starts_with(words) && answer.is_empty() == words.is_empty(), "after {waits} ms: {answer}");
+    }
+    let (mut client, server) = duplex(1024);
+    let (begun, shared) = (Instant::now(), shared());
+    let cut = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        shared.shutdown.finish(Duration::ZERO).await;
+        rest(&mut client).await
+    };
+    assert_eq!(with(&shared, cut, server).await, "");
+    assert_eq!(begun.elapsed().as_millis(), 100);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_head_that_is_not_complete_in_time_is_answered_408() {
     for part in ["P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: h\r\n"] {
         let (mut client, server) = duplex(1024);

@@ -28,6 +28,8 @@ const CALM: &[(&str, &str)] = &[
     ("Stalled connections", "a peer must take nothing for two minutes"),
     ("Connections refused", "there is room for all"),
     ("Accept errors", "the machine would have to run out of descriptors"),
+    ("Streams from publishers", "nobody streams; `publish::stream` reads both"),
+    ("Events removed", "nobody removes any"),
     ("Appends refused", "more must wait than one client can send"),
 ];
 

@@ -81,3 +81,14 @@ fn publish(gateway: &Gateway, topic: &str, data: &str) -> Answer {
 fn read(gateway: &Gateway, topic: &str) -> Answer {
     Request::get(&format!("/events/{topic}?transport=long-poll&timeout=0&last=1000")).ask(gateway.address())
 }
+
+/// The sum of the samples of a metric that begin so and contain the label.
+#[track_caller]
+fn metric(gateway: &Gateway, begin: &str, label: &str) -> f64 {
+    let text = Request::get("/metrics").ask(gateway.admin_url().trim_start_matches("http://")).text();
+    let samples = text.lines().filter(|line| line.starts_with(begin) && line.contains(label));
+    let values: Vec<f64> =
+        samples.map(|line| line.rsplit(' ').next().expect("a value").parse().expect("a number")).collect();
+    assert!(!values.is_empty(), "there is no {begin} with {label}");
+    values.iter().sum()
+}

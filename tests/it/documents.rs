@@ -32,6 +32,11 @@ fn the_examples_of_the_command_line_print_what_it_says() {
 }
 
 #[test]
+fn the_examples_of_the_deployment_print_what_it_says() {
+    run_examples("docs/deploy.md");
+}
+
+#[test]
 fn the_examples_of_the_configuration_print_what_it_says() {
     run_examples("docs/configuration.md");
 }
@@ -203,6 +208,10 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a piece of code is for a program that has options of its own.
 fn is_of_another_program(code: &str) -> bool {
+    // What they are told ends with our name at times.
+    if ["docker ", "systemctl "].iter().any(|program| code.trim_start().starts_with(program)) {
+        return true;
+    }
     let ours = code.replace("cargo run --release --", "encke").contains("encke ");
     let others = ["curl", "cargo", "docker", "ffmpeg", "ffplay", "git", "npm", "prometheus", "promtool", "run"];
     !ours && code.split([' ', '/']).any(|word| others.contains(&word))

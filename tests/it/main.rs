@@ -15,4 +15,7 @@ mod hostile;
 mod images;
 mod nginx;
 mod page;
+mod polling;
+mod publish;
 mod service;
+mod shared_cache;

@@ -1,8 +1,10 @@
 //! Encke as a service: sockets of the file system and of systemd, a restart that nobody notices, what the service manager
 //! is told, and the files that come along.
 
+mod container;
 mod messages;
 mod notify;
+mod proxies;
 mod restart;
 mod sockets;
 mod units;

@@ -9,19 +9,21 @@ use serde_json::Value;
 use tokio_stream::{Stream, StreamExt};
 
 use crate::multipart;
-use crate::whatwg::Parser;
+use crate::whatwg::{Dispatched, Parser};
 
 /// Something told to a subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// An event: its cursor and its data.
-    Event(Cursor, String),
+    /// An event: its cursor, its data, and its topics where they are told.
+    Event(Cursor, String, Vec<String>),
     /// The stream begins behind this position.
     Hello(Option<Cursor>),
-    /// What follows is behind this position; what is between is gone.
-    Gap(Cursor),
+    /// What follows is behind this position; between, so many events are gone, if that is known.
+    Gap(Cursor, Option<u64>),
     /// A position without news.
     Position(Cursor),
+    /// It ends on purpose.
+    Bye,
 }
 
 pub(crate) type Body = Pin<Box<dyn Stream<Item = Result<Bytes, io::Error>> + Send>>;
@@ -61,7 +63,8 @@ impl Decoder {
         match self {
             Self::EventStream(parser) => {
                 let dispatched = parser.feed(frame);
-                dispatched.into_iter().filter_map(|event| told(&event.kind, &event.last_event_id, event.data)).collect()
+                let told = |event: Dispatched| told(&event.kind, &event.last_event_id, event.data, Vec::new());
+                dispatched.into_iter().filter_map(told).collect()
             }
             Self::Lines(bytes) => {
                 bytes.extend_from_slice(frame);
@@ -73,9 +76,16 @@ impl Decoder {
             Self::Parts { boundary, bytes, seen } => {
                 bytes.extend_from_slice(frame);
                 let (parts, _) = multipart::read(boundary, bytes).expect("a multipart body");
-                let fresh = parts.iter().skip(*seen).map(|part| {
-                    let id = part.field("encke-id").expect("a part has an id").parse().expect("a cursor");
-                    Told::Event(id, String::from_utf8(part.content.clone()).expect("text"))
+                let fresh = parts.iter().skip(*seen).filter_map(|part| {
+                    let field = |name| part.field(name).unwrap_or_default();
+                    let topics = part.fields.iter().filter(|(name, _)| name == "encke-topic");
+                    let topics = topics.map(|(_, value)| value.clone()).collect();
+                    told(
+                        field("encke-type"),
+                        field("encke-id"),
+                        String::from_utf8(part.content.clone()).expect("text"),
+                        topics,
+                    )
                 });
                 let fresh = fresh.collect();
                 *seen = parts.len();
@@ -88,16 +98,25 @@ impl Decoder {
 /// What an event or a notice as JSON tells.
 pub(crate) fn of_json(json: &Value) -> Option<Told> {
     let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default();
-    told(text("type"), text("id"), text("data").to_owned())
+    let data = json["data"].as_str().map_or_else(|| json["data"].to_string(), str::to_owned);
+    let list = json.get("topics").and_then(Value::as_array).into_iter().flatten();
+    let mut topics: Vec<_> = list.filter_map(Value::as_str).map(str::to_owned).collect();
+    if topics.is_empty() {
+        topics.push(text("topic").to_owned());
+    }
+    assert_eq!(topics[0], text("topic"), "the first topic is the canonical one");
+    told(text("type"), text("id"), data, topics)
 }
 
-fn told(kind: &str, id: &str, data: String) -> Option<Told> {
+fn told(kind: &str, id: &str, data: String, topics: Vec<String>) -> Option<Told> {
     let cursor = || id.parse().expect("an id is a cursor");
+    let lost = || serde_json::from_str::<Value>(&data).expect("JSON")["lost"].as_u64();
     match kind {
         "encke.hello" => Some(Told::Hello((!id.is_empty()).then(cursor))),
-        "encke.gap" => Some(Told::Gap(cursor())),
+        "encke.gap" => Some(Told::Gap(cursor(), lost())),
         "encke.cursor" => Some(Told::Position(cursor())),
-        "encke.heartbeat" | "encke.bye" => None,
-        _ => Some(Told::Event(cursor(), data)),
+        "encke.bye" => Some(Told::Bye),
+        "encke.heartbeat" => None,
+        _ => Some(Told::Event(cursor(), data, topics)),
     }
 }

@@ -1,5 +1,5 @@
 //! Under any interleaving of publishing, subscribing, slow reading, retention, cuts, resumes, changes of transport and
-//! topics, and restarts, each subscriber sees what a plain `Vec` says it should, or is told of a gap.
+//! topics, and restarts, of types, times to live, rights, snapshots and conflation, each subscriber sees what a plain `Vec` says it should, or is told of a gap.
 //!
 //! The parts are the real ones from the log to the bytes of a body; only HTTP and sockets are left out. Time is paused:
 //! a body that has nothing more to give is known by the clock moving on, not by waiting.
@@ -13,6 +13,7 @@ mod multipart;
 mod whatwg;
 
 mod client;
+mod ledger;
 mod world;
 
 use std::time::Duration;
@@ -21,7 +22,7 @@ use long::long;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use world::{Settings, Store, World};
+use world::{Ask, Kind, Settings, Store, World};
 
 /// Topics that events are published on.
 const TOPICS: [&str; 4] = ["a", "a/b", "a/c", "d"];
@@ -37,17 +38,17 @@ const CLIENTS: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Action {
-    /// Publish so many events, in batches, on topics drawn by the mask.
-    Publish { count: usize, batch: usize, topics: u8 },
-    /// Subscribe anew, or go on from the last id with this selection and transport.
-    Open { client: usize, selection: &'static [&'static str], transport: &'static str, resume: bool },
+    /// Publish so many events, in batches.
+    Publish { count: usize, batch: usize, kind: Kind },
+    /// Subscribe anew, or go on from the last id in this way.
+    Open { client: usize, ask: Ask },
     /// Take at most so many frames.
     Read { client: usize, frames: usize },
     /// Break the stream off.
     Cut { client: usize },
-    /// Ask once, by long poll, from the last id.
-    Poll { client: usize },
-    /// Let time pass, so that retention by age has its turn.
+    /// Ask once, from the last id.
+    Poll { client: usize, transport: &'static str },
+    /// Let time pass, so that retention by age and times to live have their turn.
     Age(Duration),
     /// Close the log and open it again (durable store only).
     Restart,
@@ -56,16 +57,45 @@ enum Action {
 fn action() -> impl Strategy<Value = Action> {
     let client = || 0..CLIENTS;
     prop_oneof![
-        4 => (1..900_usize, 1..60_usize, 1..16_u8)
-            .prop_map(|(count, batch, topics)| Action::Publish { count, batch, topics }),
-        4 => (client(), select(&SELECTIONS[..]), select(vec!["sse", "ndjson", "multipart-replace"]), any::<bool>())
-            .prop_map(|(client, selection, transport, resume)| Action::Open { client, selection, transport, resume }),
+        4 => (1..900_usize, 1..60_usize, kind())
+            .prop_map(|(count, batch, kind)| Action::Publish { count, batch, kind }),
+        2 => (1..20_usize, 1..4_usize, kind())
+            .prop_map(|(count, batch, kind)| Action::Publish { count, batch, kind }),
+        4 => (client(), ask()).prop_map(|(client, ask)| Action::Open { client, ask }),
         4 => (client(), 1..4_usize).prop_map(|(client, frames)| Action::Read { client, frames }),
         2 => client().prop_map(|client| Action::Cut { client }),
-        2 => client().prop_map(|client| Action::Poll { client }),
+        2 => (client(), select(vec!["long-poll", "poll"]))
+            .prop_map(|(client, transport)| Action::Poll { client, transport }),
         1 => (0..40_u64).prop_map(|seconds| Action::Age(Duration::from_secs(seconds))),
         1 => Just(Action::Restart),
     ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let ttl = prop::option::weighted(0.2, (1..60_000_u64).prop_map(Duration::from_millis));
+    let kind = prop::option::weighted(0.3, select(&["x", "y"][..]));
+    let flag = prop::bool::weighted(0.2);
+    (1..16_u8, kind, flag, ttl, flag).prop_map(|(topics, kind, private, ttl, conflate)| Kind {
+        topics,
+        kind,
+        private,
+        ttl,
+        conflate,
+    })
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let transport = select(vec!["sse", "ndjson", "multipart-mixed", "multipart-replace"]);
+    let types = prop_oneof![3 => Just(&[][..]), 1 => select(vec![&["x"][..], &["message", "y"]])];
+    let limit = prop::option::weighted(0.2, 1..50_u64);
+    let (keyed, sometimes) = (prop::bool::weighted(0.7), prop::bool::weighted(0.2));
+    (select(&SELECTIONS[..]), types, keyed, transport, any::<bool>(), limit, sometimes, sometimes).prop_map(
+        |(selection, types, keyed, transport, resume, limit, conflate, snapshot)| {
+            let keeps_state = transport == "multipart-replace";
+            let (conflate, snapshot) = (conflate && !keeps_state, snapshot && !keeps_state);
+            Ask { selection, types, keyed, transport, resume, limit, conflate, snapshot }
+        },
+    )
 }
 
 fn settings(store: Store) -> impl Strategy<Value = Settings> {
@@ -86,19 +116,22 @@ fn check(settings: Settings, actions: Vec<Action>) -> Result<(), TestCaseError> 
         let mut world = World::new(settings).await;
         for action in actions {
             match action {
-                Action::Publish { count, batch, topics } => world.publish(count, batch, topics).await,
-                Action::Open { client, selection, transport, resume } => {
-                    world.open(client, selection, transport, resume).await?;
-                }
+                Action::Publish { count, batch, kind } => world.publish(count, batch, kind).await,
+                Action::Open { client, ask } => world.open(client, ask).await?,
                 Action::Read { client, frames } => world.read(client, frames).await?,
                 Action::Cut { client } => world.cut(client),
-                Action::Poll { client } => world.poll(client).await?,
+                Action::Poll { client, transport } => world.poll(client, transport).await?,
                 Action::Age(time) => world.age(time).await,
                 Action::Restart => world.restart().await,
             }
         }
         world.settle().await
     })
+}
+
+/// Plain events on the topics of this mask.
+fn on(topics: u8) -> Kind {
+    Kind { topics, ..Kind::default() }
 }
 
 /// So many, or fifty times as many if `tests/run --long` asks for it.
@@ -136,12 +169,12 @@ proptest! {
 fn a_reader_that_lags_holds_up_no_newcomer() -> Result<(), TestCaseError> {
     runtime().block_on(async {
         let mut world = World::new(Settings { store: Store::Memory, events: 100_000, age: AGES, pinned: 60_000 }).await;
-        world.open(0, &["a"], "sse", false).await?;
+        world.open(0, Ask::plain(&["a"])).await?;
         world.read(0, 1).await?;
-        world.publish(6000, 60, 1).await;
-        world.open(1, &["a"], "sse", false).await?;
+        world.publish(6000, 60, on(1)).await;
+        world.open(1, Ask::plain(&["a"])).await?;
         world.read(1, 1).await?;
-        world.publish(1, 1, 1).await;
+        world.publish(1, 1, on(1)).await;
         world.read(1, 2).await?;
         assert_eq!(world.progress(1), (6001, 0));
         world.settle().await?;
@@ -155,13 +188,13 @@ fn a_reader_that_lags_holds_up_no_newcomer() -> Result<(), TestCaseError> {
 fn a_quiet_reader_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), TestCaseError> {
     runtime().block_on(async {
         let mut world = World::new(Settings { store: Store::Memory, events: 1000, age: AGES, pinned: 1500 }).await;
-        world.open(0, &["d"], "sse", false).await?;
+        world.open(0, Ask::plain(&["d"])).await?;
         world.read(0, 2).await?;
         for _ in 0..9 {
-            world.publish(900, 60, 1).await;
+            world.publish(900, 60, on(1)).await;
             world.caught_up().await;
         }
-        world.publish(1, 1, 8).await;
+        world.publish(1, 1, on(8)).await;
         world.read(0, 2).await?;
         assert_eq!(world.progress(0), (8101, 0));
         Ok(())
@@ -173,15 +206,15 @@ fn a_quiet_reader_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), Tes
 fn a_waiting_poll_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), TestCaseError> {
     runtime().block_on(async {
         let mut world = World::new(Settings { store: Store::Memory, events: 1000, age: AGES, pinned: 1500 }).await;
-        world.open(0, &["d"], "sse", false).await?;
+        world.open(0, Ask::plain(&["d"])).await?;
         for news in [false, true] {
             let loads = world.loads();
             let meanwhile = async |world: &mut World| {
                 for _ in 0..9 {
-                    world.publish(900, 60, 1).await;
+                    world.publish(900, 60, on(1)).await;
                     world.caught_up().await;
                 }
-                world.publish(usize::from(news), 1, 8).await;
+                world.publish(usize::from(news), 1, on(8)).await;
             };
             world.poll_while(0, meanwhile).await?;
             assert_eq!(world.progress(0), (if news { 16_201 } else { 8100 }, 0));

@@ -1,13 +1,14 @@
 //! The gateway's parts beside the model: a list of all that was ever published.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use encke::delivery::{Answered, Begin, Delivery, Options, Wanted};
-use encke::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector, Topics};
-use encke::hub::{Hub, PagesOptions, Selection};
+use encke::event::{Cursor, Event, EventType, Key, Offset, Timestamp, Topic, TopicSelector, Topics};
+use encke::hub::{Hub, PagesOptions};
 use encke::log::sqlite::{SqliteLog, SqliteOptions};
 use encke::log::{Clock, Durability, Log, MemoryLog, Retention, Start, Steady};
 use encke::metrics::{Labels, Metrics};
@@ -19,6 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Reading, Told, of_json};
+use crate::ledger::{Asked, Ledger, Now, Published};
 use crate::{CLIENTS, TOPICS};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +40,57 @@ pub(crate) struct Settings {
     pub(crate) pinned: u64,
 }
 
+/// What is published.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kind {
+    /// Topics, by the bits of a mask.
+    pub(crate) topics: u8,
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) private: bool,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) conflate: bool,
+}
+
+/// How somebody subscribes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) selection: &'static [&'static str],
+    pub(crate) types: &'static [&'static str],
+    pub(crate) keyed: bool,
+    pub(crate) transport: &'static str,
+    /// Go on from the last id, if there is one.
+    pub(crate) resume: bool,
+    pub(crate) limit: Option<u64>,
+    pub(crate) conflate: bool,
+    pub(crate) snapshot: bool,
+}
+
+impl Ask {
+    pub(crate) fn plain(selection: &'static [&'static str]) -> Self {
+        let (types, limit) = (&[][..], None);
+        Self { selection, types, keyed: true, transport: "sse", resume: false, limit, conflate: false, snapshot: false }
+    }
+
+    fn asked(&self) -> Asked {
+        let selectors = self.selection.iter().map(|text| TopicSelector::parse(text).expect("a selector")).collect();
+        let types = self.types.iter().map(|text| EventType::parse(text).expect("a type")).collect();
+        Asked { selectors, types, keyed: self.keyed, conflate: self.conflate }
+    }
+
+    fn wanted(&self, last: Option<Cursor>) -> Wanted {
+        let begin = last.map_or(Begin::Unsaid, |cursor| Begin::At(Start::Cursor(cursor), cursor.to_string()));
+        let transport = by_name(self.transport).expect("a transport");
+        let &Self { limit, conflate, snapshot, .. } = self;
+        Wanted { limit, conflate, snapshot, ..Wanted::new(Arc::new(self.asked().selection()), transport, begin) }
+    }
+}
+
 pub(crate) struct World {
     settings: Settings,
     directory: TempDir,
     time: Arc<AtomicU64>,
     gateway: Gateway,
-    /// All that was published: the event at offset `n` is at `n - 1`.
-    published: Vec<Vec<Topic>>,
+    ledger: Ledger,
     clients: Vec<Client>,
 }
 
@@ -55,15 +101,19 @@ struct Gateway {
     shutdown: Shutdown,
 }
 
-#[derive(Default)]
 struct Client {
     reading: Option<Reading>,
-    selection: Vec<TopicSelector>,
+    ask: Ask,
+    asked: Asked,
     state: bool,
     /// The last position it was told: what it would come back with.
     last: Option<Cursor>,
     /// Everything up to here was seen, did not match, or was told as gone.
     accounted: Offset,
+    /// What is left of a snapshot, and where the live edge was when it was taken.
+    snapshot: Option<(VecDeque<Offset>, Offset)>,
+    /// How many events it may still be given.
+    left: Option<u64>,
     /// How many gaps it was told.
     gaps: usize,
 }
@@ -74,57 +124,79 @@ impl World {
         let time = Arc::new(AtomicU64::new(1_000_000));
         let gateway = Gateway::start(settings, &directory, &time).await;
         let clients = std::iter::repeat_with(Client::default).take(CLIENTS).collect();
-        Self { settings, directory, time, gateway, published: Vec::new(), clients }
+        Self { settings, directory, time, gateway, ledger: Ledger::default(), clients }
     }
 
-    pub(crate) async fn publish(&mut self, count: usize, batch: usize, mask: u8) {
+    pub(crate) async fn publish(&mut self, count: usize, batch: usize, kind: Kind) {
         let topics: Topics = TOPICS
             .iter()
             .enumerate()
-            .filter(|(bit, _)| mask & (1 << bit) != 0)
+            .filter(|(bit, _)| kind.topics & (1 << bit) != 0)
             .map(|(_, name)| Topic::parse(name).expect("a topic"))
             .collect();
         let mut left = count;
         while left > 0 {
             let size = left.min(batch);
-            let events = (0..size).map(|nth| {
-                let n = self.published.len() + nth + 1;
-                Event { topics: topics.clone(), ..Event::new(topics[0].clone(), n.to_string()) }
-            });
-            let receipts = self.gateway.log.append(events.collect()).await.expect("an append");
-            self.published.extend(std::iter::repeat_n(topics.to_vec(), size));
-            assert_eq!(receipts.last().map(|receipt| receipt.cursor.offset), Some(self.published.len() as u64));
+            let before = self.ledger.last();
+            let events: Vec<Event> = (0..size as u64)
+                .map(|nth| {
+                    let number = before + nth + 1;
+                    Event {
+                        topics: topics.clone(),
+                        kind: kind.kind.and_then(|kind| EventType::parse(kind).expect("a type")),
+                        private: kind.private,
+                        ttl: kind.ttl,
+                        conflate: kind.conflate.then(|| Key::parse(&format!("k{}", number % 3)).expect("a key")),
+                        ..Event::new(topics[0].clone(), number.to_string())
+                    }
+                })
+                .collect();
+            let time = self.time.load(Ordering::Relaxed);
+            let published = events.iter().map(|event| Published { event: event.clone(), time, deleted: false });
+            self.ledger.0.extend(published);
+            let receipts = self.gateway.log.append(events).await.expect("an append");
+            assert_eq!(receipts.last().map(|receipt| receipt.cursor.offset), Some(self.ledger.last()));
             left -= size;
         }
     }
 
-    pub(crate) async fn open(
-        &mut self,
-        client: usize,
-        selection: &[&str],
-        transport: &'static str,
-        resume: bool,
-    ) -> Result<(), TestCaseError> {
+    pub(crate) async fn open(&mut self, client: usize, ask: Ask) -> Result<(), TestCaseError> {
         self.gateway.caught_up().await;
-        let selectors: Vec<_> = selection.iter().map(|text| TopicSelector::parse(text).expect("a selector")).collect();
-        let last = self.clients[client].last.filter(|_| resume);
-        let wanted = wanted(selectors.clone(), transport, last);
+        let last = self.clients[client].last.filter(|_| ask.resume);
+        let asked = ask.asked();
+        let wanted = ask.wanted(last);
         let keeps_state = wanted.transport.keeps == Keeps::State;
         let opened = self.gateway.delivery.open(wanted).await.expect("a stream");
+        let now = self.now();
+        let entry = &mut self.clients[client];
+        *entry = Client {
+            last: entry.last,
+            gaps: entry.gaps,
+            ask,
+            asked,
+            state: keeps_state,
+            left: ask.limit,
+            ..Client::default()
+        };
         let told = (opened.resume.as_str(), opened.cursor);
-        let before = last.map(|cursor| cursor.offset);
+        let takes_snapshot = ask.snapshot && told.0 != "resumed";
         // Where a stream begins: at its cursor if that is good, else where the answer says, which must be justified.
-        match (before, told) {
+        match (last.map(|cursor| cursor.offset), told) {
             (Some(before), ("resumed", cursor)) => prop_assert_eq!(before, cursor.offset),
-            (Some(before), ("gap", cursor)) => self.justified(before, cursor.offset)?,
-            (None, ("new", cursor)) if !keeps_state => prop_assert_eq!(cursor.offset, self.published.len() as u64),
-            (None, ("new", _)) => {}
-            (_, other) => return Err(TestCaseError::fail(format!("{before:?} was answered {other:?}"))),
+            (Some(_), ("gap", _)) if takes_snapshot => {}
+            (Some(before), ("gap", cursor)) => self.justified(client, before, cursor.offset)?,
+            (None, ("new", _)) if keeps_state || ask.conflate || takes_snapshot => {}
+            (None, ("new", cursor)) => prop_assert_eq!(cursor.offset, self.ledger.last()),
+            (before, other) => return Err(TestCaseError::fail(format!("{before:?} was answered {other:?}"))),
+        }
+        if takes_snapshot {
+            let offsets = VecDeque::from(self.ledger.snapshot(&self.clients[client].asked, now));
+            let begin = offsets.front().map_or(self.ledger.last(), |first| first - 1);
+            prop_assert_eq!(opened.cursor.offset, begin, "a snapshot begins just before its first event");
+            self.clients[client].snapshot = Some((offsets, self.ledger.last()));
         }
         let client = &mut self.clients[client];
         client.reading = Some(Reading::new(opened.body, opened.content_type));
-        client.selection = selectors;
-        client.state = keeps_state;
         client.accounted = opened.cursor.offset;
         client.last = Some(opened.cursor);
         Ok(())
@@ -145,10 +217,10 @@ impl World {
         self.clients[client].reading = None;
     }
 
-    /// One long poll from where the client is; what it is answered counts like what a stream tells.
-    pub(crate) async fn poll(&mut self, client: usize) -> Result<(), TestCaseError> {
+    /// One poll from where the client is; what it is answered counts like what a stream tells.
+    pub(crate) async fn poll(&mut self, client: usize, transport: &'static str) -> Result<(), TestCaseError> {
         self.gateway.caught_up().await;
-        let Some(mut waiting) = self.ask(client, Duration::ZERO) else { return Ok(()) };
+        let Some(mut waiting) = self.ask(client, transport, Duration::ZERO) else { return Ok(()) };
         let answered = waiting.as_mut().await;
         self.answered(client, answered)
     }
@@ -160,7 +232,8 @@ impl World {
         meanwhile: impl AsyncFnOnce(&mut Self),
     ) -> Result<(), TestCaseError> {
         self.gateway.caught_up().await;
-        let mut waiting = self.ask(client, Duration::from_secs(25)).expect("a client that has been told a position");
+        let waiting = self.ask(client, "long-poll", Duration::from_secs(25));
+        let mut waiting = waiting.expect("a client that has been told a position");
         let begun = tokio::time::timeout(Duration::from_millis(1), waiting.as_mut()).await;
         prop_assert!(begun.is_err(), "there was nothing to be answered yet");
         meanwhile(self).await;
@@ -168,36 +241,41 @@ impl World {
         self.answered(client, answered)
     }
 
-    /// A long poll from where the client is, if it is anywhere.
-    fn ask(&mut self, client: usize, timeout: Duration) -> Option<Pin<Box<dyn Future<Output = Answered>>>> {
+    /// A poll from where the client is, if it is anywhere.
+    fn ask(
+        &mut self,
+        client: usize,
+        transport: &'static str,
+        timeout: Duration,
+    ) -> Option<Pin<Box<dyn Future<Output = Answered>>>> {
         let client = &mut self.clients[client];
         let last = client.last?;
         client.reading = None;
         client.state = false;
+        client.left = None;
+        client.snapshot = None;
         // A stream may have left unread what came before its last id: from there on the poll accounts.
         client.accounted = last.offset;
-        let wanted = Wanted { timeout, limit: Some(100), ..wanted(client.selection.clone(), "long-poll", Some(last)) };
+        let ask = Ask { transport, limit: Some(100), snapshot: false, ..client.ask };
+        let wanted = Wanted { timeout, ..ask.wanted(Some(last)) };
         let delivery = self.gateway.delivery.clone();
         Some(Box::pin(async move { delivery.answer(wanted).await.expect("an answer") }))
     }
 
     fn answered(&mut self, client: usize, answered: Answered) -> Result<(), TestCaseError> {
-        let before = self.clients[client].accounted;
         let body: Value = serde_json::from_slice(&answered.body.expect("not cut")).expect("JSON");
-        if body.get("gap").is_some() {
+        let events = body["events"].as_array().expect("a list");
+        if let Some(gap) = body.get("gap") {
             prop_assert_eq!(answered.resume.as_str(), "gap");
-            let first = body["events"].get(0).and_then(of_json);
-            let behind = match first {
-                Some(Told::Event(cursor, _)) => cursor.offset - 1,
-                _ => answered.cursor.offset,
-            };
-            let floor = self.gateway.log.bounds().first - 1;
-            self.justified(before, floor.max(before).min(behind))?;
-            self.clients[client].accounted = floor.min(behind).max(before);
-            self.clients[client].gaps += 1;
+            let first: Cursor = gap["first"].as_str().expect("a cursor").parse().expect("a cursor");
+            self.account(client, Told::Gap(Cursor { offset: first.offset - 1, ..first }, gap["lost"].as_u64()))?;
         }
-        for event in body["events"].as_array().expect("a list") {
+        for event in events {
             self.account(client, of_json(event).expect("an event"))?;
+        }
+        let newest = events.last().and_then(of_json);
+        if answered.has_news && newest.is_none() {
+            prop_assert_eq!(&body["more"], &Value::from(true));
         }
         self.skip(client, answered.cursor.offset)?;
         self.clients[client].last = Some(answered.cursor);
@@ -241,8 +319,9 @@ impl World {
                     self.account(client, told)?;
                 }
             }
-            if self.clients[client].reading.is_some() {
-                self.skip(client, self.published.len() as u64)?;
+            if self.clients[client].reading.is_some() && self.clients[client].left != Some(0) {
+                self.end_snapshot(client)?;
+                self.skip(client, self.ledger.last())?;
             }
         }
         Ok(())
@@ -256,37 +335,62 @@ impl World {
                     prop_assert_eq!(at.offset, self.clients[client].accounted);
                 }
             }
-            Told::Event(cursor, data) => {
-                let offset = cursor.offset;
-                if self.clients[client].state && Some(cursor) == self.clients[client].last {
-                    return Ok(()); // The state shown once more.
-                }
-                prop_assert!(offset > self.clients[client].accounted, "{cursor} is out of order or came twice");
-                prop_assert_eq!(data, offset.to_string());
-                let topics = &self.published[usize::try_from(offset - 1).expect("an offset")];
-                let wanted = self.clients[client].selection.iter().any(|s| topics.iter().any(|topic| s.matches(topic)));
-                prop_assert!(wanted, "{cursor} was not asked for");
-                prop_assert_eq!(cursor, self.gateway.log.cursor(offset));
-                if !self.clients[client].state {
-                    self.skip(client, offset - 1)?;
-                }
-                self.clients[client].accounted = offset;
-                self.clients[client].last = Some(cursor);
-            }
+            Told::Event(cursor, data, topics) => self.event(client, cursor, &data, &topics)?,
             Told::Position(cursor) => {
                 self.skip(client, cursor.offset)?;
                 self.clients[client].last = Some(cursor);
             }
-            Told::Gap(cursor) => {
-                let before = self.clients[client].accounted;
-                if cursor.offset > before {
-                    self.justified(before, cursor.offset)?;
-                }
-                self.clients[client].accounted = cursor.offset;
-                self.clients[client].last = Some(cursor);
-                self.clients[client].gaps += 1;
+            Told::Gap(cursor, lost) => self.gap(client, cursor, lost)?,
+            Told::Bye => prop_assert_eq!(self.clients[client].left, Some(0), "a stream ended by itself"),
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, client: usize, cursor: Cursor, data: &str, topics: &[String]) -> Result<(), TestCaseError> {
+        let (offset, now) = (cursor.offset, self.now());
+        prop_assert!(!self.ledger.is_removed(offset, now), "{cursor} was shown though it is gone");
+        let entry = &mut self.clients[client];
+        if entry.state && Some(cursor) == entry.last {
+            return Ok(()); // The state shown once more.
+        }
+        prop_assert!(offset > entry.accounted, "{cursor} is out of order or came twice");
+        prop_assert_eq!(data, offset.to_string());
+        prop_assert!(self.ledger.concerns(&entry.asked, offset), "{cursor} was not asked for, or may not be read");
+        prop_assert_eq!(cursor, self.gateway.log.cursor(offset));
+        if !topics.is_empty() {
+            let readable = self.ledger.at(offset).event.topics.iter().filter(|topic| entry.asked.reads(topic));
+            prop_assert_eq!(topics, readable.map(ToString::to_string).collect::<Vec<_>>());
+        }
+        if let Some(left) = &mut entry.left {
+            prop_assert!(*left > 0, "{cursor} is beyond the limit");
+            *left -= 1;
+        }
+        self.pass_snapshot(client, offset)?;
+        if !self.clients[client].state {
+            self.skip(client, offset - 1)?;
+        }
+        self.clients[client].accounted = offset;
+        self.clients[client].last = Some(cursor);
+        Ok(())
+    }
+
+    fn gap(&mut self, client: usize, cursor: Cursor, lost: Option<u64>) -> Result<(), TestCaseError> {
+        let in_snapshot = self.clients[client].snapshot.is_some();
+        self.pass_snapshot(client, cursor.offset)?;
+        let before = self.clients[client].accounted;
+        if cursor.offset > before {
+            self.justified(client, before, cursor.offset)?;
+            let concerned = (before + 1..=cursor.offset)
+                .filter(|offset| self.ledger.concerns(&self.clients[client].asked, *offset))
+                .count();
+            // A conflating reader may have been spared some of them before they went.
+            if let Some(lost) = lost.filter(|_| !in_snapshot && !self.clients[client].asked.conflate) {
+                prop_assert_eq!(lost, concerned as u64, "of {} to {}", before, cursor);
             }
         }
+        self.clients[client].accounted = cursor.offset.max(before);
+        self.clients[client].last = Some(cursor);
+        self.clients[client].gaps += 1;
         Ok(())
     }
 
@@ -295,32 +399,72 @@ impl World {
         (self.clients[client].accounted, self.clients[client].gaps)
     }
 
-    /// Moves on over events of which none may have matched. Of a state transport the newest must have been shown.
-    fn skip(&mut self, client: usize, upto: Offset) -> Result<(), TestCaseError> {
-        let client = &mut self.clients[client];
-        for offset in client.accounted + 1..=upto {
-            let topics = &self.published[usize::try_from(offset - 1).expect("an offset")];
-            let matched = client.selection.iter().any(|selector| topics.iter().any(|topic| selector.matches(topic)));
-            // A state transport has no place for words: what is gone, is gone.
-            let gone = client.state && offset < self.gateway.log.bounds().first;
-            prop_assert!(!matched || gone, "offset {offset} was skipped in silence");
+    /// Moves on in a snapshot, up to an event of it or behind it. What is passed over must have gone meanwhile.
+    fn pass_snapshot(&mut self, client: usize, offset: Offset) -> Result<(), TestCaseError> {
+        let now = self.now();
+        let entry = &mut self.clients[client];
+        let Some((offsets, edge)) = &mut entry.snapshot else { return Ok(()) };
+        let edge = *edge;
+        while let Some(next) = offsets.front().copied().filter(|next| *next <= offset) {
+            offsets.pop_front();
+            let gone = self.ledger.is_gone(next, now);
+            prop_assert!(next == offset || gone, "{next} of a snapshot was left out");
+            entry.accounted = next - 1; // What is between was not asked for.
         }
-        client.accounted = client.accounted.max(upto);
+        if offset > edge {
+            entry.snapshot = None;
+            entry.accounted = entry.accounted.max(edge);
+        }
         Ok(())
     }
 
-    /// Whether a gap from `before` to `after` is true: everything in it was trimmed.
-    fn justified(&self, before: Offset, after: Offset) -> Result<(), TestCaseError> {
-        let first = self.gateway.log.bounds().first;
-        prop_assert!(before < after, "a gap from {before} to {after}");
-        prop_assert!(after < first, "offsets up to {after} are told to be gone, but {first} is still there");
+    fn end_snapshot(&mut self, client: usize) -> Result<(), TestCaseError> {
+        let edge = self.clients[client].snapshot.as_ref().map(|(_, edge)| *edge);
+        edge.map_or(Ok(()), |edge| self.pass_snapshot(client, edge + 1))
+    }
+
+    /// Moves on over events of which none may have matched. Of a state transport the newest must have been shown.
+    fn skip(&mut self, client: usize, upto: Offset) -> Result<(), TestCaseError> {
+        let now = self.now();
+        let Client { asked, state, accounted, .. } = &self.clients[client];
+        for offset in accounted + 1..=upto {
+            // A state transport has no place for words: what is gone, is gone.
+            let excused = (*state && self.ledger.is_gone(offset, now))
+                || (asked.conflate && self.ledger.is_replaced(asked, offset));
+            let skipped = self.ledger.concerns(asked, offset) && !excused;
+            prop_assert!(!skipped, "offset {offset} was skipped in silence");
+        }
+        self.clients[client].accounted = (*accounted).max(upto);
         Ok(())
+    }
+
+    /// Whether a gap from `before` to `after` is true for a client: something in it was trimmed or concerned it, and nothing
+    /// that is still there did.
+    fn justified(&self, client: usize, before: Offset, after: Offset) -> Result<(), TestCaseError> {
+        let (now, asked) = (self.now(), &self.clients[client].asked);
+        prop_assert!(before < after, "a gap from {before} to {after}");
+        let mut lost = before + 1 < now.bounds.first;
+        for offset in before + 1..=after {
+            let (gone, concerns) = (self.ledger.is_gone(offset, now), self.ledger.concerns(asked, offset));
+            let excused = asked.conflate && self.ledger.is_replaced(asked, offset);
+            prop_assert!(gone || !concerns || excused, "offset {offset} is told to be gone, but is still there");
+            lost |= gone && concerns;
+        }
+        prop_assert!(lost, "a gap from {before} to {after}, in which nothing is gone that was asked for");
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        Now { time: self.time.load(Ordering::Relaxed), bounds: self.gateway.log.bounds() }
     }
 }
 
-fn wanted(selection: Vec<TopicSelector>, transport: &str, last: Option<Cursor>) -> Wanted {
-    let begin = last.map_or(Begin::Unsaid, |cursor| Begin::At(Start::Cursor(cursor), cursor.to_string()));
-    Wanted::new(Arc::new(Selection::new(selection)), by_name(transport).expect("a transport"), begin)
+impl Default for Client {
+    fn default() -> Self {
+        let (ask, asked) = (Ask::plain(&[]), Asked::default());
+        let (reading, last, snapshot, left) = (None, None, None, None);
+        Self { reading, ask, asked, state: false, last, accounted: 0, snapshot, left, gaps: 0 }
+    }
 }
 
 impl Gateway {
@@ -331,10 +475,16 @@ impl Gateway {
         let steady: Steady = Arc::new(move || Duration::from_millis(now.load(Ordering::Relaxed)));
         let retention = Retention { events: settings.events, age: settings.age, bytes: 1 << 30, topics: Vec::new() };
         let log: Arc<dyn Log> = match settings.store {
-            Store::Memory => Arc::new(MemoryLog::with_clocks(retention, clock, steady)),
+            Store::Memory => Arc::new(MemoryLog::with_clocks(retention, Arc::clone(&clock), steady)),
             Store::Sqlite => {
                 let options = SqliteOptions::new(directory.path());
-                let options = SqliteOptions { durability: Durability::Os, retention, clock, steady, ..options };
+                let options = SqliteOptions {
+                    durability: Durability::Os,
+                    retention,
+                    clock: Arc::clone(&clock),
+                    steady,
+                    ..options
+                };
                 Arc::new(SqliteLog::open(options).expect("a log"))
             }
         };
@@ -342,7 +492,7 @@ impl Gateway {
         // Small, so that readers fall out of memory and read pages from the log.
         let pages =
             PagesOptions { pinned_events: settings.pinned, pinned_bytes: 1 << 20, cached_bytes: 64 << 10, replays: 64 };
-        let hub = Hub::start(Arc::clone(&log), pages, &shutdown).await.expect("a hub");
+        let hub = Hub::start_at(Arc::clone(&log), pages, clock, &shutdown).await.expect("a hub");
         let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
         let options = Options { retention_events: settings.events, ..Options::default() };
         let delivery = Delivery::start(Arc::clone(&hub), Arc::new(Metrics::new(labels)), shutdown.clone(), options);

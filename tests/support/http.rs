@@ -205,6 +205,13 @@ impl Connection {
         (size > 0).then_some(chunk)
     }
 
+    /// Reads so many bytes of content.
+    #[track_caller]
+    pub(crate) fn take(&mut self, length: usize) -> Vec<u8> {
+        self.fill(length);
+        self.unread.drain(..length).collect()
+    }
+
     /// Reads chunks until there was all of `words`; heartbeats do not prolong the wait.
     #[track_caller]
     pub(crate) fn chunks_until(&mut self, words: &str) -> String {

@@ -15,14 +15,17 @@ impl Part {
     }
 }
 
-/// The parts of a whole response, and what follows the delimiter after the last one.
+/// The parts of a response, and what follows the delimiter after the last one; nothing may follow the one that closes.
 pub(crate) fn read<'a>(boundary: &str, bytes: &'a [u8]) -> Result<(Vec<Part>, &'a [u8]), String> {
     let delimiter = format!("--{boundary}\r\n");
     let mut rest = bytes.strip_prefix(delimiter.as_bytes()).ok_or("no delimiter at the beginning")?;
     let mut parts = Vec::new();
     while let Some((part, after)) = part(rest)? {
-        rest = after.strip_prefix(format!("\r\n{delimiter}").as_bytes()).ok_or("no delimiter after a part")?;
         parts.push(part);
+        if let Some(end) = after.strip_prefix(format!("\r\n--{boundary}--\r\n").as_bytes()) {
+            return if end.is_empty() { Ok((parts, end)) } else { Err("something follows the end".to_owned()) };
+        }
+        rest = after.strip_prefix(format!("\r\n{delimiter}").as_bytes()).ok_or("no delimiter after a part")?;
     }
     Ok((parts, rest))
 }
@@ -34,6 +37,9 @@ fn part(bytes: &[u8]) -> Result<Option<(Part, &[u8])>, String> {
         return Ok(None);
     }
     let head = std::str::from_utf8(&bytes[..end]).map_err(|error| error.to_string())?;
+    if head.split("\r\n").last().is_some_and(|line| line.starts_with("--") && line.ends_with("--")) {
+        return Ok(None); // The end, behind a field of the part that was open.
+    }
     let fields = head.split("\r\n").map(field).collect::<Result<Vec<_>, _>>()?;
     let mut part = Part { fields, content: Vec::new() };
     let len: usize = part.field("content-length").ok_or("no length")?.parse().map_err(|_| "a length that is none")?;

@@ -3,16 +3,47 @@
 use super::super::tests::{appended, large, small};
 use super::super::{Pages, PagesOptions};
 use super::*;
-use crate::event::TopicSelector;
-use crate::log::{MemoryLog, Retention, system_clock};
+use crate::event::{Gone, Timestamp, TopicSelector};
+use crate::log::{Clock, MemoryLog, Retention, system_clock};
 
 const ENOUGH: Budget = Budget { events: 1000, bytes: 1 << 20 };
 
 /// The events as pages that were read from the log, each a page of its own.
 fn pages(events: impl IntoIterator<Item = Vec<Arc<Appended>>>) -> Hub {
+    pages_at(events, system_clock())
+}
+
+fn pages_at(events: impl IntoIterator<Item = Vec<Arc<Appended>>>, clock: Clock) -> Hub {
     let pages = Pages::new(0, &[], PagesOptions::default());
     events.into_iter().for_each(|events| drop(pages.keep(&crate::log::Page { events, hole: false })));
-    Hub::over(Arc::new(MemoryLog::new(Retention::default(), system_clock())), pages, system_clock(), 64)
+    Hub::over(Arc::new(MemoryLog::new(Retention::default(), system_clock())), pages, clock, 64)
+}
+
+fn removed(event: Arc<Appended>, why: Gone) -> Arc<Appended> {
+    event.remove(why);
+    event
+}
+
+/// An event, stored at 0, that goes by itself after so many milliseconds.
+fn passing(offset: Offset, milliseconds: u64) -> Arc<Appended> {
+    let Appended { cursor, time, ref event, .. } = *small(offset);
+    let ttl = Some(std::time::Duration::from_millis(milliseconds));
+    Arc::new(Appended::new(cursor, time, crate::event::Event { ttl, ..event.clone() }))
+}
+
+/// All that a reader says up to the live edge, with its cursor where that is told.
+fn way(hub: &Hub, selector: &str, edge: Offset) -> Vec<String> {
+    let mut reader = reader(selector, 0);
+    let mut words = Vec::new();
+    loop {
+        match reader.step(hub, edge, ENOUGH) {
+            Step::LiveEdge => return words,
+            Step::Gap(Missing { reason, offsets }) => {
+                words.push(format!("{} {offsets:?} before {}", reason.as_str(), reader.cursor() + 1));
+            }
+            step => words.push(said(step)),
+        }
+    }
 }
 
 fn reader(selector: &str, cursor: Offset) -> Reader {
@@ -78,5 +109,53 @@ fn a_step_ends_before_the_event_that_is_too_much() {
     let budget = Budget { events: 2, bytes: 250 };
     for expected in ["1 3", "5 7", "9", "11 13"] {
         assert_eq!(said(reader.step(&hub, 14, budget)), expected);
+    }
+}
+
+#[test]
+fn what_is_gone_is_a_gap_at_its_place_for_those_that_it_concerned() {
+    let other = |at| appended(at, "other", "x");
+    let hub = pages([
+        vec![small(1), removed(small(2), Gone::Deleted), other(3), removed(small(4), Gone::Deleted)],
+        vec![removed(other(5), Gone::Deleted), small(6), passing(7, 2000), removed(small(8), Gone::Deleted)],
+        vec![small(9), removed(other(10), Gone::Expired), removed(small(11), Gone::Deleted), other(12)],
+    ]);
+    let expected = [
+        "1",
+        "deleted Some(2) before 6",
+        "6",
+        "expired Some(1) before 8",
+        "deleted Some(1) before 9",
+        "9",
+        "deleted Some(1) before 13",
+    ];
+    assert_eq!(way(&hub, "t", 12), expected);
+    let expected = ["3", "deleted Some(1) before 10", "expired Some(1) before 12", "12"];
+    assert_eq!(way(&hub, "other", 12), expected);
+    assert!(way(&hub, "nothing", 12).is_empty(), "nobody is told what did not concern it");
+}
+
+#[test]
+fn a_reader_that_owes_a_gap_can_be_made_to_tell_it() {
+    let hub = pages([vec![removed(small(1), Gone::Deleted), appended(2, "other", "x")]]);
+    let mut reader = reader("t", 0);
+    assert_eq!(said(reader.step(&hub, 5, ENOUGH)), "Behind(3)");
+    assert!(reader.owes_gap());
+    assert_eq!(reader.take_gap(), Some(Missing { reason: GapReason::Deleted, offsets: Some(1) }));
+    assert!(!reader.owes_gap());
+}
+
+#[test]
+fn an_event_with_a_time_of_its_own_is_delivered_as_it_comes_and_not_after_that() {
+    for (now, ttl, expected) in [
+        (0, 0, "1"),
+        (1000, 0, "1"),
+        (1001, 0, "expired Some(1) before 2"),
+        (4999, 5000, "1"),
+        (5000, 5000, "1"),
+        (5001, 5000, "expired Some(1) before 2"),
+    ] {
+        let hub = pages_at([vec![passing(1, ttl)]], Arc::new(move || Timestamp(now)));
+        assert_eq!(way(&hub, "t", 1), [expected], "{ttl} ms, {now} ms later");
     }
 }

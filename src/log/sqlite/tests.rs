@@ -417,7 +417,8 @@ fn gated(directory: &Path) -> (SqliteLog, Arc<Gate>) {
             Timestamp(1)
         })
     };
-    let log = SqliteLog::open(SqliteOptions { clock, ..options(directory, &TestClock::default()) }).unwrap();
+    let options = SqliteOptions { clock, queue_events: 5_000, ..options(directory, &TestClock::default()) };
+    let log = SqliteLog::open(options).unwrap();
     (log, gate)
 }
 
@@ -439,7 +440,7 @@ async fn what_waits_is_bounded_and_stored_together() {
         publish(500);
     }
     tokio::task::yield_now().await; // Each of them is polled once, and so waits in the queue.
-    let refused = log.append(vec![event("x"); 4_193]).await;
+    let refused = log.append(vec![event("x"); 1_001]).await;
     assert!(matches!(refused, Err(AppendError::Busy { retry_after }) if retry_after.as_secs() == 1), "{refused:?}");
     assert_eq!(log.stats().refused, 1);
     drop(closed);
@@ -519,4 +520,19 @@ async fn keys_of_events_that_are_gone_push_no_events_out() {
     }
     let kept = log.bounds().events();
     assert!(kept > 40_000, "{kept} events of 300 bytes in 16 MiB");
+}
+
+#[tokio::test]
+async fn a_writer_that_died_is_told_from_one_that_cannot_write() {
+    let (directory, test) = (TempDir::new().unwrap(), TestClock::default());
+    let dies = Arc::new(AtomicBool::new(false));
+    let (clock, told) = (test.clock(), Arc::clone(&dies));
+    let clock: Clock = Arc::new(move || if told.load(SeqCst) { panic!("a bug") } else { clock() });
+    let log = SqliteLog::open(SqliteOptions { clock, ..options(directory.path(), &test) }).expect("a log");
+    log.append(vec![event("a")]).await.expect("stored");
+    assert!(log.is_alive());
+    dies.store(true, SeqCst);
+    assert!(matches!(log.append(vec![event("b")]).await, Err(AppendError::ReadOnly(None))));
+    log.inner.ended.cancelled().await;
+    assert!(!log.is_alive());
 }

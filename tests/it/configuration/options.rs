@@ -1,7 +1,8 @@
 //! Each limit that an option sets is the one that holds.
 
-use super::{Files, KEY, publish};
+use super::{Files, KEY, metric, publish};
 use crate::support::http::{Connection, Request};
+use crate::support::wait_for;
 
 #[test]
 fn sizes_and_counts_are_those_of_the_file() {
@@ -66,4 +67,37 @@ fn streams_are_told_the_heartbeat_and_a_retry_of_the_range() {
     let hello = stream.chunks_until("\n\n");
     assert!(hello.contains("\"heartbeat\":7"), "{hello}");
     assert!(hello.contains("retry: 700\n") || hello.contains("retry: 701\n"), "{hello}");
+}
+
+#[test]
+fn no_more_is_kept_in_memory_than_the_file_says_and_the_rest_is_read_from_the_log() {
+    let files = Files::with("read = \"public\"\nlive-bytes = \"1MiB\"\nlive-events = 1024\nreplays = 1\n");
+    let gateway = files.gateway();
+    let data = "x".repeat(100_000);
+    for _ in 0..40 {
+        assert_eq!(publish(&gateway, "a", &data).status, 201);
+    }
+    wait_for("the newest event to be in memory", || metric(&gateway, "encke_pages_pinned_bytes", "") > 0.0);
+    let all = Request::get("/events/a?transport=long-poll&timeout=0&lastEventId=earliest").ask(gateway.address());
+    assert_eq!(all.json()["more"], true, "{all:?}");
+    assert!(metric(&gateway, "encke_page_loads_total", "") > 0.0, "the oldest are not in memory");
+    let held = metric(&gateway, "encke_pages_pinned_bytes", "") + metric(&gateway, "encke_pages_cached_bytes", "");
+    // Each of the two may pass its limit by the page that it must hold, and by what was rendered since.
+    assert!(held < f64::from(6 << 20), "{held}");
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_ended_when_the_file_says() {
+    let gateway = Files::with("read = \"public\"\nstall = 10\n").gateway();
+    let mut stalled = Connection::open(gateway.address());
+    stalled.send(Request::get("/events/a").bytes());
+    stalled.head();
+    let data = "x".repeat(1 << 20);
+    // More than the sockets of both sides hold.
+    for _ in 0..24 {
+        assert_eq!(publish(&gateway, "a", &data).status, 201);
+    }
+    let ended = || metric(&gateway, "encke_stream_ends_total", "slow_reader");
+    wait_for("the stream to end, long before the default of 120 s", || ended() == 1.0);
+    assert_eq!(metric(&gateway, "encke_stalled_total", ""), 1.0);
 }

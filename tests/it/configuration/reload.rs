@@ -1,8 +1,8 @@
 //! `SIGHUP`: the configuration is read again, and what a running gateway can take over holds from then on.
 
-use super::{Files, KEY, publish, read};
+use super::{Files, KEY, metric, publish, read};
 use crate::support::gateway::Gateway;
-use crate::support::http::Request;
+use crate::support::http::{Connection, Request};
 use crate::support::wait_for;
 
 /// Tells the gateway to read its configuration again, and waits until it says `words` in its log.
@@ -47,14 +47,107 @@ fn a_file_that_is_wrong_changes_nothing() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named_each_time_and_not_taken() {
-    let files = Files::with("event-bytes = \"1KiB\"\n");
+fn streams_that_may_no_longer_read_end_and_others_go_on() {
+    let files =
+        Files::with("[[topics]]\nmatch = \"news\"\nread = \"public\"\n[[topics]]\nmatch = \"b\"\nread = \"public\"\n");
     let mut gateway = files.gateway();
-    files.write("encke.toml", "event-bytes = \"2KiB\"\ndev = true\n");
+    let open = |request: Request| {
+        let mut connection = Connection::open(gateway.address());
+        connection.send(request.bytes());
+        connection
+    };
+    let stream = |request: Request| {
+        let mut stream = open(request);
+        assert_eq!(stream.head().status, 200);
+        stream.chunks_until("encke.hello");
+        stream
+    };
+    let mut anonymous = stream(Request::get("/events/news"));
+    let mut wrong_key = stream(Request::get("/events/news").bearer("not-the-key-of-this-gateway"));
+    let mut everything = stream(Request::get("/events?topic=**"));
+    let mut with_key = stream(Request::get("/events/news").bearer(KEY));
+    let mut elsewhere = stream(Request::get("/events/b"));
+    let active = || metric(&gateway, "encke_streams_active", "long-poll");
+    let mut poll = open(Request::get("/events/news?transport=long-poll&timeout=120&lastEventId=latest"));
+    wait_for("the poll to wait", || active() == 1.0);
+
+    files.write("encke.toml", "[[topics]]\nmatch = \"b\"\nread = \"public\"\n");
+    gateway.process().signal("HUP");
+    for stream in [&mut anonymous, &mut wrong_key, &mut everything] {
+        let told = stream.chunks_until("encke.bye");
+        let told = if told.contains("expired") { told } else { told + &stream.chunks_until("\n\n") };
+        assert!(told.contains("\"reason\":\"expired\""), "{told}");
+        assert_eq!(stream.chunk(), None, "and it ends");
+    }
+    let answer = poll.answer();
+    assert_eq!((answer.status, &answer.json()["events"]), (200, &serde_json::json!([])));
+    assert_eq!(read(&gateway, "news").status, 401);
+    for (topic, stream) in [("news", &mut with_key), ("b", &mut elsewhere)] {
+        assert_eq!(publish(&gateway, topic, "still here").status, 201);
+        stream.chunks_until("still here");
+    }
+    let ended = |transport: &str| {
+        metric(&gateway, "encke_stream_ends_total{path=\"unknown\",reason=\"auth_expired\"", transport)
+    };
+    assert_eq!((ended("\"sse\""), ended("\"long-poll\"")), (3.0, 1.0));
+}
+
+#[test]
+fn origins_hosts_limits_and_intervals_are_those_of_the_newest_file() {
+    let files = Files::with("read = \"public\"\n");
+    let mut gateway = files.gateway();
+    let admin = gateway.admin_url().trim_start_matches("http://").to_owned();
+    let shared = |gateway: &Gateway| {
+        let request = Request::get("/events/a?transport=long-poll&timeout=0").field("Origin", "https://app.example");
+        request.ask(gateway.address()).field("access-control-allow-origin")
+    };
+    let by_name = || Request::get("/health/live").host("gateway.example").ask(&admin).status;
+    let topics = |gateway: &Gateway| {
+        Request::get("/events?topic=a&topic=b&transport=long-poll&timeout=0").ask(gateway.address()).status
+    };
+    let page = |gateway: &Gateway| Request::get("/").ask(gateway.address()).status;
+    let hello = |gateway: &Gateway| {
+        let mut stream = Connection::open(gateway.address());
+        stream.send(Request::get("/events/a?transport=sse").bytes());
+        let head = stream.head();
+        if head.status == 200 { stream.chunks_until("\n\n") } else { head.status.to_string() }
+    };
+    assert_eq!((shared(&gateway), by_name(), topics(&gateway), page(&gateway)), (None, 421, 200, 404));
+    assert_eq!(publish(&gateway, "a", &"x".repeat(2000)).status, 201);
+    assert!(hello(&gateway).contains("\"heartbeat\":15"));
+
+    files.write(
+        "encke.toml",
+        "read = \"public\"\ncors-origin = \"https://app.example\"\nhost = \"gateway.example\"\nmax-topics = 1\npages = true\n\
+         heartbeat = 9\nretry = \"600ms\"\nevent-bytes = \"1KiB\"\nbatch-bytes = \"2KiB\"\ndrain = 3\n",
+    );
+    let told = reload(&mut gateway, READ_AGAIN);
+    for name in
+        ["cors-origin", "host", "max-topics", "pages", "heartbeat", "retry", "event-bytes", "batch-bytes", "drain"]
+    {
+        assert!(told.contains(&format!("\"{name}\"")), "{name} is not in {told}");
+    }
+    assert!(!told.contains("restart"), "{told}");
+    let origin = Some("https://app.example".to_owned());
+    assert_eq!((shared(&gateway), by_name(), topics(&gateway), page(&gateway)), (origin, 200, 400, 200));
+    assert_eq!(publish(&gateway, "a", &"x".repeat(2000)).status, 413);
+    let told = hello(&gateway);
+    assert!(told.contains("\"heartbeat\":9") && told.contains("retry: 600\n"), "{told}");
+    assert_eq!(metric(&gateway, "encke_heartbeat_seconds", ""), 9.0);
+
+    files.write("encke.toml", "read = \"public\"\ntransports = \"ndjson\"\n");
+    reload(&mut gateway, READ_AGAIN);
+    assert_eq!((shared(&gateway), hello(&gateway)), (None, "400".to_owned()));
+}
+
+#[test]
+fn what_needs_a_restart_is_named_each_time_and_not_taken() {
+    let files = Files::with("head-bytes = \"8KiB\"\n");
+    let mut gateway = files.gateway();
+    files.write("encke.toml", "head-bytes = \"9KiB\"\ndev = true\n");
     for _ in 0..2 {
         let told = reload(&mut gateway, "wait for a restart");
-        assert!(told.contains("changed=[]") && told.contains("options=[\"dev\", \"event-bytes\"]"), "{told}");
-        assert_eq!(publish(&gateway, "a", &"x".repeat(1025)).status, 413);
+        assert!(told.contains("changed=[]") && told.contains("options=[\"dev\", \"head-bytes\"]"), "{told}");
         assert_eq!(Request::post("/events/a", "x").ask(gateway.address()).status, 401, "dev holds from the start only");
     }
 }

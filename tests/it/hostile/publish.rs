@@ -45,9 +45,14 @@ fn names_that_cannot_be_are_refused_with_what_to_mend() {
     for kind in ["open", "error", "encke.hello", "encke.", "encke.x"] {
         refuse(&format!("/events/t?type={kind}"), "are taken");
     }
-    for target in ["/events/t?typ=x", "/events/t?Type=x", "/events/t?form=data", "/events/t?=x"] {
-        refuse(target, "there are topic, type and key");
+    for target in ["/events/t?typ=x", "/events/t?Type=x", "/events/t?ack=each", "/events/t?=x"] {
+        refuse(target, "there are topic, type, key, ttl, conflate, private and form");
     }
+    for target in ["/events/t?ttl=0", "/events/t?ttl=1w", "/events/t?ttl=-1", "/events/t?ttl="] {
+        refuse(target, "more than 0");
+    }
+    refuse("/events/t?private=yes", "`private` is a flag");
+    refuse("/events/t?conflate=a%0Ab", "a conflation key holds no control characters");
     refuse("/events/t?type=a&type=b", "`type` is given more than once");
     refuse("/events/t?key=a&key=a", "`key` is given more than once");
     refuse("/events", "name a topic");
@@ -216,14 +221,15 @@ fn what_is_not_there_and_what_it_cannot_do_is_told() {
     let mut gateway = Gateway::start(&["--dev"]);
     assert_stored("PUT publishes", &Request::new("PUT", "/events/t").content("x").ask(gateway.address()));
     for (target, allowed) in [
-        ("/events/t", "GET,HEAD,POST,PUT"),
-        ("/events", "GET,HEAD,POST,PUT"),
+        ("/events/t", "GET,HEAD,POST,PUT,DELETE"),
+        ("/events", "GET,HEAD,POST,PUT,DELETE"),
         ("/metrics", "GET,HEAD"),
         ("/health/live", "GET,HEAD"),
         ("/", "GET,HEAD"),
         ("/streams/x/cut", "POST"),
     ] {
-        for method in ["DELETE", "PATCH", "TRACE", "get", "X-ANYTHING"] {
+        let methods = ["DELETE", "PATCH", "TRACE", "get", "X-ANYTHING"];
+        for method in methods.into_iter().filter(|method| !allowed.contains(method)) {
             let answer = Request::new(method, target).ask(gateway.address());
             assert_refused(&format!("{method} {target}"), &answer, 405, "see the Allow field");
             assert_eq!(answer.field("allow").as_deref(), Some(allowed), "{method} {target}");

@@ -7,7 +7,7 @@ use crate::support::PATIENCE;
 use crate::support::process::Process;
 
 #[test]
-fn the_service_manager_is_told_when_the_gateway_serves_lives_and_stops() {
+fn the_service_manager_is_told_when_the_gateway_serves_lives_reloads_and_stops() {
     let directory = directory();
     let place = directory.path().join("notify");
     let manager = UnixDatagram::bind(&place).expect("a socket");
@@ -26,9 +26,14 @@ fn the_service_manager_is_told_when_the_gateway_serves_lives_and_stops() {
     let address = address.strip_prefix("listening on ").expect("an address");
     assert_eq!(told(), format!("READY=1\nSTATUS=serving on {address}"));
     assert_eq!([told(), told()], ["WATCHDOG=1", "WATCHDOG=1"]);
+    let next = || std::iter::repeat_with(told).find(|words| words != "WATCHDOG=1").expect("a word");
+    gateway.signal("HUP");
+    let reloading = next();
+    let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|rest| rest.lines().next());
+    assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{reloading}");
+    assert_eq!(next(), format!("READY=1\nSTATUS=serving on {address}"));
     gateway.terminate();
-    let stopping = std::iter::repeat_with(told).find(|words| words != "WATCHDOG=1");
-    assert_eq!(stopping.as_deref(), Some("STOPPING=1\nSTATUS=draining"));
+    assert_eq!(next(), "STOPPING=1\nSTATUS=draining");
     assert!(gateway.wait(PATIENCE).success());
 }
 

@@ -1,0 +1,114 @@
+//! How long one who was let in may stay.
+
+use tokio::sync::watch;
+
+use super::{Permit, Policy};
+use crate::event::TopicSelector;
+
+/// A reader's leave to stay: it is withdrawn when the rules or keys change so that it could not come in again as it did.
+///
+/// Costs nothing while nothing changes. A change that concerns other topics ends nobody; of a reader of globs it cannot be
+/// told what it would get no more, so any change of who may read what ends its stream. It comes back at once, and gets what
+/// it may.
+#[derive(Debug)]
+pub struct Leave {
+    permit: Permit,
+    /// None: nothing can change.
+    policy: Option<watch::Receiver<Policy>>,
+    withdrawn: bool,
+}
+
+impl Leave {
+    pub(super) fn new(permit: Permit, policy: Option<watch::Receiver<Policy>>) -> Self {
+        Self { permit, policy, withdrawn: false }
+    }
+
+    /// Whether a reader of `topics` must leave.
+    pub fn is_withdrawn(&mut self, topics: &[TopicSelector]) -> bool {
+        if self.policy.as_ref().is_some_and(|policy| policy.has_changed().unwrap_or(false)) {
+            self.look(topics);
+        }
+        self.withdrawn
+    }
+
+    /// Resolves when a reader of `topics` must leave. Dropping the future loses nothing.
+    pub async fn withdrawn(&mut self, topics: &[TopicSelector]) {
+        while !self.withdrawn {
+            let Some(policy) = &mut self.policy else { return std::future::pending().await };
+            if policy.changed().await.is_err() {
+                return std::future::pending().await; // Nothing will change any more.
+            }
+            self.look(topics);
+        }
+    }
+
+    #[cold]
+    fn look(&mut self, topics: &[TopicSelector]) {
+        let Some(policy) = &mut self.policy else { return };
+        let now = policy.borrow_and_update().permit_again(&self.permit);
+        self.withdrawn |= self.permit.is_narrowed_by(&now, topics);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Access, Open, Rule, Rules, Secret};
+    use super::*;
+
+    fn policy(public: &[&str], keys: &[&str]) -> Policy {
+        let selector = |text: &&str| TopicSelector::parse(text).expect("a selector");
+        let rule = |text| Rule { matches: selector(text), read: Open::Public, publish: Open::Key };
+        let rules = Rules { rules: public.iter().map(rule).collect(), ..Rules::all(Open::Key, Open::Key) };
+        Policy { rules: Arc::new(rules), keys: keys.iter().map(|key| Secret::new(key)).collect(), open: false }
+    }
+
+    #[track_caller]
+    fn check(topics: &[&str], credential: Option<&str>, before: Policy, after: Policy, withdrawn: bool) {
+        let access = Access::new(before);
+        let topics: Vec<_> = topics.iter().map(|text| TopicSelector::parse(text).expect("a selector")).collect();
+        let mut leave = access.permit(credential).leave();
+        assert!(!leave.is_withdrawn(&topics));
+        access.replace(after);
+        assert_eq!(leave.is_withdrawn(&topics), withdrawn);
+        assert_eq!(leave.is_withdrawn(&topics), withdrawn, "asked again");
+    }
+
+    #[test]
+    fn who_could_not_come_in_again_must_leave_and_others_stay() {
+        check(&["a"], None, policy(&["a"], &["k"]), policy(&[], &["k"]), true);
+        check(&["a"], None, policy(&["a"], &["k"]), policy(&["a"], &["k2"]), false);
+        check(&["a"], None, policy(&["a", "b"], &["k"]), policy(&["a"], &["k"]), false);
+        check(&["a", "b"], None, policy(&["a", "b"], &["k"]), policy(&["a"], &["k"]), true);
+        check(&["**"], None, policy(&["a", "b"], &["k"]), policy(&["a"], &["k"]), true);
+        check(&["**"], None, policy(&["a"], &["k"]), policy(&["a"], &["k", "k2"]), false);
+        check(&["a"], Some("k"), policy(&[], &["k"]), policy(&[], &["k2", "k"]), false);
+        check(&["a"], Some("k"), policy(&[], &["k"]), policy(&[], &["k2"]), true);
+        check(&["**"], Some("k"), policy(&["a"], &["k"]), policy(&[], &["k"]), false);
+        check(&["a"], Some("wrong"), policy(&["a"], &["k"]), policy(&[], &["k"]), true);
+        check(&["a"], None, policy(&["a"], &[]), Policy { open: true, ..policy(&[], &[]) }, false);
+    }
+
+    #[tokio::test]
+    async fn a_withdrawal_wakes_whoever_waits_and_other_changes_do_not() {
+        let access = Arc::new(Access::new(policy(&["a"], &[])));
+        let topics = [TopicSelector::parse("a").expect("a selector")];
+        let mut leave = access.permit(None).leave();
+        let mut waiting = std::pin::pin!(leave.withdrawn(&topics));
+        for (policy, ready) in [(policy(&["a", "b"], &[]), false), (policy(&["b"], &[]), true)] {
+            access.replace(policy);
+            let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_ready())).await;
+            assert_eq!(polled, ready);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_permit_of_no_access_is_never_withdrawn() {
+        let mut leave = Permit::everything().leave();
+        assert!(!leave.is_withdrawn(&[]));
+        let waiting = std::pin::pin!(leave.withdrawn(&[]));
+        let polled = tokio::time::timeout(std::time::Duration::ZERO, waiting).await;
+        assert!(polled.is_err());
+    }
+}

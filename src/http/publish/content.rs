@@ -1,0 +1,169 @@
+//! What is sent: read within its limits, and held to what it says it is.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Version, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::super::guard;
+use super::super::problem::Problem;
+use crate::event::ContentType;
+
+/// The content of a request.
+pub(super) struct Content {
+    version: Version,
+    announced: Option<u64>,
+    body: Body,
+}
+
+/// How much of it may come, and in what time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) bytes: usize,
+    pub(super) time: Duration,
+    /// What a refusal calls it.
+    pub(super) of: &'static str,
+}
+
+impl Content {
+    pub(super) fn new(parts: &Parts, body: Body) -> Self {
+        let announced = parts.headers.get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { version: parts.version, announced, body }
+    }
+
+    /// All of it.
+    pub(super) async fn whole(mut self, most: Most) -> Result<Bytes, Problem> {
+        match self.collect(most).await {
+            Ok(content) => Ok(content),
+            Err(problem) => Err(self.refuse(problem).await),
+        }
+    }
+
+    async fn collect(&mut self, most: Most) -> Result<Bytes, Problem> {
+        let too_large = || {
+            let Most { bytes, of, .. } = most;
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{of} has at most {bytes} bytes; send less at once"))
+        };
+        if self.announced.is_some_and(|length| length > most.bytes as u64) {
+            return Err(too_large()); // Before the client is told to go on (RFC 9110 § 10.1.1).
+        }
+        let collected = timeout(most.time, Limited::new(&mut self.body, most.bytes).collect()).await;
+        let collected = collected.map_err(|_| late("the content took too long to arrive; send it again"))?;
+        let content = collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() { too_large() } else { cut_short() }
+        })?;
+        self.is_complete().then_some(content).ok_or_else(cut_short)
+    }
+
+    /// Its next piece; none at its end. Loses nothing when it is dropped.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            match self.body.frame().await {
+                None => return if self.is_complete() { Ok(None) } else { Err(cut_short()) },
+                Some(Err(_)) => return Err(cut_short()),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    Ok(_) | Err(_) => {} // Trailers, at the most.
+                },
+            }
+        }
+    }
+
+    /// hyper (1.12) ends the content of an HTTP/2 request that was reset with NO_ERROR as if it were complete. Only
+    /// END_STREAM says that it is; h2 has then held it against its Content-Length.
+    fn is_complete(&self) -> bool {
+        self.version != Version::HTTP_2 || self.body.is_end_stream()
+    }
+
+    /// Nothing of it is wanted any more, for this reason.
+    pub(super) async fn refuse(self, problem: Problem) -> Problem {
+        guard::take_rest(self.version, self.body).await;
+        problem
+    }
+
+    /// Lets the rest of it come, within bounds, and forgets it: so that a client that reads only when it has written all
+    /// gets to the answer.
+    pub(super) async fn forget(mut self) {
+        const MOST: usize = 64 << 20;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut taken = 0;
+        while taken < MOST
+            && let Ok(Ok(Some(piece))) = timeout_at(deadline, self.piece()).await
+        {
+            taken += piece.len();
+        }
+    }
+}
+
+pub(super) fn late(detail: &'static str) -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, detail)
+}
+
+fn cut_short() -> Problem {
+    Problem::bad("the content ended before it was complete")
+}
+
+/// Refuses content that is coded in a way that nobody undoes.
+pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the content without a Content-Encoding"));
+    }
+    // hyper undoes `chunked` alone, and takes it for enough if that comes last (RFC 9112 § 6.1).
+    if headers
+        .get_all(header::TRANSFER_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "send the content without another transfer coding than chunked",
+        ));
+    }
+    Ok(())
+}
+
+/// The media type that the head names.
+pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<ContentType>, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Problem::bad("the Content-Type is not ASCII"))?;
+    let media = ContentType::parse(text)?;
+    check_charset(&media)?;
+    Ok(Some(media))
+}
+
+/// Text is UTF-8 here, whatever it says.
+pub(super) fn check_charset(media: &ContentType) -> Result<(), Problem> {
+    let charset = media.charset();
+    if media.is_text() && charset.as_deref().is_some_and(|name| !matches!(name, "utf-8" | "utf8" | "us-ascii")) {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text is published as UTF-8; re-encode it"));
+    }
+    Ok(())
+}
+
+/// Text must be UTF-8 and JSON must be JSON: readers are given them as such.
+pub(super) fn check_data(data: &[u8], content_type: Option<&ContentType>) -> Result<(), Problem> {
+    if !content_type.is_none_or(ContentType::is_text) {
+        return Ok(());
+    }
+    let text = std::str::from_utf8(data).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::bad(format!(
+            "the data is not UTF-8 (from byte {at}); send other bytes with their Content-Type, such as image/png or application/octet-stream"
+        ))
+    })?;
+    if content_type.is_some_and(ContentType::is_json) {
+        serde_json::from_str::<&RawValue>(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            Problem::bad(format!(
+                "the data is not JSON, though its Content-Type says so (line {line}, column {column})"
+            ))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! `POST` and `PUT` to `/events`: one event, a batch of them, or a stream of them into the log.
+//!
+//! `target` reads the head and says which of these it is; each has a file of its own. An answer says what is stored: never
+//! more than that, and of what is refused, why.
+
+mod acks;
+mod batch;
+mod content;
+mod form;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
+mod lifetime;
+mod lines;
+mod ndjson;
+mod object;
+mod one;
+mod receipts;
+mod store;
+mod target;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, Request};
+use axum::response::Response;
+
+use super::problem::{Problem, refused};
+use super::{App, guard};
+use crate::access::Permit;
+use content::Content;
+pub(crate) use receipts::answer;
+use target::Target;
+
+/// The publisher's own identity for an event (draft-ietf-httpapi-idempotency-key-header).
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let content = Content::new(&parts, body);
+    let permit = app.access.permit(guard::credential(&parts.headers));
+    let target = match target(&parts, &permit, app.options.max_topics) {
+        Ok(target) => target,
+        Err(problem) => return Err(content.refuse(problem).await),
+    };
+    match target {
+        Target::One(named, content_type) => one::publish(&app, named, content_type, content).await,
+        Target::Form(named, field) => form::publish(&app, named, &field, &parts, content).await,
+        Target::Batch => batch::publish(&app, &permit, content).await,
+        Target::Lines { each } => Ok(ndjson::publish(app, permit, &parts, content, each).await),
+    }
+}
+
+/// Everything that can be refused before the content is read.
+fn target(parts: &Parts, permit: &Permit, max_topics: usize) -> Result<Target, Problem> {
+    let target = Target::of(parts, max_topics)?;
+    let may = match &target {
+        Target::One(named, _) | Target::Form(named, _) => named.topics.iter().all(|topic| permit.publishes(topic)),
+        Target::Batch | Target::Lines { .. } => permit.publishes_something(),
+    };
+    if may { Ok(target) } else { Err(refused(permit.refusal(), "publishing")) }
+}

@@ -1,0 +1,53 @@
+//! The content, verbatim, as one event.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::response::Response;
+use tokio::time::Instant;
+
+use super::super::App;
+use super::super::problem::Problem;
+use super::content::{Content, Most, check_data};
+use super::target::Named;
+use super::{receipts, store};
+use crate::event::{ContentType, Event};
+use crate::log::Receipt;
+
+/// How long the content of one event may take to arrive.
+pub(super) const TIME: Duration = Duration::from_secs(30);
+
+pub(super) async fn publish(
+    app: &App,
+    named: Named,
+    content_type: Option<ContentType>,
+    content: Content,
+) -> Result<Response, Problem> {
+    let data = content.whole(most(app)).await?;
+    // A copy, as what arrived in one piece is a slice of the connection's read buffer, which must not live with the event.
+    let data = Bytes::copy_from_slice(&data);
+    let receipt = append(app, named, data, content_type).await?;
+    Ok(receipts::answer(receipts::status(&[receipt]), receipts::receipt(receipt, app.log.durability())))
+}
+
+/// How large an event may be, and how long its content may take.
+pub(super) fn most(app: &App) -> Most {
+    Most { bytes: app.options.event_bytes, time: TIME, of: "an event" }
+}
+
+/// Stores one event.
+pub(super) async fn append(
+    app: &App,
+    named: Named,
+    data: Bytes,
+    content_type: Option<ContentType>,
+) -> Result<Receipt, Problem> {
+    check_data(&data, content_type.as_ref())?;
+    let Named { topics, kind, key, ttl, conflate, private } = named;
+    let mut event = Event { topics, kind, data, content_type, key, ttl, conflate, private };
+    store::by_rule(app, &mut event);
+    let events = vec![event];
+    app.limits.take(store::topics(&events), Instant::now()).map_err(Problem::over_quota)?;
+    let receipts = store::append(app, events).await?;
+    Ok(*receipts.first().expect("a receipt for each event"))
+}

@@ -1,0 +1,31 @@
+//! From events to the log, with what is counted on the way and the default of a rule.
+
+use tokio::time::Instant;
+
+use super::super::App;
+use crate::event::{Event, Topic};
+use crate::log::{AppendError, Receipt};
+
+/// Stores `events`, all of them or none.
+pub(super) async fn append(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
+    let begun = Instant::now();
+    let sizes: Vec<u64> = events.iter().map(|event| event.data.len() as u64).collect();
+    let receipts = app.log.append(events).await?;
+    app.metrics.publish_seconds.observe(begun.elapsed().as_secs_f64());
+    let new = receipts.iter().zip(sizes).filter(|(receipt, _)| !receipt.duplicate);
+    let (count, bytes) = new.fold((0, 0), |(count, bytes), (_, size)| (count + 1, bytes + size));
+    app.metrics.published.inc_by(count);
+    app.metrics.published_bytes.inc_by(bytes);
+    app.metrics.duplicates.inc_by(receipts.len() as u64 - count);
+    Ok(receipts)
+}
+
+/// What the rule of its topic says of an event whose publisher does not.
+pub(super) fn by_rule(app: &App, event: &mut Event) {
+    event.ttl = event.ttl.or_else(|| app.limits.ttl(event.topic()));
+}
+
+/// The topics of each event, as its quota goes by them.
+pub(super) fn topics(events: &[Event]) -> impl Iterator<Item = &[Topic]> {
+    events.iter().map(|event| event.topics.as_slice())
+}
