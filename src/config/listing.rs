@@ -25,6 +25,7 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let values: Vec<_> = self.values.iter().map(|value| self.form.written(value)).collect();
         let line = match (self.form, values.as_slice()) {
+            (Form::List, []) if self.origin == Origin::Default => return write!(f, "# {} is not set", self.name),
             (Form::List, values) => format!("{} = [{}]", self.name, values.join(", ")),
             (_, []) => return write!(f, "# {} is not set", self.name),
             (_, [value, ..]) => format!("{} = {value}", self.name),

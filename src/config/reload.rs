@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Configuration, ServeArgs};
+use super::{Configuration, Keep, ServeArgs, TopicRule};
 
 /// The options that a running gateway takes over; all others need a restart.
 macro_rules! reloaded {
@@ -60,8 +60,12 @@ impl Configuration {
         if digest(&self.args.publish_keys) != digest(&read.args.publish_keys) {
             changes.now.push("publish key".into());
         }
-        if self.args.topics != read.args.topics {
+        let but_for_keep = |rule: &TopicRule| TopicRule { keep: Keep::default(), ..rule.clone() };
+        if !self.args.topics.iter().map(but_for_keep).eq(read.args.topics.iter().map(but_for_keep)) {
             changes.now.push("topics".into());
+        }
+        if self.kept != read.kept {
+            changes.at_restart.push("keep of topics".into());
         }
         take_over(&mut self.args, read.args);
         changes

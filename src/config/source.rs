@@ -11,7 +11,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 
 use super::file::{self, Entry, File};
-use super::{Address, ConfigError, ConfigErrors, Passed, ServeArgs, Who, key};
+use super::{Address, ConfigError, ConfigErrors, Keep, Passed, ServeArgs, TopicRule, Who, key};
+use crate::event::TopicSelector;
 
 /// The command line, to be read together with the environment and the file.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Configuration {
     pub settings: Vec<Setting>,
     /// What works, but is not as it should be.
     pub warnings: Vec<String>,
+    /// How much of which topics is kept, as it was when the log was opened.
+    pub(super) kept: Vec<(TopicSelector, Keep)>,
 }
 
 /// One option as it was written.
@@ -78,7 +81,12 @@ pub fn command(transports: &[&'static str]) -> clap::Command {
 #[must_use]
 pub fn named(serve: clap::Command, transports: &[&'static str]) -> clap::Command {
     let names = clap::builder::PossibleValuesParser::new(transports);
-    serve.mut_arg("transports", |argument| argument.value_parser(names))
+    // Of one argument, `mut_arg` would change its place.
+    serve.mut_args(
+        |argument| {
+            if argument.get_id() == "transports" { argument.value_parser(names.clone()) } else { argument }
+        },
+    )
 }
 
 impl Source {
@@ -109,23 +117,22 @@ impl Source {
     pub fn read(&self) -> Result<Configuration, ConfigErrors> {
         let alone = self.matches(Vec::new())?;
         let path = alone.get_one::<PathBuf>("config");
-        let (file, mut errors) = match path.map(|path| self.file(path)) {
-            None => (File::default(), Vec::new()),
-            Some(Ok(file)) => (file, Vec::new()),
-            // What else is wrong is told too, as far as it does not depend on the file.
-            Some(Err(errors)) => return Err(ConfigErrors(errors)),
-        };
+        let file = path.map_or_else(|| Ok(File::default()), |path| self.file(path)).map_err(ConfigErrors)?;
         let matches = self.matches(words_of(&file, &alone))?;
         let mut args = ServeArgs::from_arg_matches(&matches).map_err(|error| usage(&error))?;
         args.topics = file.topics;
         let mut settings: Vec<_> =
             self.command.get_arguments().filter_map(|argument| setting(argument, &matches, &alone)).collect();
-        let mut warnings = Vec::new();
+        let (mut warnings, mut errors) = (Vec::new(), Vec::new());
         if let Err(error) = find_listeners(&mut args, &mut settings, self.passed) {
             errors.push(error);
         }
         complete(&mut args, &settings, &mut warnings, &mut errors);
-        if errors.is_empty() { Ok(Configuration { args, settings, warnings }) } else { Err(ConfigErrors(errors)) }
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        let kept = kept(&args.topics);
+        Ok(Configuration { args, settings, warnings, kept })
     }
 
     fn matches(&self, mut words: Vec<OsString>) -> Result<ArgMatches, ConfigErrors> {
@@ -238,6 +245,12 @@ fn note(settings: &mut [Setting], name: &str, addresses: &[Address], origin: Ori
 /// Where the gateway listens if nobody says otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+
+/// What the rules say of retention. Rules that say nothing of it count too, as they hide those below, but not alone.
+fn kept(rules: &[TopicRule]) -> Vec<(TopicSelector, Keep)> {
+    let kept: Vec<_> = rules.iter().map(|rule| (rule.selector.clone(), rule.keep)).collect();
+    if kept.iter().any(|(_, keep)| *keep != Keep::default()) { kept } else { Vec::new() }
+}
 
 /// Takes the keys, and checks what belongs together.
 fn complete(args: &mut ServeArgs, settings: &[Setting], warnings: &mut Vec<String>, errors: &mut Vec<ConfigError>) {

@@ -1,6 +1,7 @@
 //! A log, its pages and its feeds without tasks of their own: a test says when events are looked at, and by whom.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +10,11 @@ use futures_core::stream::BoxStream;
 use tokio::time::Instant;
 
 use super::{Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Options, Peer, Step, Stream, Terms, Wanted};
-use crate::event::{Cursor, Event, Offset, Topic, TopicSelector};
+use crate::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
 use crate::log::{
     AppendError, Bounds, Change, Delete, Durability, Log, MemoryLog, Page, Position, ReadError, Receipt, Retention,
-    Start, Stats, system_clock,
+    Start, Stats,
 };
 use crate::metrics::{Labels, Metrics};
 use crate::shutdown::Shutdown;
@@ -26,26 +27,34 @@ pub(super) struct Fixture {
     pub(super) shutdown: Shutdown,
     /// What streams take for the most events that the log keeps.
     pub(super) retention: u64,
+    /// The time by which events go, in milliseconds.
+    pub(super) time: Arc<AtomicU64>,
 }
 
 impl Fixture {
     /// A log that keeps so many events, the newest so many of them in memory (by pages of 1 024).
     pub(super) async fn new(retention: u64, pinned: u64) -> Self {
-        let log = MemoryLog::new(Retention { events: retention, ..Retention::default() }, system_clock());
+        let log = MemoryLog::new(Retention { events: retention, ..Retention::default() }, Arc::new(|| Timestamp(0)));
         Self::over(Arc::new(log), retention, pinned).await
     }
 
     pub(super) async fn over(log: Arc<dyn Log>, retention: u64, pinned: u64) -> Self {
         let shutdown = Shutdown::default();
+        let time = Arc::new(AtomicU64::new(0));
+        let now = Arc::clone(&time);
+        let clock = Arc::new(move || Timestamp(now.load(Ordering::Relaxed)));
         let options = PagesOptions { pinned_events: pinned, ..PagesOptions::default() };
-        let hub = Hub::start(Arc::clone(&log), options, &shutdown).await.expect("a hub");
+        let hub = Hub::start_at(Arc::clone(&log), options, clock, &shutdown).await.expect("a hub");
         let feeds = Arc::new(Feeds::new(hub.pages().edge()));
-        Self { log, hub, feeds, shutdown, retention }
+        Self { log, hub, feeds, shutdown, retention, time }
     }
 
     /// Stores so many equal events and waits until they are in memory; no feed has looked at them. Answers the last offset.
     pub(super) async fn store(&self, topic: &str, count: usize, data: &str) -> Offset {
-        let event = Event::new(Topic::parse(topic).expect("a topic"), data.to_owned());
+        self.store_event(Event::new(Topic::parse(topic).expect("a topic"), data.to_owned()), count).await
+    }
+
+    pub(super) async fn store_event(&self, event: Event, count: usize) -> Offset {
         let receipts = self.log.append(vec![event; count]).await.expect("an append");
         let last = receipts.last().map_or(0, |receipt| receipt.cursor.offset);
         while self.hub.pages().edge() < last {
@@ -85,12 +94,16 @@ impl Fixture {
 
     /// A stream of that feed behind `after`, past its opening.
     pub(super) fn stream(&self, feed: &Arc<Feed>, after: Offset, heartbeat: Duration) -> Stream {
+        let heartbeat = Heartbeat { interval: heartbeat, as_event: false };
+        self.stream_on(feed, after, Terms::new(heartbeat, self.retention))
+    }
+
+    /// The same on terms of its own.
+    pub(super) fn stream_on(&self, feed: &Arc<Feed>, after: Offset, terms: Terms) -> Stream {
         let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
         let (metrics, peer) = (Arc::new(Metrics::new(labels)), Arc::new(Peer::new(None)));
         let ending = Ending::open(&metrics, "sse", "new", peer, false, self.shutdown.clone());
-        let heartbeat = Heartbeat { interval: heartbeat, as_event: false };
         let (hub, opening) = (Arc::clone(&self.hub), Bytes::from_static(b"opening"));
-        let terms = Terms::new(heartbeat, self.retention);
         let mut stream = Stream::new(hub, Arc::clone(feed), after, opening, terms, ending);
         assert!(matches!(stream.step(Instant::now()), Step::Write(opening) if opening == "opening"));
         stream

@@ -299,3 +299,6 @@ fn pad(opening: &mut BytesMut, padding: usize) {
         opening.extend_from_slice(b"\n\n");
     }
 }
+
+#[cfg(test)]
+mod tests;

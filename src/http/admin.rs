@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::App;
+use super::parameter;
 use super::problem::Problem;
 use super::query::Query;
 use crate::metrics::Sampled;
@@ -24,6 +25,12 @@ pub(crate) async fn metrics(State(app): State<App>) -> Response {
         Sampled::LogWritable => u64::from(stats.writable),
         Sampled::LogCommits => stats.commits,
         Sampled::LogTrimmed => stats.trimmed,
+        Sampled::LogExpired => stats.expired,
+        Sampled::LogDeleted => stats.deleted,
+        Sampled::LogGone => stats.gone,
+        Sampled::LogCompacted => stats.compacted,
+        Sampled::LogMarks => stats.marks,
+        Sampled::LogIndexBytes => stats.index_bytes,
         Sampled::LogRefused => stats.refused,
         Sampled::PagesPinnedBytes => pinned,
         Sampled::PagesCachedBytes => cached,
@@ -54,15 +61,14 @@ pub(crate) async fn live() -> Response {
 /// A log that cannot be written leaves readers where they are: a proxy's 503 would end their streams for good.
 pub(crate) async fn ready(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri)?;
-    let purpose = query.first(&["for"]);
+    let for_publish = parameter::FOR.flag(&query)?;
     if app.shutdown.is_draining() {
         return Ok(health(false, "draining"));
     }
-    match purpose {
-        Some("publish") if !app.log.stats().writable => Ok(health(false, "the log cannot be written")),
-        None | Some("publish") => Ok(health(true, "ready")),
-        Some(_) => Err(Problem::bad("`for` can only be `publish`")),
+    if for_publish && !app.log.stats().writable {
+        return Ok(health(false, "the log cannot be written"));
     }
+    Ok(health(true, "ready"))
 }
 
 fn health(well: bool, state: &str) -> Response {

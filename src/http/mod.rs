@@ -12,6 +12,8 @@ mod delete;
 pub mod fuzzing;
 mod guard;
 mod negotiate;
+mod openapi;
+mod parameter;
 mod problem;
 mod publish;
 mod query;
@@ -128,6 +130,7 @@ fn admin_routes() -> Router<App> {
         .route("/metrics", get(admin::metrics))
         .route("/health/live", get(admin::live))
         .route("/health/ready", get(admin::ready))
+        .route("/openapi.json", get(openapi::openapi))
 }
 
 /// What every request passes, outermost first.

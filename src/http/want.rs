@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::parameter;
 use super::problem::Problem;
 use super::query::Query;
 use crate::access::Permit;
@@ -26,9 +27,6 @@ pub(super) const LAST_EVENT_ID_QUERY: &[&str] = &["lastEventId", "last_event_id"
 /// How many types one request may name.
 const MAX_TYPES: usize = 128;
 
-/// How many events a stream may be asked to end after.
-const MAX_LIMIT: u64 = 1_000_000;
-
 /// Reads everything but the transport.
 pub(crate) fn want(
     transport: &'static Transport,
@@ -39,21 +37,21 @@ pub(crate) fn want(
     max_topics: usize,
     now: Timestamp,
 ) -> Result<Wanted, Problem> {
-    let seconds = |name, least, most| number(query, name, least, most).map(|n| n.map(Duration::from_secs));
+    let seconds = |row: &parameter::Parameter| row.number(query).map(|number| number.map(Duration::from_secs));
     let selection = selection(topic_in_path, query, max_topics)?.of_types(types(query)?).for_reader(permit);
     let begin = begin(transport, query, headers, now)?;
-    let most = if transport.carry == Carry::Stream { MAX_LIMIT } else { 1000 };
+    let limit = if transport.carry == Carry::Stream { &parameter::LIMIT } else { &parameter::POLL_LIMIT };
     Ok(Wanted {
-        envelope: flag(query, "envelope", "json")?,
-        snapshot: flag(query, "snapshot", "1")?,
-        conflate: flag(query, "conflate", "1")?,
+        envelope: parameter::ENVELOPE.flag(query)?,
+        snapshot: parameter::SNAPSHOT.flag(query)?,
+        conflate: parameter::CONFLATE.flag(query)?,
         on_gap: on_gap(query)?,
-        heartbeat: seconds("heartbeat", 5, 3600)?,
-        beat_as_event: flag(query, "beat", "event")?,
-        retry: retry(query)?,
-        padding: usize::try_from(number(query, "padding", 0, 65_536)?.unwrap_or(0)).unwrap_or(0),
-        timeout: seconds("timeout", 0, 120)?.unwrap_or(Duration::from_secs(25)),
-        limit: number(query, "limit", 1, most)?,
+        heartbeat: seconds(&parameter::HEARTBEAT)?,
+        beat_as_event: parameter::BEAT.flag(query)?,
+        retry: parameter::RETRY.clamped(query)?.map(|milliseconds| Duration::from_secs_f64(milliseconds / 1000.0)),
+        padding: usize::try_from(parameter::PADDING.number(query)?.unwrap_or(0)).unwrap_or(0),
+        timeout: seconds(&parameter::TIMEOUT)?.unwrap_or(Duration::from_secs(25)),
+        limit: limit.number(query)?,
         session: session(query)?,
         ..Wanted::new(Arc::new(selection), transport, begin)
     })
@@ -67,13 +65,12 @@ fn types(query: &Query) -> Result<Vec<Option<EventType>>, Problem> {
 }
 
 fn on_gap(query: &Query) -> Result<OnGap, Problem> {
-    match query.first(&["ongap"]) {
-        None => Ok(OnGap::GoOn),
-        Some("latest") => Ok(OnGap::Latest),
-        Some("earliest") => Ok(OnGap::Earliest),
-        Some("close") => Ok(OnGap::Close),
-        Some(_) => Err(Problem::bad("`ongap` is `latest`, `earliest` or `close`")),
-    }
+    Ok(match parameter::ONGAP.word(query)? {
+        None => OnGap::GoOn,
+        Some("latest") => OnGap::Latest,
+        Some("earliest") => OnGap::Earliest,
+        Some(_) => OnGap::Close,
+    })
 }
 
 /// What a client calls itself, over all that it opens.
@@ -111,7 +108,8 @@ fn begin(transport: &Transport, query: &Query, headers: &HeaderMap, now: Timesta
     if let Some(since) = query.first(&["since"]) {
         return Ok(Begin::At(Start::Since(instant(since, now)?), since.to_owned()));
     }
-    Ok(number(query, "last", 1, 1_000_000)?
+    Ok(parameter::LAST
+        .number(query)?
         .map_or(Begin::Unsaid, |count| Begin::Last(usize::try_from(count).unwrap_or(usize::MAX))))
 }
 
@@ -221,30 +219,6 @@ fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     }
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
     Ok(Timestamp(u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)))
-}
-
-/// Any number is brought into range: clients draw this one from elsewhere, and a 400 would end an `EventSource` for good.
-fn retry(query: &Query) -> Result<Option<Duration>, Problem> {
-    let Some(text) = query.first(&["retry"]) else { return Ok(None) };
-    // The numbers of Rust are also `inf` and `nan`.
-    let number = text.parse::<f64>().ok().filter(|_| text.contains(|c: char| c.is_ascii_digit()));
-    let number = number.ok_or_else(|| Problem::bad("`retry` is a number of milliseconds"))?;
-    Ok(Some(Duration::from_secs_f64(number.clamp(500.0, 3_600_000.0) / 1000.0)))
-}
-
-fn number(query: &Query, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
-    let Some(text) = query.first(&[name]) else { return Ok(None) };
-    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-    number.map(Some).ok_or_else(|| Problem::bad(format!("`{name}` is a whole number from {least} to {most}")))
-}
-
-/// A parameter that has one value besides being absent.
-fn flag(query: &Query, name: &'static str, value: &'static str) -> Result<bool, Problem> {
-    match query.first(&[name]) {
-        None => Ok(false),
-        Some(given) if given == value => Ok(true),
-        Some(_) => Err(Problem::bad(format!("`{name}` can only be `{value}`"))),
-    }
 }
 
 #[cfg(test)]
@@ -410,5 +384,22 @@ mod tests {
         for text in ["", "5", "m", "5w", "-5m", "yesterday", "99999999999999999999s"] {
             check(text, Err(()));
         }
+    }
+
+    #[test]
+    fn every_parameter_of_the_table_is_read_and_its_example_is_good() {
+        use crate::http::parameter::Takes;
+        for row in parameter::SUBSCRIBE.iter().filter(|row| row.name != "transport") {
+            let query = format!("topic=t&{}={}", row.name, row.example);
+            assert_eq!(wanted(&query, None).map(|_| ()), Ok(()), "{query}");
+            let wrong = match row.takes {
+                Takes::Number(_, most) => (most + 1).to_string(),
+                Takes::Clamped(..) | Takes::Word(_) => "x".to_owned(),
+                Takes::Form(_) => "%20".to_owned(),
+                Takes::Text(..) => continue,
+            };
+            assert_eq!(wanted(&format!("topic=t&{}={wrong}", row.name), None).map(|_| ()), Err(400), "{}", row.name);
+        }
+        assert!(by_name(parameter::TRANSPORT.example).is_some());
     }
 }

@@ -13,6 +13,7 @@ mod snapshot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_core::stream::BoxStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio_stream::StreamExt;
 
@@ -58,13 +59,14 @@ impl Hub {
         shutdown: &Shutdown,
     ) -> Result<Arc<Self>, ReadError> {
         let edge = log.bounds().last;
+        let tail = log.tail(edge); // Before the page is read: what is removed from then on is told.
         let newest = log.read(edge.max(1)).await?;
         let replays = options.replays;
         let hub = Arc::new(Self::over(log, Pages::new(edge, &newest.events, options), clock, replays));
         let (following, stop) = (Arc::clone(&hub), shutdown.clone());
         shutdown.spawn_service(async move {
             tokio::select! {
-                () = following.follow(edge) => {}
+                () = following.follow(tail) => {}
                 () = stop.quiet() => {} // Nobody is left who would read.
             }
         });
@@ -77,8 +79,7 @@ impl Hub {
         Self { log, pages, moved: Notify::new(), replays, loads, waits, waiting, clock }
     }
 
-    async fn follow(&self, after: Offset) {
-        let mut tail = self.log.tail(after);
+    async fn follow(&self, mut tail: BoxStream<'static, Change>) {
         while let Some(change) = tail.next().await {
             match change {
                 Change::Commit(commit) => self.pages.push(&commit),
@@ -162,14 +163,18 @@ impl Hub {
             }
         };
         self.loads.fetch_add(1, Ordering::Relaxed);
-        let last = self.log.bounds().last;
-        let page = self.log.read(at).await?;
-        if page.events.is_empty() {
-            // Nothing is left of what there was, or nothing that can be read: what comes next, comes behind it.
-            let first = if page.hole { last + 1 } else { self.log.bounds().first };
-            return Ok(Arc::new(Page::empty(first).behind_hole(page.hole)));
+        loop {
+            let (last, removal) = (self.log.bounds().last, self.pages.next_removal());
+            let page = self.log.read(at).await?;
+            if page.events.is_empty() {
+                // Nothing is left of what there was, or nothing that can be read: what comes next, comes behind it.
+                let first = if page.hole { last + 1 } else { self.log.bounds().first };
+                return Ok(Arc::new(Page::empty(first).behind_hole(page.hole)));
+            }
+            if let Some(page) = self.pages.keep_since(&page, removal) {
+                return Ok(page);
+            }
         }
-        Ok(self.pages.keep(&page))
     }
 
     /// Where reading begins for `start`.
@@ -187,7 +192,7 @@ impl Hub {
     /// The offset after which exactly the newest `count` matching events stand (fewer, if there are fewer). If the store
     /// lost events on the way there, any of which may have matched, it says so.
     ///
-    /// Cost: reads back page by page until they are found, so a topic without events costs the whole log.
+    /// Cost: reads back those pages in which they may stand until they are found; of a glob that is every page.
     ///
     /// # Errors
     /// The log could not be read.
@@ -195,7 +200,11 @@ impl Hub {
         let mut at = self.pages.edge();
         let mut wanted = count;
         let mut lost = 0;
-        while wanted > 0 && at >= self.log.bounds().first {
+        while wanted > 0 {
+            at = self.log.previous_on(selection.topics(), at);
+            if at < self.log.bounds().first {
+                break;
+            }
             let page = self.page(at).await?;
             if page.first() > at && page.is_behind_hole() {
                 let before = self.before_hole(at).await?;

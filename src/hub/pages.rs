@@ -42,9 +42,19 @@ pub struct Pages {
     /// How many bytes renderings have added to pages since their bytes were looked at.
     grown: Arc<AtomicU64>,
     removals: AtomicU64,
+    removed: Mutex<Removed>,
 }
 
 type Flight = tokio::sync::Mutex<()>;
+
+/// The newest removals: a page that was read before one of them and comes after it must not bring anything back.
+#[derive(Debug, Default)]
+struct Removed {
+    newest: VecDeque<(Arc<[Offset]>, Gone)>,
+    /// The number of the first of them; each has the next number.
+    begin: u64,
+    offsets: usize,
+}
 
 #[derive(Debug, Default)]
 struct Cached {
@@ -69,6 +79,7 @@ impl Pages {
             flights: Mutex::default(),
             grown,
             removals: AtomicU64::new(0),
+            removed: Mutex::default(),
         };
         // Anything after `edge` comes by the tail.
         let upto_edge: Vec<_> = newest.iter().filter(|event| event.cursor.offset <= edge).cloned().collect();
@@ -95,12 +106,12 @@ impl Pages {
         self.edge.fetch_max(edge, Ordering::Release);
     }
 
-    /// Marks events as gone in the pages that hold them.
+    /// Marks events as gone, at rising offsets, in every page that holds them.
     pub(super) fn remove(&self, offsets: &[Offset], why: Gone) {
-        for &at in offsets {
-            let page = self.pinned(at).or_else(|| self.cached().get(at));
-            page.iter().flat_map(|page| page.events(at, at)).for_each(|event| event.remove(why));
-        }
+        self.removed().push(offsets, why); // First: a page that comes in now either is found below, or finds this.
+        let pinned: Vec<_> = self.pinned.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let cached: Vec<_> = self.cached().pages.values().map(|(page, _)| Arc::clone(page)).collect();
+        pinned.iter().chain(&cached).for_each(|page| mark(page, offsets, why));
         self.removals.fetch_add(1, Ordering::Release); // After the marks: who sees the new count sees them.
     }
 
@@ -110,11 +121,17 @@ impl Pages {
         self.removals.load(Ordering::Acquire)
     }
 
-    /// Lets every page go but the one at the live edge: what they hold may be gone.
+    /// The number of the next removal, for [`Pages::keep_since`].
+    pub(super) fn next_removal(&self) -> u64 {
+        self.removed().next()
+    }
+
+    /// Lets every page go: what they hold may be gone.
     pub(super) fn forget(&self) {
+        self.removed().forget();
+        let next = self.live().last() + 1;
         let mut pinned = self.pinned.write().unwrap_or_else(PoisonError::into_inner);
-        let older = pinned.len() - 1;
-        let gone: Vec<_> = pinned.drain(..older).collect();
+        let gone = std::mem::replace(&mut *pinned, VecDeque::from([Arc::new(Page::begin(next, &self.grown))]));
         drop(pinned);
         let cached = std::mem::take(&mut *self.cached());
         self.removals.fetch_add(1, Ordering::Release);
@@ -187,14 +204,24 @@ impl Pages {
     }
 
     /// Keeps a page that was read from the log; it holds at least one event.
+    #[cfg(test)]
     pub(super) fn keep(&self, read: &crate::log::Page) -> Arc<Page> {
+        self.keep_since(read, self.next_removal()).expect("nothing is removed meanwhile")
+    }
+
+    /// Keeps a page that was read from the log after removals before that number, and at least one event with it; without
+    /// what was removed since then. Nothing if it is not known any more what that was: then it is to be read again.
+    pub(super) fn keep_since(&self, read: &crate::log::Page, removal: u64) -> Option<Arc<Page>> {
         let page = Arc::new(Page::of(&read.events, &self.grown).behind_hole(read.hole));
+        let removed = self.removed(); // Held until the page can be found.
+        removed.since(removal)?.for_each(|(offsets, why)| mark(&page, offsets, *why));
         let mut cached = self.cached();
         let replaced = cached.insert(Arc::clone(&page));
         let gone = cached.trim(self.options.cached_bytes);
         drop(cached); // Before what it has let go.
+        drop(removed);
         drop((replaced, gone));
-        page
+        Some(page)
     }
 
     /// What those hold that wait for the same page to be read.
@@ -209,6 +236,10 @@ impl Pages {
         flight
     }
 
+    fn removed(&self) -> MutexGuard<'_, Removed> {
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn cached(&self) -> MutexGuard<'_, Cached> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -218,6 +249,44 @@ impl Pages {
     pub fn bytes(&self) -> (u64, u64) {
         let pinned = self.pinned.read().unwrap_or_else(PoisonError::into_inner);
         (pinned.iter().map(|page| page.bytes()).sum(), self.cached().bytes())
+    }
+}
+
+/// Marks events of a page as gone, of offsets that rise.
+fn mark(page: &Page, offsets: &[Offset], why: Gone) {
+    let (first, last) = (page.first(), page.last());
+    let begin = offsets.partition_point(|at| *at < first);
+    for at in offsets[begin..].iter().take_while(|at| **at <= last) {
+        page.events(*at, *at).for_each(|event| event.remove(why));
+    }
+}
+
+impl Removed {
+    /// How many are known, and how many offsets in them, beside those of the newest one.
+    const KEPT: (usize, usize) = (256, 128 * 1024);
+
+    fn push(&mut self, offsets: &[Offset], why: Gone) {
+        self.offsets += offsets.len();
+        self.newest.push_back((offsets.into(), why));
+        while self.newest.len() > Self::KEPT.0 || (self.offsets > Self::KEPT.1 && self.newest.len() > 1) {
+            self.offsets -= self.newest.pop_front().map_or(0, |(offsets, _)| offsets.len());
+            self.begin += 1;
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.begin + self.newest.len() as u64
+    }
+
+    /// Those from this number on, if all of them are known.
+    fn since(&self, removal: u64) -> Option<impl Iterator<Item = &(Arc<[Offset]>, Gone)>> {
+        let passed = usize::try_from(removal.checked_sub(self.begin)?).ok()?;
+        Some(self.newest.iter().skip(passed))
+    }
+
+    /// Some more were there of which nothing is known.
+    fn forget(&mut self) {
+        *self = Self { begin: self.next() + 1, ..Self::default() };
     }
 }
 

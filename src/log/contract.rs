@@ -3,8 +3,8 @@
 mod model;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -48,6 +48,10 @@ macro_rules! on_every_store {
         mod sqlite { $(#[tokio::test] async fn $test() { super::$test(super::sqlite).await })* }
     };
 }
+
+mod removal;
+
+pub(super) use removal::{exact, places};
 
 on_every_store! {
     receipts_come_in_order_and_their_cursors_rise,
@@ -131,6 +135,9 @@ async fn every_field_comes_back(open: Open) {
     full.kind = EventType::parse("paid").expect("a type");
     full.content_type = Some(ContentType::parse("image/png; q=\"a;b\"").expect("a media type"));
     full.key = Some(Key::parse("schlüssel-1").expect("a key"));
+    full.conflate = Some(Key::parse("orders/42").expect("a key"));
+    full.ttl = Some(Duration::from_millis(123_456_789));
+    full.private = true;
     let events = vec![full, event(""), Event::new(topic(&"t".repeat(1024)), vec![7; 100_000])];
     log.append(events.clone()).await.expect("stored");
     let page = log.read(1).await.expect("a page");
@@ -343,7 +350,7 @@ async fn every_start_position_is_found(open: Open) {
     let Fixture { log, clock, _directory } = open(Retention { events: 10, ..EVERYTHING });
     let at = |offset| Cursor { offset, ..log.cursor(1) };
     let missing = |reason, offsets| Some(Missing { reason, offsets });
-    let seek = async |start| log.seek(start, &[]).await.expect("a position");
+    let seek = async |start| log.seek(start, &*EVERY_TOPIC).await.expect("a position");
     for start in [Start::Latest, Start::Earliest, Start::Cursor(at(0)), Start::Since(Timestamp(0))] {
         assert_eq!(seek(start).await, Position { after: 0, missing: None }, "{start:?} in an empty log");
     }
@@ -388,7 +395,7 @@ async fn a_time_is_found_among_many_commits(open: Open) {
     }
     for time in 0..=400 {
         let expected = first_at.range(time..).next().map_or(log.bounds().last, |(_, before)| *before);
-        let found = log.seek(Start::Since(Timestamp(time)), &[]).await.expect("a position");
+        let found = log.seek(Start::Since(Timestamp(time)), &*EVERY_TOPIC).await.expect("a position");
         assert_eq!(found.after, expected, "since {time}");
     }
 }
@@ -501,12 +508,22 @@ impl TestClock {
 pub(super) const EVERYTHING: Retention =
     Retention { events: u64::MAX, age: Duration::MAX, bytes: u64::MAX, topics: Vec::new() };
 
+/// `**`.
+pub(super) static EVERY_TOPIC: LazyLock<[TopicSelector; 1]> = LazyLock::new(|| [TopicSelector::everything()]);
+
 pub(super) fn topic(name: &str) -> Topic {
     Topic::parse(name).expect("a topic")
 }
 
 pub(super) fn event(data: &str) -> Event {
     Event::new(topic("t"), data.to_owned())
+}
+
+/// An event on these topics at this offset of some log.
+pub(super) fn appended(offset: Offset, topics: &[Topic]) -> Arc<Appended> {
+    let event = Event { topics: topics.iter().cloned().collect(), ..event("x") };
+    let cursor = Cursor { epoch: crate::event::Epoch::from_random(7), offset };
+    Arc::new(Appended::new(cursor, Timestamp(0), event))
 }
 
 pub(super) fn keyed(key: &str, data: &str) -> Event {

@@ -8,23 +8,25 @@ use sha2::{Digest, Sha256};
 
 use crate::event::{Event, Key, Offset, Timestamp};
 
-/// The keys of the last ten minutes, at most 100 000, oldest out first.
+/// The keys of the last ten minutes, at most 100 000, oldest out first. Of each only a digest is kept: an event that is
+/// removed for good must not live on in its key.
 ///
-/// Cost: about 150 bytes a key, and one SHA-256 of the event when it has one.
+/// Cost: about 100 bytes a key, and SHA-256 of the key and of the event when it has one.
 #[derive(Debug, Default)]
 pub struct Keys {
-    seen: HashMap<Key, Seen>,
-    order: VecDeque<(Timestamp, Key, Offset)>,
+    seen: HashMap<Digested, Seen>,
+    order: VecDeque<(Timestamp, Digested, Offset)>,
     /// How many of the oldest belong to events that are gone.
     gone: usize,
-    /// About how many bytes a store takes for those.
-    gone_bytes: u64,
 }
+
+/// Half a SHA-256.
+pub(super) type Digested = [u8; 16];
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     offset: Offset,
-    content: [u8; 16],
+    content: Digested,
 }
 
 /// A key with what is known of its event.
@@ -34,10 +36,10 @@ pub struct Remembered {
     pub offset: Offset,
     /// When it was stored.
     pub time: Timestamp,
-    /// The key.
-    pub key: Key,
+    /// A digest of the key.
+    pub key: Digested,
     /// A digest of what a repeat must share with the event.
-    pub content: [u8; 16],
+    pub content: Digested,
 }
 
 /// What a key says of an event.
@@ -60,7 +62,7 @@ impl Keys {
     /// Looks an event up by its key.
     #[must_use]
     pub fn check(&self, event: &Event) -> Repeat {
-        match event.key.as_ref().and_then(|key| self.seen.get(key)) {
+        match event.key.as_ref().and_then(|key| self.seen.get(&digest(key))) {
             None => Repeat::New,
             Some(seen) if seen.content == content(event) => Repeat::Same(seen.offset),
             Some(_) => Repeat::Other,
@@ -73,21 +75,22 @@ impl Keys {
         if self.is_full() {
             self.forget_oldest();
         }
-        self.seen.insert(key.clone(), Seen { offset, content: content(event) });
-        self.order.push_back((time, key.clone(), offset));
+        let key = digest(key);
+        self.seen.insert(key, Seen { offset, content: content(event) });
+        self.order.push_back((time, key, offset));
     }
 
     /// Remembers the key of an event that is older than all those remembered. A store calls it when it opens, from the
     /// newest event backwards, until the keys are [full](Self::is_full).
     pub fn recall(&mut self, event: &Event, offset: Offset, time: Timestamp) {
-        let Some(key) = event.key.clone() else { return };
-        self.recall_remembered(Remembered { offset, time, key, content: content(event) });
+        let Some(key) = &event.key else { return };
+        self.recall_remembered(Remembered { offset, time, key: digest(key), content: content(event) });
     }
 
     /// The same for a key whose event is gone.
     pub fn recall_remembered(&mut self, Remembered { offset, time, key, content }: Remembered) {
         if !self.is_full() && !self.seen.contains_key(&key) {
-            self.seen.insert(key.clone(), Seen { offset, content });
+            self.seen.insert(key, Seen { offset, content });
             self.order.push_front((time, key, offset));
         }
     }
@@ -98,14 +101,13 @@ impl Keys {
         let these = self.order.range(begin..).take_while(move |&&(_, _, offset)| offset < offsets.end);
         these.filter_map(|(time, key, offset)| {
             let seen = self.seen.get(key).filter(|seen| seen.offset == *offset)?;
-            Some(Remembered { offset: *offset, time: *time, key: key.clone(), content: seen.content })
+            Some(Remembered { offset: *offset, time: *time, key: *key, content: seen.content })
         })
     }
 
     /// Events before `first` are gone. Costs a look at each key that this says for the first time.
     pub fn trimmed(&mut self, first: Offset) {
-        while let Some((_, key, _)) = self.order.get(self.gone).filter(|&&(_, _, at)| at < first) {
-            self.gone_bytes += stored_bytes(key);
+        while self.order.get(self.gone).is_some_and(|&(_, _, at)| at < first) {
             self.gone += 1;
         }
     }
@@ -113,7 +115,7 @@ impl Keys {
     /// About how many bytes a store takes for the keys of events that are gone.
     #[must_use]
     pub fn gone_bytes(&self) -> u64 {
-        self.gone_bytes
+        self.gone as u64 * STORED_BYTES
     }
 
     /// The offset of the oldest key that is remembered.
@@ -130,9 +132,9 @@ impl Keys {
 
     /// Drops a key again whose event was not stored after all. Newest first, this costs nothing.
     pub fn forget(&mut self, event: &Event, offset: Offset) {
-        let Some(key) = &event.key else { return };
-        if self.seen.get(key).is_some_and(|seen| seen.offset == offset) {
-            self.seen.remove(key);
+        let Some(key) = event.key.as_ref().map(digest) else { return };
+        if self.seen.get(&key).is_some_and(|seen| seen.offset == offset) {
+            self.seen.remove(&key);
             if let Some(at) = self.order.iter().rposition(|&(_, _, known)| known == offset) {
                 self.order.remove(at);
             }
@@ -149,23 +151,27 @@ impl Keys {
 
     fn forget_oldest(&mut self) {
         let Some((_, key, offset)) = self.order.pop_front() else { return };
-        if self.gone > 0 {
-            self.gone -= 1;
-            self.gone_bytes -= stored_bytes(&key);
-        }
+        self.gone = self.gone.saturating_sub(1);
         if self.seen.get(&key).is_some_and(|seen| seen.offset == offset) {
             self.seen.remove(&key);
         }
     }
 }
 
-/// About what one key takes in a store: itself, offset, time, digest, and what the table adds.
-fn stored_bytes(key: &Key) -> u64 {
-    key.as_str().len() as u64 + 48
+/// About what one key takes in a store: offset, time, two digests, and what the table adds.
+const STORED_BYTES: u64 = 56;
+
+/// What a key is remembered by.
+pub(super) fn digest(key: &Key) -> Digested {
+    half(Sha256::digest(key.as_str()).into())
+}
+
+fn half(digest: [u8; 32]) -> Digested {
+    std::array::from_fn(|i| digest[i])
 }
 
 /// What two events with one key must share to be the same event.
-fn content(event: &Event) -> [u8; 16] {
+fn content(event: &Event) -> Digested {
     let mut digest = Sha256::new();
     let mut part = |bytes: &[u8]| {
         digest.update(bytes.len().to_le_bytes());
@@ -186,8 +192,7 @@ fn content(event: &Event) -> [u8; 16] {
         part(b"\0conflate");
         part(key.as_str().as_bytes());
     }
-    let digest: [u8; 32] = digest.finalize().into();
-    std::array::from_fn(|i| digest[i])
+    half(digest.finalize().into())
 }
 
 #[cfg(test)]
@@ -265,7 +270,7 @@ mod tests {
         (1..=4).for_each(|offset| keys.remember(&event(&offset.to_string(), ""), offset, Timestamp(offset)));
         let counted = |keys: &mut Keys, first| {
             keys.trimmed(first);
-            keys.gone_bytes() / stored_bytes(&Key::parse("1").expect("a key"))
+            keys.gone_bytes() / STORED_BYTES
         };
         assert_eq!([1, 3, 3, 2].map(|first| counted(&mut keys, first)), [0, 2, 2, 2]);
         keys.expire(Timestamp(600_002)); // The first.

@@ -1,9 +1,9 @@
-//! The newest commits of a store, kept for its tails.
+//! The newest commits and removals of a store, kept for its tails.
 //!
-//! A store calls [`Live::commit`] once a commit is durable; [`Live::tail`] follows. A tail that falls behind what is kept
-//! here reads the store, so a slow one costs nothing and loses nothing.
+//! A store calls [`Live::commit`] once a commit is durable, and [`Live::remove`] once a removal is; [`Live::tail`] follows,
+//! in their order. A tail that falls behind what is kept here reads the store, so a slow one costs nothing and loses
+//! nothing; of removals that it has missed it is told that there were some.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use futures_core::stream::BoxStream;
 use tokio::sync::watch;
 
 use super::{Bounds, Change, Page, ReadError};
-use crate::event::{Appended, Offset};
+use crate::event::{Appended, Gone, Offset};
 
 /// One commit's events, by rising offset.
 pub type Commit = Arc<[Arc<Appended>]>;
 
-/// The newest commits and the bounds of a log.
+/// The newest commits and removals, and the bounds of a log.
 #[derive(Debug)]
 pub struct Live {
     recent: Arc<Recent>,
@@ -44,8 +44,20 @@ impl Live {
     /// Makes a durable commit visible to every tail.
     pub fn commit(&self, commit: Commit) {
         let Some(last) = commit.last().map(|event| event.cursor.offset) else { return };
-        self.recent.push(commit);
+        let bytes = commit.iter().map(|event| event.footprint()).sum();
+        self.recent.push(Change::Commit(commit), bytes);
         self.bounds.send_modify(|bounds| bounds.last = last); // Wakes the tails; the events are there already.
+    }
+
+    /// Tells every tail that the events at these offsets, rising, are gone; the store gives their tombstones by now.
+    pub fn remove(&self, offsets: Vec<Offset>, why: Gone) {
+        if offsets.is_empty() {
+            return;
+        }
+        self.recent.mark(&offsets, why);
+        let bytes = size_of_val(&offsets[..]);
+        self.recent.push(Change::Removed { offsets: offsets.into(), why }, bytes);
+        self.bounds.send_modify(|_| {}); // Wakes the tails.
     }
 
     /// Moves the old end forward to `first`.
@@ -53,41 +65,59 @@ impl Live {
         self.bounds.send_modify(|bounds| bounds.first = first);
     }
 
-    /// Every event after `after`, commit by commit; ends when this value is dropped. `read` gives the page that holds an
-    /// offset, as [`super::Log::read`] does, for a tail that has fallen behind.
+    /// Every event after `after`, commit by commit, and every removal from this call on; ends when this value is dropped.
+    /// `read` gives the page that holds an offset, as [`super::Log::read`] does, for a tail that has fallen behind.
     pub fn tail<R>(&self, mut after: Offset, read: R) -> BoxStream<'static, Change>
     where
         R: Fn(Offset) -> BoxFuture<'static, Result<Page, ReadError>> + Send + Sync + 'static,
     {
         let recent = Arc::clone(&self.recent);
         let mut bounds = self.bounds.subscribe();
+        // Before the stream is polled for the first time: what is removed from here on is told.
+        let mut at = recent.begin();
         Box::pin(stream! {
             loop {
                 loop {
                     let last = bounds.borrow_and_update().last;
-                    if last <= after {
-                        break;
-                    }
-                    let commit = match recent.after(after) {
-                        Some(commit) => commit,
-                        None => match read(after + 1).await {
-                            Ok(page) if page.events.is_empty() => {
-                                after = last;
-                                yield Change::Trimmed;
-                                continue;
+                    match recent.next(at, after) {
+                        Next::Change { change, next } => {
+                            at = next;
+                            if let Change::Commit(commit) = &change
+                                && let Some(last) = commit.last()
+                            {
+                                after = last.cursor.offset;
                             }
-                            Ok(page) => page.events.into_iter().filter(|e| e.cursor.offset > after).collect(),
+                            yield change;
+                        }
+                        Next::Missed { next } => {
+                            at = next;
+                            yield Change::MissedRemovals;
+                        }
+                        Next::Nothing if last <= after => break,
+                        Next::Nothing | Next::Behind => match read(after + 1).await {
+                            Ok(page) if page.events.is_empty() => {
+                                // Up to what was there before it was read, or to what is still kept here.
+                                let kept = recent.first().map(|first| first - 1).filter(|before| *before > after);
+                                let upto = kept.map_or(last, |before| before.min(last));
+                                if upto > after {
+                                    after = upto;
+                                    yield Change::Trimmed;
+                                }
+                            }
+                            Ok(page) => {
+                                let fresh = page.events.into_iter().filter(|event| event.cursor.offset > after);
+                                let commit: Commit = fresh.collect();
+                                if let Some(last) = commit.last() {
+                                    after = last.cursor.offset;
+                                    yield Change::Commit(commit);
+                                }
+                            }
                             Err(_) if bounds.has_changed().is_err() => return, // The log is gone, not broken.
                             Err(error) => {
                                 tracing::error!(error = &error as &dyn std::error::Error, "the live edge waits for the log");
                                 tokio::time::sleep(Self::RETRY).await;
-                                continue;
                             }
                         },
-                    };
-                    if let Some(last) = commit.last() {
-                        after = last.cursor.offset;
-                        yield Change::Commit(commit);
                     }
                 }
                 if bounds.changed().await.is_err() {
@@ -98,42 +128,113 @@ impl Live {
     }
 }
 
-/// The newest commits: at most 64 and 16 MiB of them, but always the last one.
+/// The newest changes: at most 64 commits with the removals among them, and 16 MiB, but always the last one.
 #[derive(Debug, Default)]
 struct Recent(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    commits: VecDeque<(Commit, usize)>,
+    changes: VecDeque<(Change, usize)>,
+    /// The number of the first of them; each change has the next number.
+    begin: u64,
+    /// The number after that of the last removal that is not here any more.
+    removed: u64,
+    commits: usize,
     bytes: usize,
+}
+
+/// What comes next for a tail.
+enum Next {
+    /// This; then the change of that number.
+    Change { change: Change, next: u64 },
+    /// Removals are not here any more; then the change of that number.
+    Missed { next: u64 },
+    /// Events that are not here any more, or never were.
+    Behind,
+    /// No more changes.
+    Nothing,
 }
 
 impl Recent {
     const COMMITS: usize = 64;
+    const CHANGES: usize = 256;
     const BYTES: usize = 16 << 20;
 
-    fn push(&self, commit: Commit) {
-        let bytes = commit.iter().map(|event| event.footprint()).sum();
+    fn push(&self, change: Change, bytes: usize) {
+        let mut gone = Vec::new(); // Dropped when the lock is free again.
         let mut kept = self.kept();
-        kept.commits.push_back((commit, bytes));
+        kept.commits += usize::from(matches!(change, Change::Commit(_)));
         kept.bytes += bytes;
-        while kept.commits.len() > Self::COMMITS || (kept.bytes > Self::BYTES && kept.commits.len() > 1) {
-            let oldest = kept.commits.pop_front().map_or(0, |(_, bytes)| bytes);
-            kept.bytes -= oldest;
+        kept.changes.push_back((change, bytes));
+        while kept.commits > Self::COMMITS
+            || kept.changes.len() > Self::CHANGES
+            || (kept.bytes > Self::BYTES && kept.changes.len() > 1)
+        {
+            let Some((oldest, bytes)) = kept.changes.pop_front() else { break };
+            kept.bytes -= bytes;
+            kept.begin += 1;
+            match oldest {
+                Change::Commit(_) => kept.commits -= 1,
+                Change::Removed { .. } | Change::MissedRemovals | Change::Trimmed => kept.removed = kept.begin,
+            }
+            gone.push(oldest);
+        }
+        drop(kept);
+    }
+
+    /// Marks events as gone in the commits that are kept.
+    fn mark(&self, offsets: &[Offset], why: Gone) {
+        let kept = self.kept();
+        for (change, _) in &kept.changes {
+            let Change::Commit(commit) = change else { continue };
+            let Some((first, last)) = commit.first().zip(commit.last()) else { continue };
+            let begin = offsets.partition_point(|at| *at < first.cursor.offset);
+            for at in offsets[begin..].iter().take_while(|at| **at <= last.cursor.offset) {
+                if let Ok(nth) = commit.binary_search_by_key(at, |event| event.cursor.offset) {
+                    commit[nth].remove(why);
+                }
+            }
         }
     }
 
-    /// What is kept of the commit that holds the event next to `after`, or nothing if that one is no longer here.
-    fn after(&self, after: Offset) -> Option<Commit> {
+    /// The number of the oldest change that is kept.
+    fn begin(&self) -> u64 {
+        self.kept().begin
+    }
+
+    /// The first event that is kept.
+    fn first(&self) -> Option<Offset> {
+        self.kept().changes.iter().find_map(|(change, _)| match change {
+            Change::Commit(commit) => commit.first().map(|event| event.cursor.offset),
+            Change::Removed { .. } | Change::MissedRemovals | Change::Trimmed => None,
+        })
+    }
+
+    /// What comes next for a tail that was told every change before `at` and every event up to `after`.
+    fn next(&self, at: u64, after: Offset) -> Next {
         let kept = self.kept();
-        let at = kept.commits.partition_point(|(commit, _)| commit.last().is_none_or(|e| e.cursor.offset <= after));
-        let (commit, _) = kept.commits.get(at)?;
-        let first = commit.first()?.cursor.offset;
-        match first.cmp(&(after + 1)) {
-            Ordering::Greater => None,
-            Ordering::Equal => Some(Arc::clone(commit)),
-            Ordering::Less => Some(commit.iter().filter(|e| e.cursor.offset > after).cloned().collect()),
+        if at < kept.removed {
+            return Next::Missed { next: kept.begin };
         }
+        let begin = at.max(kept.begin);
+        let passed = usize::try_from(begin - kept.begin).unwrap_or(usize::MAX);
+        for (number, (change, _)) in (begin..).zip(kept.changes.iter().skip(passed)) {
+            let next = number + 1;
+            let Change::Commit(commit) = change else { return Next::Change { change: change.clone(), next } };
+            let Some((first, last)) = commit.first().zip(commit.last()) else { continue };
+            if last.cursor.offset <= after {
+                continue;
+            }
+            if first.cursor.offset > after + 1 {
+                return Next::Behind;
+            }
+            let rest = match first.cursor.offset == after + 1 {
+                true => Arc::clone(commit),
+                false => commit.iter().filter(|event| event.cursor.offset > after).cloned().collect(),
+            };
+            return Next::Change { change: Change::Commit(rest), next };
+        }
+        Next::Nothing
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -142,65 +243,4 @@ impl Recent {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-
-    use tokio_stream::StreamExt;
-
-    use super::*;
-    use crate::event::{Cursor, Epoch, Event, Timestamp, Topic};
-
-    const MIB: usize = 1 << 20;
-
-    fn commit(offsets: std::ops::RangeInclusive<Offset>, len: usize) -> Commit {
-        let epoch = Epoch::parse("k3v9x0a1").expect("an epoch");
-        let event = || Event::new(Topic::parse("t").expect("a topic"), vec![b'x'; len]);
-        offsets.map(|offset| Arc::new(Appended::new(Cursor { epoch, offset }, Timestamp(0), event()))).collect()
-    }
-
-    /// The offsets of what is kept next to `after`.
-    fn kept(recent: &Recent, after: Offset) -> Option<Vec<Offset>> {
-        recent.after(after).map(|commit| commit.iter().map(|event| event.cursor.offset).collect())
-    }
-
-    #[test]
-    fn the_newest_commits_are_kept_as_far_as_bytes_allow() {
-        let recent = Recent::default();
-        for offset in 1..=3 {
-            recent.push(commit(offset..=offset, 10 * MIB));
-            assert_eq!(kept(&recent, offset - 1), Some(vec![offset]), "the newest one, however large");
-            assert_eq!(kept(&recent, offset.saturating_sub(2)).is_some(), offset == 1);
-        }
-        recent.push(commit(4..=4, 5 * MIB));
-        assert_eq!((kept(&recent, 1), kept(&recent, 2), kept(&recent, 3)), (None, Some(vec![3]), Some(vec![4])));
-    }
-
-    #[test]
-    fn small_events_count_with_all_that_they_take_in_memory() {
-        let recent = Recent::default();
-        for n in 0..20 {
-            recent.push(commit(n * 8192 + 1..=n * 8192 + 8192, 1));
-        }
-        let events: usize = recent.kept().commits.iter().map(|(commit, _)| commit.len()).sum();
-        assert!(events * size_of::<Appended>() <= Recent::BYTES, "{events} events");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_tail_that_is_far_behind_ends_with_its_log() {
-        // 1. A tail waits for the store, which fails. 2. The log goes. 3. The store goes on failing.
-        let live = Live::new(Bounds { first: 1, last: 5 });
-        let reads = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&reads);
-        let mut tail = live.tail(0, move |_| {
-            counted.fetch_add(1, SeqCst);
-            Box::pin(async { Err(ReadError("the disk is dying".into())) })
-        });
-        let waits = tokio::time::timeout(Live::RETRY * 5 / 2, tail.next()).await;
-        assert!(waits.is_err(), "a failing store is read again: {waits:?}");
-        assert_eq!(reads.load(SeqCst), 3);
-        drop(live);
-        let end = tokio::time::timeout(Live::RETRY * 10, tail.next()).await;
-        assert!(matches!(end, Ok(None)), "{end:?}");
-        assert_eq!(reads.load(SeqCst), 4);
-    }
-}
+mod tests;

@@ -8,9 +8,15 @@ use futures_core::stream::BoxStream;
 
 use super::{
     AppendError, Bounds, Change, Clock, Delete, Durability, Epochs, Keys, Live, Log, PAGE, PAGE_BYTES, Page, Position,
-    ReadError, Receipt, Repeat, Retention, Start, Stats, Steady, clock::Trusted, new_epoch, steady_clock,
+    ReadError, Receipt, Repeat, Retention, Start, Stats, Steady,
+    clock::{Now, Trusted},
+    counted,
+    keep::Kept,
+    known::Known,
+    marks::Trimming,
+    new_epoch, steady_clock,
 };
-use crate::event::{Appended, Cursor, Event, Offset, Timestamp, TopicSelector};
+use crate::event::{Appended, Cursor, Event, Gone, Offset, Timestamp, Topic, TopicSelector};
 
 /// A log in memory.
 #[derive(Clone)]
@@ -22,6 +28,7 @@ struct Inner {
     retention: Retention,
     epochs: Epochs,
     state: Mutex<State>,
+    known: Known,
     live: Arc<Live>,
 }
 
@@ -29,11 +36,17 @@ struct State {
     clock: Trusted,
     events: VecDeque<Arc<Appended>>,
     keys: Keys,
+    /// The events of topics that have rules.
+    kept: Kept,
     last: Offset,
     time: Timestamp,
     bytes: u64,
     commits: u64,
     trimmed: u64,
+    expired: u64,
+    deleted: u64,
+    /// Places of events that are gone.
+    gone: u64,
     closed: bool,
 }
 
@@ -51,17 +64,22 @@ impl MemoryLog {
             clock: Trusted::new(clock, steady, retention.age, None),
             events: VecDeque::new(),
             keys: Keys::default(),
+            kept: Kept::new(&retention.topics),
             last: 0,
             time: Timestamp::default(),
             bytes: 0,
             commits: 0,
             trimmed: 0,
+            expired: 0,
+            deleted: 0,
+            gone: 0,
             closed: false,
         };
         let inner = Inner {
             retention,
             epochs: Epochs::new(new_epoch(), 1),
             state: Mutex::new(state),
+            known: Known::default(),
             live: Arc::new(Live::new(Bounds { first: 1, last: 0 })),
         };
         Self { inner: Arc::new(inner) }
@@ -101,36 +119,89 @@ impl Inner {
         state.last = before + commit.len() as u64;
         state.commits += u64::from(!commit.is_empty());
         state.events.extend(commit.iter().cloned());
+        commit.iter().for_each(|stored| state.kept.add(&stored.event, stored.cursor.offset, now));
+        self.known.index_mut().add(&commit);
         self.trim(&mut state, clock.trimming);
         self.live.commit(commit.into()); // Under the lock, so that commits become visible in their order.
+        self.let_go(&mut state, clock);
         Ok(receipts)
     }
 
     fn trim(&self, state: &mut State, now: Timestamp) {
         let age = u64::try_from(self.retention.age.as_millis()).unwrap_or(u64::MAX);
-        let before = state.trimmed;
+        let mut topics = Trimming::default();
+        let mut first = None;
         while let Some(oldest) = state.events.front() {
-            let over = state.events.len() as u64 > self.retention.events
+            let over = counted(state.events.len() as u64, state.gone) > self.retention.events
                 || state.bytes > self.retention.bytes
                 || oldest.time.0.saturating_add(age) < now.0;
             if !over {
                 break;
             }
+            let offset = oldest.cursor.offset;
+            oldest.event.topics.iter().for_each(|topic| topics.note(topic.as_str(), offset));
             state.bytes -= oldest.event.weight() as u64;
-            state.trimmed += 1;
+            let gone = u64::from(oldest.gone().is_some());
+            state.gone -= gone;
+            state.trimmed += 1 - gone;
             state.events.pop_front();
+            first = Some(offset + 1);
         }
-        if state.trimmed > before {
-            self.live.trim(state.last + 1 - state.events.len() as u64);
+        if let Some(first) = first {
+            topics.topics().for_each(|topic| state.kept.trim(topic.as_str(), first));
+            self.known.marks_mut().add(topics.marks(), first - 1);
+            self.known.index_mut().trim(first);
+            self.live.trim(first);
         }
+    }
+
+    /// Removes what the rules of topics keep no longer.
+    fn let_go(&self, state: &mut State, now: Now) {
+        let gone = state.kept.let_go(state.time.max(now.stored), now.trimming);
+        gone.iter().for_each(|at| drop(state.bury(*at, Gone::Expired)));
+        state.expired += gone.len() as u64;
+        self.live.remove(gone, Gone::Expired);
     }
 
     /// The state, with what has grown too old gone.
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = state.clock.look().trimming;
-        self.trim(&mut state, now);
+        let now = state.clock.look();
+        self.trim(&mut state, now.trimming);
+        self.let_go(&mut state, now);
         state
+    }
+
+    /// Deletes one event, if it is there.
+    fn delete_event(&self, cursor: Cursor) -> u64 {
+        let mut state = self.state();
+        let there = self.epochs.cursor(cursor.offset) == cursor && state.is_there(cursor.offset);
+        if there { self.delete_all(&mut state, vec![cursor.offset]) } else { 0 }
+    }
+
+    /// Deletes what is on `topic` from one offset up to another, as far as one page goes. Answers how many that were, and
+    /// where to go on.
+    fn delete_some(&self, topic: &[TopicSelector], from: Offset, upto: Offset) -> (u64, Offset) {
+        let mut state = self.state();
+        let bounds = self.live.bounds();
+        let from = self.known.next_on(topic, from.max(bounds.first), bounds);
+        let next = (from - from % PAGE + PAGE).min(upto.min(bounds.last) + 1);
+        let on_topic = |event: &Event| event.topics.iter().any(|on| topic.iter().any(|wanted| wanted.matches(on)));
+        let these = (from..next).filter(|at| state.is_there(*at) && state.at(*at).is_some_and(|e| on_topic(&e.event)));
+        let these = these.collect();
+        (self.delete_all(&mut state, these), next.max(from))
+    }
+
+    fn delete_all(&self, state: &mut State, offsets: Vec<Offset>) -> u64 {
+        for at in &offsets {
+            if let Some(topic) = state.bury(*at, Gone::Deleted) {
+                state.kept.forget(&topic, *at);
+            }
+        }
+        let deleted = offsets.len() as u64;
+        state.deleted += deleted;
+        self.live.remove(offsets, Gone::Deleted);
+        deleted
     }
 
     fn read(&self, at: Offset) -> Page {
@@ -160,34 +231,79 @@ impl Inner {
     }
 }
 
+impl State {
+    fn at(&self, offset: Offset) -> Option<&Arc<Appended>> {
+        let first = self.events.front()?.cursor.offset;
+        self.events.get(usize::try_from(offset.checked_sub(first)?).ok()?)
+    }
+
+    /// Whether there is an event that was not removed and has not outlived its time.
+    fn is_there(&self, offset: Offset) -> bool {
+        let is_over = |event: &Appended| event.expires().is_some_and(|time| time < self.time);
+        self.at(offset).is_some_and(|event| event.gone().is_none() && !is_over(event))
+    }
+
+    /// Puts a tombstone in the place of an event, and answers on which canonical topic that was.
+    fn bury(&mut self, offset: Offset, why: Gone) -> Option<Topic> {
+        let event = self.at(offset)?;
+        event.remove(why); // For those that hold it already.
+        let Event { topics, private, .. } = &event.event;
+        let left = Event { topics: topics.clone(), private: *private, ..Event::new(topics[0].clone(), "") };
+        let (before, after) = (event.event.weight() as u64, left.weight() as u64);
+        let topic = left.topic().clone();
+        let tombstone = Appended::tombstone(event.cursor, event.time, left, why);
+        let nth = usize::try_from(offset - self.events.front()?.cursor.offset).ok()?;
+        self.events[nth] = Arc::new(tombstone);
+        self.bytes = self.bytes + after - before;
+        self.gone += 1;
+        Some(topic)
+    }
+}
+
 impl Log for MemoryLog {
     fn append(&self, batch: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
         Box::pin(async { self.inner.append(batch) })
     }
 
-    fn delete(&self, _: Delete) -> BoxFuture<'_, Result<u64, AppendError>> {
-        todo!()
+    fn delete(&self, which: Delete) -> BoxFuture<'_, Result<u64, AppendError>> {
+        Box::pin(async move {
+            if self.inner.state().closed {
+                return Err(AppendError::ReadOnly(None));
+            }
+            let topic = match which {
+                Delete::Event(cursor) => return Ok(self.inner.delete_event(cursor)),
+                Delete::Topic(topic) => [TopicSelector::Exact(topic)],
+            };
+            let (mut deleted, mut from, upto) = (0, 0, self.bounds().last);
+            while from <= upto {
+                let (more, next) = self.inner.delete_some(&topic, from, upto);
+                (deleted, from) = (deleted + more, next);
+                tokio::task::yield_now().await; // A topic with many events must not keep publishers waiting.
+            }
+            Ok(deleted)
+        })
     }
 
-    fn has_trimmed(&self, _: &[TopicSelector], _: Offset, _: Offset) -> bool {
-        true
+    fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool {
+        self.inner.known.has_trimmed(topics, after, upto)
     }
 
-    fn next_on(&self, _: &[TopicSelector], from: Offset) -> Offset {
-        from
+    fn next_on(&self, topics: &[TopicSelector], from: Offset) -> Offset {
+        self.inner.known.next_on(topics, from, self.inner.live.bounds())
     }
 
-    fn previous_on(&self, _: &[TopicSelector], upto: Offset) -> Offset {
-        upto
+    fn previous_on(&self, topics: &[TopicSelector], upto: Offset) -> Offset {
+        self.inner.known.previous_on(topics, upto, self.inner.live.bounds())
     }
 
-    fn seek<'a>(&'a self, start: Start, _: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
+    fn seek<'a>(&'a self, start: Start, topics: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
         let state = self.inner.state();
         let since = |time: Timestamp| {
             let older = state.events.partition_point(|event| event.time < time) as u64;
             state.last - state.events.len() as u64 + older
         };
-        let position = Position::decide(start, &self.inner.epochs, self.inner.live.bounds(), since);
+        let has_trimmed = |after, upto| self.has_trimmed(topics, after, upto);
+        let position = Position::decide(start, &self.inner.epochs, self.inner.live.bounds(), since, has_trimmed);
         Box::pin(async move { Ok(position) })
     }
 
@@ -224,6 +340,12 @@ impl Log for MemoryLog {
             wal_bytes: 0,
             commits: state.commits,
             trimmed: state.trimmed,
+            expired: state.expired,
+            deleted: state.deleted,
+            gone: state.gone,
+            compacted: 0,
+            marks: self.inner.known.marks().len() as u64,
+            index_bytes: self.inner.known.index().bytes(),
             refused: 0,
             writable: !state.closed,
         }

@@ -8,8 +8,12 @@ mod clock;
 #[cfg(test)]
 mod contract;
 mod epochs;
+mod index;
+mod keep;
 mod keys;
+mod known;
 mod live;
+mod marks;
 pub mod memory;
 mod position;
 pub mod sqlite;
@@ -204,7 +208,8 @@ impl Durability {
     }
 }
 
-/// How much is kept. Of the whole log whole commits go, oldest first, once any limit is passed.
+/// How much is kept. Of the whole log whole commits go, oldest first, once any limit is passed. An event that is gone by a
+/// rule of its topic, or was deleted, counts for a 64th of one.
 #[derive(Clone, Debug)]
 pub struct Retention {
     /// How many events.
@@ -226,7 +231,8 @@ pub struct TopicRetention {
     pub keep: Keep,
 }
 
-/// How much is kept of one topic; what is `None` has no limit of its own.
+/// How much is kept of one topic; what is `None` has no limit of its own. Nothing goes by it in the first second after it
+/// was stored, so that whoever listens is given it; and the newest event stays, whatever it weighs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
     /// How many events.
@@ -241,6 +247,12 @@ impl Default for Retention {
     fn default() -> Self {
         Self { events: 1_000_000, age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30, topics: Vec::new() }
     }
+}
+
+/// For how many events these places count, so many of them being those of events that are gone: a place costs a little,
+/// too, so that no topic can make a log endless of which hardly anything is kept.
+fn counted(places: u64, gone: u64) -> u64 {
+    places.saturating_sub(gone) + gone / 64
 }
 
 /// An epoch nobody has used.
@@ -263,8 +275,20 @@ pub struct Stats {
     pub wal_bytes: u64,
     /// Commits since the start.
     pub commits: u64,
-    /// Events trimmed by retention since the start.
+    /// Events trimmed by retention of the whole log since the start.
     pub trimmed: u64,
+    /// Events removed by the rules of their topics since the start.
+    pub expired: u64,
+    /// Events deleted since the start.
+    pub deleted: u64,
+    /// Places of events that are gone.
+    pub gone: u64,
+    /// Pages written anew to make room of what was removed, since the start.
+    pub compacted: u64,
+    /// Topics of which it is remembered how far they were trimmed.
+    pub marks: u64,
+    /// Bytes of memory that say which topics stand in which page.
+    pub index_bytes: u64,
     /// Appends refused because too much was waiting, since the start.
     pub refused: u64,
     /// Whether appends are possible.

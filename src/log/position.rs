@@ -79,11 +79,18 @@ impl GapReason {
 
 impl Position {
     /// Decides every start position but [`Start::Since`], which only the store can (`since` finds the last offset before
-    /// that time).
+    /// that time). `has_trimmed` says whether anything that was asked for stood behind one offset and up to another, all of
+    /// which are trimmed: if not, nothing is missing.
     ///
     /// Expired cursors go on with what exists; ahead and unknown ones at the live edge.
     #[must_use]
-    pub fn decide(start: Start, epochs: &Epochs, bounds: Bounds, since: impl FnOnce(Timestamp) -> Offset) -> Self {
+    pub fn decide(
+        start: Start,
+        epochs: &Epochs,
+        bounds: Bounds,
+        since: impl FnOnce(Timestamp) -> Offset,
+        has_trimmed: impl FnOnce(Offset, Offset) -> bool,
+    ) -> Self {
         let oldest = bounds.first - 1;
         let at = |after| Self { after, missing: None };
         let live_edge = |reason| Self { after: bounds.last, missing: Some(Missing { reason, offsets: None }) };
@@ -94,6 +101,7 @@ impl Position {
             Start::Unreadable => live_edge(GapReason::Unknown),
             Start::Cursor(cursor) => match epochs.resolve(cursor, bounds.last) {
                 Resolved::Known(offset) if offset >= oldest => at(offset),
+                Resolved::Known(offset) if !has_trimmed(offset, oldest) => at(oldest),
                 Resolved::Known(offset) => {
                     let missing = Missing { reason: GapReason::Expired, offsets: Some(oldest - offset) };
                     Self { after: oldest, missing: Some(missing) }

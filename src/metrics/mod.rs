@@ -83,6 +83,18 @@ pub enum Sampled {
     LogCommits,
     /// Events trimmed.
     LogTrimmed,
+    /// Events removed by the rules of their topics.
+    LogExpired,
+    /// Events deleted.
+    LogDeleted,
+    /// Places of events that are gone.
+    LogGone,
+    /// Pages written anew.
+    LogCompacted,
+    /// Topics of which it is known how far they were trimmed.
+    LogMarks,
+    /// Bytes that say which topics stand in which page.
+    LogIndexBytes,
     /// Appends refused as too much was waiting.
     LogRefused,
     /// Bytes of pinned pages.
@@ -127,6 +139,22 @@ const GAUGES: &[(Sampled, &str, &str)] = &[
         "encke_log_writable",
         "1 while events can be stored; 0 while the disk is full, and after a failed write until a restart.",
     ),
+    (
+        Sampled::LogGone,
+        "encke_log_gone_events",
+        "Places in the log of events that were deleted or removed by the rule of their topic; each counts for a 64th of \
+         an event.",
+    ),
+    (
+        Sampled::LogMarks,
+        "encke_log_trimmed_topics",
+        "Topics of which the log knows how far they were trimmed, at most 100 000.",
+    ),
+    (
+        Sampled::LogIndexBytes,
+        "encke_log_index_bytes",
+        "Bytes of memory that say which topics stand in which page of the log.",
+    ),
     (Sampled::PagesPinnedBytes, "encke_pages_pinned_bytes", "Bytes of events in memory at the live edge."),
     (
         Sampled::PagesCachedBytes,
@@ -146,6 +174,17 @@ const GAUGES: &[(Sampled, &str, &str)] = &[
 const COUNTERS: &[(Sampled, &str, &str)] = &[
     (Sampled::LogCommits, "encke_log_commits_total", "Commits to the store; each holds all that was waiting."),
     (Sampled::LogTrimmed, "encke_log_trimmed_events_total", "Events that retention let go."),
+    (
+        Sampled::LogExpired,
+        "encke_log_expired_events_total",
+        "Events removed because their topic keeps no more, or not for so long.",
+    ),
+    (Sampled::LogDeleted, "encke_log_deleted_events_total", "Events deleted on purpose."),
+    (
+        Sampled::LogCompacted,
+        "encke_log_compacted_pages_total",
+        "Pages of the log written anew to make room of events that are gone.",
+    ),
     (Sampled::LogRefused, "encke_log_refused_total", "Appends refused because too much was waiting."),
     (Sampled::PageLoads, "encke_page_loads_total", "Pages read from the log for readers behind the pinned ones."),
     (

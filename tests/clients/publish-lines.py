@@ -1,8 +1,8 @@
 """Publishes JSON lines with Python's http.client, which writes all of a request before it reads a byte of the answer.
 
-How it ended is told as a line of JSON: {"written", "status", "last"}, where `last` is the last line of the answer, and
-`answered` how many lines it had.
-    python publish-lines.py HOST:PORT TARGET COUNT LINE
+How it ended is told as a line of JSON: {"written", "status", "answered", "last"}: how many lines were written, and how many
+the answer had, of which `last` is the last one.
+    python publish-lines.py HOST:PORT KEY TARGET COUNT LINE
 Each `%d` in LINE is the number of the line.
 """
 
@@ -10,7 +10,7 @@ import http.client
 import json
 import sys
 
-address, target, count, line = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] + "\n"
+address, key, target, count, line = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5] + "\n"
 AT_ONCE = 1000
 
 written = 0
@@ -26,7 +26,8 @@ def pieces():
 
 connection = http.client.HTTPConnection(address, timeout=300)
 try:
-    connection.request("POST", target, pieces(), {"Content-Type": "application/x-ndjson"}, encode_chunked=True)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/x-ndjson"}
+    connection.request("POST", target, pieces(), headers, encode_chunked=True)
 except (BrokenPipeError, ConnectionResetError) as error:
     # The gateway had enough and says why.
     print(f"not all was written: {error!r}", file=sys.stderr)

@@ -176,7 +176,7 @@ impl Connection {
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Answer {
         let mut answer = self.head();
-        if answer.status < 200 || answer.status == 204 {
+        if answer.status < 200 || matches!(answer.status, 204 | 304) {
             return answer;
         }
         if let Some(length) = answer.field("content-length") {

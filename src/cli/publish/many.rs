@@ -66,7 +66,7 @@ impl Input {
     }
 }
 
-/// Publishes every line, and gives the id of the newest event that this stored.
+/// Publishes every line, and answers what became of them.
 pub(super) async fn publish(
     gateway: &Gateway,
     lines: Lines,
@@ -74,7 +74,7 @@ pub(super) async fn publish(
     pace: Backoff,
     console: &mut Console,
     signal: impl Future<Output = Signal>,
-) -> Result<Option<String>, CliError> {
+) -> Result<Sum, CliError> {
     let heard = Cell::new(None);
     let wish = pin!(async { heard.set(Some(signal.await)) });
     let mut stop = Stop::new(wish);
@@ -97,8 +97,7 @@ pub(super) async fn publish(
     match (outcome, heard.get()) {
         (Ok(()), Some(Signal::Interrupt)) => Err(CliError::Interrupted),
         (Ok(()), Some(Signal::Terminate)) => Err(CliError::Failed("told to end before the end of the input".into())),
-        (Ok(()), None) if sum.refused > 0 => Err(CliError::Incomplete { refused: sum.refused, gaps: 0 }),
-        (Ok(()), None) => Ok(sum.last),
+        (Ok(()), None) => Ok(sum),
         (Err(error), _) => Err(error),
     }
 }

@@ -112,10 +112,9 @@ async fn publish_many(
         None => Lines::Objects(args.topic),
         Some(_) => Lines::Data(Box::new(event(args, Bytes::new())?)),
     };
-    match many::publish(&gateway, lines, input, pace, console, signal).await? {
-        Some(last) => print_id(&last, stdout),
-        None => Ok(()),
-    }
+    let sum = many::publish(&gateway, lines, input, pace, console, signal).await?;
+    sum.last.map_or(Ok(()), |last| print_id(&last, stdout))?;
+    if sum.refused > 0 { Err(CliError::Incomplete { refused: sum.refused, gaps: 0 }) } else { Ok(()) }
 }
 
 async fn publish(

@@ -110,7 +110,7 @@ async fn lines_go_out_in_order_and_those_refused_are_named_by_their_place_in_the
     let input = b"{\"data\":1}\n\n  \r\n{\"topic\":\"b\"\n";
     let (outcome, printed, told) = import(&server, &["a", "--ndjson"], input).await;
     assert!(matches!(outcome, Err(CliError::Incomplete { refused: 1, gaps: 0 })));
-    assert_eq!((printed.as_str(), told.as_str()), ("", "encke: line 4: no \\u001b\n"));
+    assert_eq!((printed.as_str(), told.as_str()), ("abcdefgh-1\n", "encke: line 4: no \\u001b\n"));
     let request = &server.requests()[0];
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/events"));
     assert_eq!(request.header("content-type"), Some("application/x-ndjson"));

@@ -160,3 +160,61 @@ async fn a_state_is_shown_again_after_forty_heartbeats_of_its_own() {
     }
     assert_eq!(waited(&mut stream).await.1, second);
 }
+
+/// What a stream and another on the same feed, with terms of its own, are given of five events.
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_after_as_many_events_as_it_asked_for() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    let heartbeat = Heartbeat { interval: BEAT, as_event: false };
+    for live in [false, true] {
+        let after = if live { fixture.hub.pages().edge() } else { 0 };
+        let terms = Terms { limit: Some(3), ..Terms::new(heartbeat, 1000) };
+        let (mut limited, mut other) = (fixture.stream_on(&feed, after, terms), fixture.stream(&feed, after, BEAT));
+        let last = fixture.publish("t", 5, "x").await;
+        let first = if live { last - 4 } else { 1 };
+        let events = |upto| (first..=upto).map(|offset| fixture.event(offset, "x")).collect::<String>();
+        assert_eq!(fixture.read(&mut other).await, events(last));
+        let read = fixture.read(&mut limited).await;
+        let bye = read.strip_prefix(&events(first + 2)).unwrap_or_else(|| panic!("three events: {read}"));
+        assert!(bye.starts_with("event: encke.bye\n") && bye.contains(r#"{"reason":"limit""#), "{bye}");
+        assert!(matches!(limited.step(Instant::now()), Step::End));
+    }
+}
+
+/// Two read one feed, one of them late: what the feed keeps for it has outlived its time.
+#[tokio::test(start_paused = true)]
+async fn what_a_feed_keeps_does_not_outlive_the_event() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    let (mut late, mut other) = (fixture.stream(&feed, 0, BEAT), fixture.stream(&feed, 0, BEAT));
+    let mut event = crate::event::Event::new(crate::event::Topic::parse("t").expect("a topic"), "x");
+    event.ttl = Some(Duration::from_secs(5));
+    fixture.store_event(event, 1).await;
+    fixture.look(1);
+    assert_eq!(fixture.read(&mut other).await, fixture.event(1, "x"));
+    fixture.time.store(5001, std::sync::atomic::Ordering::Relaxed);
+    let next = fixture.publish("t", 1, "y").await;
+    let read = fixture.read(&mut late).await;
+    assert!(read.contains(r#""reason":"expired","lost":1"#) && !read.contains("data: x"), "{read}");
+    assert!(read.ends_with(&fixture.event(next, "y")), "{read}");
+    assert_eq!(fixture.read(&mut other).await, fixture.event(next, "y"));
+}
+
+/// The same of a state, which would be shown once more.
+#[tokio::test(start_paused = true)]
+async fn a_state_that_has_outlived_its_time_is_not_shown_again() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feeds.join(Fixture::key("t", Format::Part, Keeps::State), &fixture.hub);
+    let mut stream = fixture.stream(&feed, 0, BEAT);
+    let mut event = crate::event::Event::new(crate::event::Topic::parse("t").expect("a topic"), "x");
+    event.ttl = Some(Duration::from_secs(5));
+    fixture.store_event(event, 1).await;
+    fixture.look(1);
+    assert_eq!(written(&mut stream), Some(shown(&fixture, 1, &feed)));
+    fixture.time.store(5001, std::sync::atomic::Ordering::Relaxed);
+    for _ in 0..80 {
+        let (_, bytes) = waited(&mut stream).await;
+        assert!(bytes.is_empty() || bytes == heartbeat(&feed), "{bytes}");
+    }
+}

@@ -2,13 +2,14 @@
 //!
 //! `append` hands a batch to the `writer`; it comes back when the transaction that holds it is synced. Tails follow
 //! [`Live`]; whoever is behind reads pages through `Readers`. The tables are drawn in `schema`, the bytes of an event
-//! in `codec`. Only this module knows SQL.
+//! in `codec`. What leaves at the old end is decided in `retention`, what leaves from the midst in `removal`. Only this
+//! module knows SQL.
 //!
 //! Invariants: an offset is never given twice, also after a crash and when every event has expired; nothing is shown
 //! before it is durable; a read never sees more than [`Log::bounds`] says; what the disk gives is checked, and a row that
 //! is damaged or not there is a [hole](Page::hole): it is told, never passed over in silence, and what is around it is read.
 //!
-//! *Deliberately absent*: an index (see `schema`), and giving room back to the file system: the file stays as large as
+//! *Deliberately absent*: an index by topic in the file (see `schema`), and giving room back to the file system: the file stays as large as
 //! retention once let it grow, and its free pages are used again.
 
 mod backup;
@@ -18,15 +19,20 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod places;
 mod reader;
 mod recover;
+mod removal;
+mod removed;
 mod retention;
+mod rewrite;
 mod schema;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -40,15 +46,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AppendError, Bounds, Change, Clock, Delete, Durability, Epochs, Live, Log, Page, Position, ReadError, Receipt,
-    Retention, Start, Stats, Steady, clock::Trusted, steady_clock, system_clock,
+    Retention, Start, Stats, Steady, clock::Trusted, keep::Kept, known::Known, steady_clock, system_clock,
 };
 use crate::event::{Cursor, Event, Offset, TopicSelector};
 
 pub use backup::{BackupError, Copied, Stage, backup};
 pub use error::OpenError;
 use reader::Readers;
+use removal::Deletion;
 use shared::{Shared, Size};
-use writer::{Answer, Append, Writer};
+use writer::{Answer, Append, Job, MarksBytes, Writer};
 
 /// How a log is opened.
 #[derive(Clone)]
@@ -101,9 +108,10 @@ struct Inner {
     epochs: Arc<Epochs>,
     live: Arc<Live>,
     readers: Arc<Readers>,
+    known: Arc<Known>,
     shared: Arc<Shared>,
     /// The way to the writer; gone once the log is closed. The thread ends when this has gone and all is stored.
-    queue: Mutex<Option<mpsc::Sender<Append>>>,
+    queue: Mutex<Option<mpsc::Sender<Job>>>,
     /// The writer has stopped, and the directory is free.
     ended: CancellationToken,
 }
@@ -133,8 +141,9 @@ impl SqliteLog {
         let file = directory::database(&directory);
         let write_ahead_log = directory::write_ahead_log(&directory);
         let mut connection = schema::open(&file, &write_ahead_log)?;
-        let recover::Recovered { epochs, unwritten, bounds, time, keys } =
-            recover::recover(&mut connection, &file, clock())?;
+        let mut kept = Kept::new(&retention.topics);
+        let recover::Recovered { epochs, unwritten, bounds, time, keys, places, marks } =
+            recover::recover(&mut connection, &file, clock(), &mut kept)?;
         let prepare = || {
             if durability == Durability::Os {
                 connection.pragma_update(None, "synchronous", "NORMAL")?; // The new epoch was synced, if there was room.
@@ -154,7 +163,9 @@ impl SqliteLog {
             tracing::warn!("the disk is full; the log is read only until there is room");
             shared.full.store(true, Relaxed);
         }
-        let readers = Arc::new(Readers::new(file, Arc::clone(&epochs)));
+        let (marks, marks_bytes) = marks;
+        let known = Arc::new(Known::new(places.index, marks));
+        let readers = Arc::new(Readers::new(file, Arc::clone(&epochs), places.removed));
         let ended = CancellationToken::new();
         let (queue, appends) = mpsc::channel();
         let writer = Writer {
@@ -166,6 +177,14 @@ impl SqliteLog {
             readers: Arc::clone(&readers),
             shared: Arc::clone(&shared),
             keys,
+            known: Arc::clone(&known),
+            kept,
+            deletions: VecDeque::new(),
+            compact: BTreeSet::new(),
+            compacted: tokio::time::Instant::now(),
+            marks_bytes: MarksBytes { whole: 0, since: marks_bytes },
+            truncate: false,
+            truncated: tokio::time::Instant::now(),
             last: bounds.last,
             time,
             unwritten,
@@ -181,19 +200,9 @@ impl SqliteLog {
         let thread = std::thread::Builder::new().name("encke-log".to_owned());
         thread.spawn(move || writer.run(&appends)).map_err(|source| OpenError::Directory { directory, source })?;
         let queue = Mutex::new(Some(queue));
-        Ok(Self {
-            inner: Arc::new(Inner {
-                durability,
-                most_waiting,
-                write_ahead_log,
-                epochs,
-                live,
-                readers,
-                shared,
-                queue,
-                ended,
-            }),
-        })
+        let inner =
+            Inner { durability, most_waiting, write_ahead_log, epochs, live, readers, known, shared, queue, ended };
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 
@@ -202,17 +211,21 @@ impl Inner {
     fn submit(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Answer>, AppendError> {
         let size = Size::of(&events);
         let (answer, receipts) = oneshot::channel();
+        self.send(Job::Append(Append { events, size, answer }), size)?;
+        Ok(receipts)
+    }
+
+    fn send(&self, job: Job, size: Size) -> Result<(), AppendError> {
         let queue = self.queue();
         let Some(writer) = queue.as_ref() else { return Err(AppendError::ReadOnly(None)) };
         if !self.shared.waiting.enter(size, self.most_waiting) {
             self.shared.refused.fetch_add(1, Relaxed);
             return Err(AppendError::Busy { retry_after: error::RETRY_AFTER });
         }
-        writer.send(Append { events, size, answer }).map_err(|_| AppendError::ReadOnly(None))?;
-        Ok(receipts)
+        writer.send(job).map_err(|_| AppendError::ReadOnly(None))
     }
 
-    fn queue(&self) -> MutexGuard<'_, Option<mpsc::Sender<Append>>> {
+    fn queue(&self) -> MutexGuard<'_, Option<mpsc::Sender<Job>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -230,30 +243,35 @@ impl Log for SqliteLog {
         })
     }
 
-    fn delete(&self, _: Delete) -> BoxFuture<'_, Result<u64, AppendError>> {
-        todo!()
+    fn delete(&self, which: Delete) -> BoxFuture<'_, Result<u64, AppendError>> {
+        Box::pin(async {
+            let (answer, deleted) = oneshot::channel();
+            self.inner.send(Job::Delete(Deletion::new(which, answer)), Deletion::SIZE)?;
+            deleted.await.unwrap_or(Err(AppendError::ReadOnly(None))) // The writer has died.
+        })
     }
 
-    fn has_trimmed(&self, _: &[TopicSelector], _: Offset, _: Offset) -> bool {
-        true
+    fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool {
+        self.inner.known.has_trimmed(topics, after, upto)
     }
 
-    fn next_on(&self, _: &[TopicSelector], from: Offset) -> Offset {
-        from
+    fn next_on(&self, topics: &[TopicSelector], from: Offset) -> Offset {
+        self.inner.known.next_on(topics, from, self.inner.live.bounds())
     }
 
-    fn previous_on(&self, _: &[TopicSelector], upto: Offset) -> Offset {
-        upto
+    fn previous_on(&self, topics: &[TopicSelector], upto: Offset) -> Offset {
+        self.inner.known.previous_on(topics, upto, self.inner.live.bounds())
     }
 
-    fn seek<'a>(&'a self, start: Start, _: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
+    fn seek<'a>(&'a self, start: Start, topics: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
         Box::pin(async move {
-            let Inner { epochs, live, readers, .. } = &*self.inner;
+            let Inner { epochs, live, readers, known, .. } = &*self.inner;
             let before = match start {
                 Start::Since(time) => Arc::clone(readers).before(time, live.bounds().last).await?,
                 Start::Latest | Start::Earliest | Start::Cursor(_) | Start::Unreadable => 0,
             };
-            Ok(Position::decide(start, epochs, live.bounds(), |_| before))
+            let has_trimmed = |after, upto| known.has_trimmed(topics, after, upto);
+            Ok(Position::decide(start, epochs, live.bounds(), |_| before, has_trimmed))
         })
     }
 
@@ -283,13 +301,19 @@ impl Log for SqliteLog {
     }
 
     fn stats(&self) -> Stats {
-        let Inner { shared, write_ahead_log, ended, .. } = &*self.inner;
+        let Inner { shared, write_ahead_log, ended, known, readers, .. } = &*self.inner;
         let closed = self.inner.queue().is_none() || ended.is_cancelled();
         Stats {
             bytes: shared.bytes.load(Relaxed),
             wal_bytes: std::fs::metadata(write_ahead_log).map_or(0, |metadata| metadata.len()),
             commits: shared.commits.load(Relaxed),
             trimmed: shared.trimmed.load(Relaxed),
+            expired: shared.expired.load(Relaxed),
+            deleted: shared.deleted.load(Relaxed),
+            gone: readers.removed().total(),
+            compacted: shared.compacted.load(Relaxed),
+            marks: known.marks().len() as u64,
+            index_bytes: known.index().bytes(),
             refused: shared.refused.load(Relaxed),
             writable: !closed && !shared.broken.load(Relaxed) && !shared.full.load(Relaxed),
         }

@@ -4,15 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::Semaphore;
 
 use super::super::{Epochs, PAGE, PAGE_BYTES, Page, ReadError, StoreError};
-use super::{codec, schema};
-use crate::event::{Appended, Event, Offset, Timestamp};
+use super::codec::{self, Stored};
+use super::removed::{OfPage, Removed};
+use super::schema;
+use crate::event::{Appended, Cursor, Offset, Timestamp};
 
 /// A few connections that only read. Who finds all of them taken waits for a turn.
 pub(super) struct Readers {
@@ -21,6 +23,8 @@ pub(super) struct Readers {
     turns: Arc<Semaphore>,
     /// Connections that nobody uses now; `None` once the log is closed.
     idle: Mutex<Option<Vec<Connection>>>,
+    /// Which events are gone. Looked at after a row was read: what it showed then may be gone by now.
+    removed: RwLock<Removed>,
     /// The offsets at which something is damaged, as far as that is known; each is said once.
     pub(super) damaged: Mutex<BTreeSet<Offset>>,
 }
@@ -42,9 +46,19 @@ impl Readers {
     /// How many pages are read at once: more would only compete for the same disk.
     const CONNECTIONS: usize = 4;
 
-    pub(super) fn new(file: PathBuf, epochs: Arc<Epochs>) -> Self {
+    pub(super) fn new(file: PathBuf, epochs: Arc<Epochs>, removed: Removed) -> Self {
         let (turns, idle) = (Arc::new(Semaphore::new(Self::CONNECTIONS)), Mutex::new(Some(Vec::new())));
-        Self { file, epochs, turns, idle, damaged: Mutex::default() }
+        Self { file, epochs, turns, idle, removed: RwLock::new(removed), damaged: Mutex::default() }
+    }
+
+    /// Which events are gone.
+    pub(super) fn removed(&self) -> RwLockReadGuard<'_, Removed> {
+        self.removed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for the writer to change.
+    pub(super) fn removed_mut(&self) -> RwLockWriteGuard<'_, Removed> {
+        self.removed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The page that holds `at`, of events up to `last`; the oldest one if `at` was trimmed, and the
@@ -193,11 +207,13 @@ fn read_cut(snapshot: &Connection, readers: &Readers, cut: &Cut, at: Offset) -> 
         let blob = Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?);
         let follows = page.last().is_none_or(|last| last + 1 == first);
         match decode(&blob, first, count, cut.end) {
-            Ok(events) if follows => page.events.extend(
-                (first..)
-                    .zip(events)
-                    .map(|(at, event)| Arc::new(Appended::new(readers.epochs.cursor(at), Timestamp(time), event))),
-            ),
+            Ok(stored) if follows => {
+                let removed = readers.removed();
+                let removed = removed.of(first / PAGE);
+                let stored = (first..).zip(stored);
+                let place = |(at, stored)| appended(readers.epochs.cursor(at), Timestamp(time), stored, removed);
+                page.events.extend(stored.map(place));
+            }
             unreadable => {
                 readers.note(first, &unreadable.err().unwrap_or(Unreadable::Count));
                 if page.last() >= Some(at) {
@@ -210,8 +226,17 @@ fn read_cut(snapshot: &Connection, readers: &Readers, cut: &Cut, at: Offset) -> 
     Ok(page)
 }
 
-/// The events of a row that is to hold `count` of them, from `first` on, and must leave off before `end`.
-fn decode(blob: &Bytes, first: Offset, count: i64, end: Offset) -> Result<Vec<Event>, Unreadable> {
+/// What stands in a place, unless it is gone.
+fn appended(cursor: Cursor, time: Timestamp, stored: Stored, removed: Option<&OfPage>) -> Arc<Appended> {
+    let Stored { event, gone } = stored;
+    Arc::new(match gone.or_else(|| removed?.why(cursor.offset)) {
+        None => Appended::new(cursor, time, event),
+        Some(why) => Appended::tombstone(cursor, time, codec::left(&event), why),
+    })
+}
+
+/// What a row has, which is to hold `count` places, from `first` on, and must leave off before `end`.
+fn decode(blob: &Bytes, first: Offset, count: i64, end: Offset) -> Result<Vec<Stored>, Unreadable> {
     let events = codec::decode(blob).map_err(Unreadable::Row)?;
     let held = events.len() as u64;
     if u64::try_from(count) != Ok(held) || held > end - first {

@@ -1,14 +1,17 @@
-//! What a log knows when it opens: its runs, its bounds, its keys. And the new run that it begins.
+//! What a log knows when it opens: its runs, its bounds, its keys, its places. And the new run that it begins.
 
 use std::path::Path;
 
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
+use super::super::keep::Kept;
 use super::super::keys::Remembered;
+use super::super::marks::Marks;
 use super::super::{Bounds, Epochs, Keys, new_epoch};
+use super::places::{self, Places};
 use super::{OpenError, codec};
-use crate::event::{Epoch, Key, Offset, Timestamp};
+use crate::event::{Epoch, Offset, Timestamp};
 
 /// What the file held.
 pub(super) struct Recovered {
@@ -22,10 +25,20 @@ pub(super) struct Recovered {
     pub(super) time: Timestamp,
     /// The keys of the last ten minutes.
     pub(super) keys: Keys,
+    /// What is known of pages.
+    pub(super) places: Places,
+    /// How far topics were trimmed, and how many bytes of the file say so.
+    pub(super) marks: (Marks, u64),
 }
 
 /// Reads what the file holds and begins a new run after it, synced to the disk before this returns unless that is full.
-pub(super) fn recover(connection: &mut Connection, file: &Path, now: Timestamp) -> Result<Recovered, OpenError> {
+/// `kept` is told of every event, if it has rules.
+pub(super) fn recover(
+    connection: &mut Connection,
+    file: &Path,
+    now: Timestamp,
+    kept: &mut Kept,
+) -> Result<Recovered, OpenError> {
     let failed = |error| OpenError::of_sqlite(file, error);
     let damaged = |what| OpenError::Damaged { file: file.to_owned(), what, source: None };
 
@@ -46,8 +59,10 @@ pub(super) fn recover(connection: &mut Connection, file: &Path, now: Timestamp) 
     })?;
     keys.trimmed(bounds.first);
     let (run, epochs) = Run::after(&runs, bounds.last + 1);
-    let unwritten = begin(connection, run).map_err(failed)?;
-    Ok(Recovered { epochs, unwritten, bounds, time, keys })
+    let marks = places::read_marks(connection, bounds.first).map_err(failed)?;
+    let places = places::read_pages(connection, bounds, kept).map_err(failed)?;
+    let unwritten = begin(connection, run, &places).map_err(failed)?;
+    Ok(Recovered { epochs, unwritten, bounds, time, keys, places, marks })
 }
 
 /// The bounds, and when the newest event was stored. Offsets count on from there even if every event has expired.
@@ -115,12 +130,14 @@ impl Run {
     }
 }
 
-/// Writes the run, unless there is no room on the disk: then it is given back, to be written with the first events that
-/// belong to it. Until then no cursor names it but the one before the first event of an empty log.
-fn begin(connection: &mut Connection, run: Run) -> rusqlite::Result<Option<Run>> {
+/// Writes the run, and of pages what was not written yet, unless there is no room on the disk: then the run is given back, to
+/// be written with the first events that belong to it. Until then no cursor names it but the one before the first event of
+/// an empty log.
+fn begin(connection: &mut Connection, run: Run, places: &Places) -> rusqlite::Result<Option<Run>> {
     let mut written = || {
         let transaction = connection.transaction()?;
         run.write(&transaction)?;
+        places::write_pages(&transaction, &places.removed, &places.rebuilt)?;
         transaction.commit()
     };
     match written() {
@@ -135,12 +152,21 @@ fn keys(connection: &Connection, now: Timestamp) -> rusqlite::Result<Result<Keys
     let window = u64::try_from(Keys::WINDOW.as_millis()).unwrap_or(u64::MAX);
     let is_over = |keys: &Keys, time: u64| time.saturating_add(window) < now.0 || keys.is_full();
     let mut keys = Keys::default();
+    let mut of_gone = keys_of_gone(connection)?;
+    // Those stand between the others, too, and are recalled in their places.
+    let mut recall_behind = |keys: &mut Keys, offset: Offset| {
+        while let Some(key) = of_gone.pop_if(|key| key.offset >= offset) {
+            if !is_over(keys, key.time.0) {
+                keys.recall_remembered(key);
+            }
+        }
+    };
     let mut select = connection.prepare("SELECT time, keys, first, events FROM commits ORDER BY first DESC")?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         let time: u64 = row.get(0)?;
         if is_over(&keys, time) {
-            return Ok(Ok(keys));
+            break;
         }
         if row.get::<_, u64>(1)? == 0 {
             continue; // The blob is not even read.
@@ -150,21 +176,21 @@ fn keys(connection: &Connection, now: Timestamp) -> rusqlite::Result<Result<Keys
             Ok(events) => events,
             Err(damaged) => return Ok(Err(damaged)),
         };
-        for (index, event) in events.iter().enumerate().rev() {
-            keys.recall(event, first + index as u64, Timestamp(time));
+        for (number, stored) in events.iter().enumerate().rev() {
+            let offset = first + number as u64;
+            recall_behind(&mut keys, offset);
+            keys.recall(&stored.event, offset, Timestamp(time));
         }
     }
-    let mut select = connection.prepare("SELECT offset, time, key, content FROM expired_keys ORDER BY offset DESC")?;
-    let mut rows = select.query(())?;
-    while let Some(row) = rows.next()? {
-        let time: u64 = row.get(1)?;
-        if is_over(&keys, time) {
-            break;
-        }
-        let Ok(key) = Key::parse(row.get_ref(2)?.as_str()?) else {
-            return Ok(Err(codec::Damaged("an expired event has no key")));
-        };
-        keys.recall_remembered(Remembered { offset: row.get(0)?, time: Timestamp(time), key, content: row.get(3)? });
-    }
+    recall_behind(&mut keys, 0);
     Ok(Ok(keys))
+}
+
+/// The keys of events that are gone, the newest last.
+fn keys_of_gone(connection: &Connection) -> rusqlite::Result<Vec<Remembered>> {
+    let mut select = connection.prepare("SELECT offset, time, key, content FROM expired_keys ORDER BY offset")?;
+    let keys = select.query_map((), |row| {
+        Ok(Remembered { offset: row.get(0)?, time: Timestamp(row.get(1)?), key: row.get(2)?, content: row.get(3)? })
+    })?;
+    keys.collect()
 }

@@ -11,6 +11,17 @@
 //!           only the rows it needs for recognising repeats                              0–2 bytes
 //!   events  the events (see `codec`); last, so that the other columns are read without it
 //!
+//! pages: what is known of a page of PAGE offsets once its last one is stored; written in that commit, so at the right
+//!        edge as well. Of a page without a row the same is found in its commits                4 bytes an event and topic, at most
+//!   page    its number: its offsets divided by PAGE
+//!   gone    how many of its events were removed; the only thing here that is ever changed
+//!   topics  sorted hashes (see `log::index`) of all topics that its events were on, four bytes each
+//!
+//! trims: how far each topic was trimmed; a row in each transaction that trims, with the topics that it concerns. Now and
+//!        then one row with all of them takes the place of the others
+//!   first   offset of the oldest event after it
+//!   marks   below which offset nothing is known any more, then offset and name of each (see `places`)
+//!
 //! epochs: the runs of the log, oldest first                                             ~20 bytes a start
 //!   run     rising number
 //!   name    the epoch's eight characters
@@ -22,24 +33,31 @@
 //! expired_keys: what recognises repeats of events that are gone, for as long as their keys are remembered;
 //!               empty unless retention takes events of the last ten minutes              ~40 bytes a key
 //!   offset, time   where the event was, and when it was stored
-//!   key, content   its key, and a digest of what a repeat must share with it
+//!   key, content   a digest of its key, and one of what a repeat must share with it
 //! ```
 //!
-//! There is no index: it would be written at random places, which costs far more than the events themselves. Offsets of
-//! a row's events follow from `first`, topics are looked for by whoever reads, and keys are kept in memory.
+//! There is no index by topic or key: it would be written at random places, which costs far more than the events
+//! themselves. Offsets of a row's events follow from `first`, and keys are kept in memory.
+//!
+//! An event that is deleted is overwritten where it stands, in a row that stays as long as it was: so nothing moves, and no
+//! copy of it stays behind. What retention by topic lets go is made room of later, page by page (see `rewrite`).
+//!
+//! Format 1 had neither `pages` nor `trims`, and the key itself in `expired_keys`; it is made into format 2 when it is opened.
 
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-use super::OpenError;
+use super::super::keys::digest;
+use super::{OpenError, places};
+use crate::event::Key;
 
 /// "Enck", as SQLite and `file(1)` see it.
 const APPLICATION_ID: i64 = 0x456e_636b;
 
 /// Rises with every change that an earlier version could not read.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Bytes of a database page. A commit writes at least two or three of them, however small it is. Measured with 100-byte
 /// events on three topics at full retention: with pages of 16 KiB, 64 publishers store a quarter to a half fewer events
@@ -67,10 +85,23 @@ const TABLES: &str = "
         last INTEGER NOT NULL,
         time INTEGER NOT NULL
     ) STRICT;
+";
+
+/// Those that format 1 had not, or not like this.
+const TABLES_OF_2: &str = "
+    CREATE TABLE pages (
+        page INTEGER PRIMARY KEY,
+        gone INTEGER NOT NULL,
+        topics BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE trims (
+        first INTEGER PRIMARY KEY,
+        marks BLOB NOT NULL
+    ) STRICT;
     CREATE TABLE expired_keys (
         offset INTEGER PRIMARY KEY,
         time INTEGER NOT NULL,
-        key TEXT NOT NULL,
+        key BLOB NOT NULL,
         content BLOB NOT NULL
     ) STRICT;
 ";
@@ -92,13 +123,16 @@ pub(super) fn open(file: &Path, write_ahead_log: &Path) -> Result<Connection, Op
     connection.busy_timeout(LOCK_PATIENCE).map_err(failed)?;
     match header(&connection).map_err(failed)? {
         Header { application: 0, format: 0, tables: 0 } => create(&mut connection).map_err(failed)?,
-        Header { application: APPLICATION_ID, format: FORMAT, .. } => {}
+        Header { application: APPLICATION_ID, format: 1 | FORMAT, .. } => {}
         Header { application: APPLICATION_ID, format, .. } if format > FORMAT => {
             return Err(OpenError::Newer { file: file.to_owned(), found: format, known: FORMAT });
         }
         _ => return Err(OpenError::Foreign { file: file.to_owned(), source: None }),
     }
     configure(&connection).map_err(failed)?;
+    if header(&connection).map_err(failed)?.format == 1 {
+        upgrade(&mut connection).map_err(failed)?;
+    }
     Ok(connection)
 }
 
@@ -139,9 +173,43 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(TABLES_OF_2)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()
+}
+
+/// Makes format 1 into format 2, in one transaction. Events stay as they are; of what was trimmed before, nothing is known.
+fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch("ALTER TABLE expired_keys RENAME TO keys_of_1")?;
+    transaction.execute_batch(TABLES_OF_2)?;
+    {
+        let mut select = transaction.prepare("SELECT offset, time, key, content FROM keys_of_1 ORDER BY offset")?;
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            let Ok(key) = Key::parse(row.get_ref(2)?.as_str()?) else { continue }; // No key that can be used again.
+            transaction.execute(
+                "INSERT INTO expired_keys (offset, time, key, content) VALUES (?1, ?2, ?3, ?4)",
+                params![row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, digest(&key), row.get::<_, Vec<u8>>(3)?],
+            )?;
+        }
+    }
+    transaction.execute_batch("DROP TABLE keys_of_1")?;
+    let first = "SELECT coalesce((SELECT min(first) FROM commits), (SELECT last + 1 FROM emptied), 1)";
+    let first: u64 = transaction.query_row(first, (), |row| row.get(0))?;
+    places::write_marks(&transaction, first, first.saturating_sub(1), [])?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()?;
+    tracing::info!("the log was written by an earlier version; it has been made into format {FORMAT}");
+    Ok(())
+}
+
+/// Whether rows that are written anew may leave what they held in the free pages of the file. Zeroing those costs as much
+/// as writing them, so it is done only where events stay that may be deleted one day; within pages it is always done.
+pub(super) fn zero_free_pages(connection: &Connection, zero: bool) -> rusqlite::Result<()> {
+    let value = if zero { "ON" } else { "FAST" };
+    connection.query_row(&format!("PRAGMA secure_delete = {value}"), (), |_| Ok(()))
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -154,6 +222,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
         ));
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
+    zero_free_pages(connection, false)?;
     // The writer moves the write-ahead log into the file by itself, after the publishers have their answers.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // A write-ahead log that once grew larger (a reader held it, a huge batch) gives its room back.

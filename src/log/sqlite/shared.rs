@@ -1,4 +1,4 @@
-//! What the handles and the writer both know: how much waits, and the figures.
+//! What the handles and the writer both know: how much waits, what is known of places, and the figures.
 
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -12,6 +12,9 @@ pub(super) struct Shared {
     pub(super) bytes: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) trimmed: AtomicU64,
+    pub(super) expired: AtomicU64,
+    pub(super) deleted: AtomicU64,
+    pub(super) compacted: AtomicU64,
     pub(super) refused: AtomicU64,
     /// The last events did not fit on the disk.
     pub(super) full: AtomicBool,

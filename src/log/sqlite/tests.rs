@@ -1,5 +1,8 @@
 //! What only a store with a file can promise, and break. The rest is in `log::contract`.
 
+mod formats;
+mod removal;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -8,8 +11,10 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
-use super::super::contract::{EVERYTHING, TestClock, commits, data, event, everything, keyed, topic, until};
-use super::super::{GapReason, Keys, Missing, PAGE_BYTES};
+use super::super::contract::{
+    EVERY_TOPIC, EVERYTHING, TestClock, commits, data, event, everything, keyed, topic, until,
+};
+use super::super::{GapReason, Keep, Keys, Missing, PAGE_BYTES, TopicRetention};
 use super::*;
 use crate::event::{Event, Timestamp};
 
@@ -108,7 +113,7 @@ async fn a_cursor_of_an_earlier_run_is_good_up_to_where_that_run_ended() {
     let before = closed_log(directory.path(), vec![event("a"), event("b")]).await;
     let log = open(directory.path());
     log.append(vec![event("c"), event("d")]).await.unwrap();
-    let seek = async |cursor| log.seek(Start::Cursor(cursor), &[]).await.unwrap();
+    let seek = async |cursor| log.seek(Start::Cursor(cursor), &*EVERY_TOPIC).await.unwrap();
     assert_eq!(seek(before[0]).await, Position { after: 1, missing: None });
     assert_eq!(seek(before[1]).await, Position { after: 2, missing: None });
     // As if the first run had stored a third event that a power cut or a restored backup took away.
@@ -222,9 +227,9 @@ async fn a_file_that_is_not_ours_is_refused_and_left_alone() {
 async fn a_file_of_a_later_format_is_refused() {
     let directory = TempDir::new().unwrap();
     closed_log(directory.path(), vec![event("a")]).await;
-    sql(directory.path(), "PRAGMA user_version = 2");
+    sql(directory.path(), "PRAGMA user_version = 3");
     let said = refusal(directory.path());
-    assert!(said.contains("later version of Encke (format 2; this one reads format 1)"), "{said}");
+    assert!(said.contains("later version of Encke (format 3; this one reads format 2)"), "{said}");
 }
 
 #[tokio::test]
@@ -297,7 +302,7 @@ async fn a_damaged_row_is_a_hole_and_its_neighbours_are_read() {
         let short = damage.contains("count - 1"); // The row does not reach to the next one, either.
         assert_eq!(said, if short { &[1034, 1043][..] } else { &[1034] }, "{damage}");
         assert_eq!(log.append(vec![event("y")]).await.unwrap()[0].cursor.offset, 2124);
-        assert_eq!(log.seek(Start::Since(Timestamp(1)), &[]).await.unwrap().after, 2124);
+        assert_eq!(log.seek(Start::Since(Timestamp(1)), &*EVERY_TOPIC).await.unwrap().after, 2124);
     }
 }
 
@@ -393,7 +398,7 @@ async fn a_write_that_fails_ends_appends_but_not_reads() {
     assert!(log.append(vec![event("c")]).await.is_err(), "what the disk holds is not known any more");
     assert!(!log.stats().writable);
     assert_eq!(data(&log.read(1).await.unwrap().events), ["a"]);
-    assert_eq!(log.seek(Start::Earliest, &[]).await.unwrap().after, 0);
+    assert_eq!(log.seek(Start::Earliest, &*EVERY_TOPIC).await.unwrap().after, 0);
     log.close().await;
     assert_eq!(open(directory.path()).append(vec![event("c")]).await.unwrap()[0].cursor.offset, 2);
 }

@@ -1,9 +1,11 @@
 //! The one thread that writes: it takes what waits, stores it in one transaction with one sync, shows it to the tails,
-//! and only then answers the publishers.
+//! and only then answers the publishers. What is removed from the midst of the log goes in between, in slices
+//! (see `removal`).
 //!
 //! A batch is all or nothing: if one of its keys was used for other content, only that batch is refused. If the
 //! transaction fails, all of them are, and every key of theirs is free again.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,14 +19,23 @@ use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
 use super::super::clock::{Now, Trusted};
+use super::super::keep::Kept;
+use super::super::known::Known;
 use super::super::{AppendError, Epochs, Keys, Live, PAGE, PAGE_BYTES, Receipt, Repeat, Retention};
 use super::error::{Broken, Failure};
 use super::recover::Run;
+use super::removal::Deletion;
 use super::retention::{self, Incoming, Trimmed};
 use super::schema::PAGE_SIZE;
 use super::shared::{Shared, Size};
-use super::{Readers, codec, directory, schema};
+use super::{Readers, codec, directory, places, schema};
 use crate::event::{Appended, Event, Offset, Timestamp};
+
+/// What the writer is asked to do.
+pub(super) enum Job {
+    Append(Append),
+    Delete(Deletion),
+}
 
 /// One call of `append`, on its way to the writer.
 pub(super) struct Append {
@@ -45,6 +56,21 @@ pub(super) struct Writer {
     pub(super) readers: Arc<Readers>,
     pub(super) shared: Arc<Shared>,
     pub(super) keys: Keys,
+    /// What handles know of places; which events are gone is known to the readers.
+    pub(super) known: Arc<Known>,
+    /// The events of topics that have rules.
+    pub(super) kept: Kept,
+    /// What is to be deleted, in the order in which that was asked.
+    pub(super) deletions: VecDeque<Deletion>,
+    /// Pages that are worth writing anew, and when that was last done.
+    pub(super) compact: BTreeSet<u64>,
+    pub(super) compacted: Instant,
+    /// How many bytes say how far topics were trimmed, beyond the last row that says it of all of them.
+    pub(super) marks_bytes: MarksBytes,
+    /// What was deleted may still be in the write-ahead log.
+    pub(super) truncate: bool,
+    /// When it was last tried to change that.
+    pub(super) truncated: Instant,
     /// The newest offset that is stored.
     pub(super) last: Offset,
     /// When it was stored; what is stored next gets no earlier time.
@@ -68,6 +94,22 @@ pub(super) struct Writer {
     pub(super) ended: DropGuard,
 }
 
+/// How much is written of how far topics were trimmed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MarksBytes {
+    /// What the row of all of them takes.
+    pub(super) whole: u64,
+    /// What the rows since then take.
+    pub(super) since: u64,
+}
+
+impl MarksBytes {
+    /// Whether the rows since then are worth one that takes their place.
+    fn is_much(self) -> bool {
+        self.since > self.whole.max(256 << 10)
+    }
+}
+
 /// What one transaction is to store, and what the publishers are told after it.
 #[derive(Default)]
 struct Staged {
@@ -85,32 +127,55 @@ impl Writer {
     const CHECKPOINT_PAGES: u64 = (8 << 20) / PAGE_SIZE;
     /// How long that may wait for readers to leave the write-ahead log, so that it begins anew instead of growing. Ours
     /// leave after a page; another program may stay.
-    const READER_PATIENCE: Duration = Duration::from_millis(100);
+    pub(super) const READER_PATIENCE: Duration = Duration::from_millis(100);
 
-    /// Runs until every sender of `queue` is gone, and stores all that was sent.
-    pub(super) fn run(mut self, queue: &Receiver<Append>) {
+    /// Runs until every sender of `queue` is gone, and stores, or deletes, all that was sent.
+    pub(super) fn run(mut self, queue: &Receiver<Job>) {
         loop {
-            let patience = if self.behind { Duration::ZERO } else { Self::WAKE };
-            match queue.recv_timeout(patience) {
-                Ok(append) => {
-                    let group = self.gather(append, queue);
-                    self.commit(group);
+            match queue.recv_timeout(self.patience()) {
+                Ok(job) => {
+                    let group = self.gather(job, queue);
+                    if !group.is_empty() {
+                        self.commit(group);
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => self.trim(),
+                Err(RecvTimeoutError::Timeout) if self.deletions.is_empty() => self.trim(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.remove();
+        }
+        while !self.deletions.is_empty() {
+            self.remove();
         }
         self.finish();
     }
 
-    /// What waits now, up to [`Self::GROUP`].
-    fn gather(&self, first: Append, queue: &Receiver<Append>) -> Vec<Append> {
-        let mut size = first.size;
-        let mut group = vec![first];
-        while size.fits(Self::GROUP) {
-            let Ok(append) = queue.try_recv() else { break };
-            size += append.size;
-            group.push(append);
+    /// How long to wait for publishers before something else is done.
+    fn patience(&self) -> Duration {
+        if self.behind || !self.deletions.is_empty() {
+            return Duration::ZERO;
+        }
+        if self.is_compacting() { Self::COMPACT_EVERY.saturating_sub(self.compacted.elapsed()) } else { Self::WAKE }
+    }
+
+    /// What waits now, up to [`Self::GROUP`]. Deletions are put aside.
+    fn gather(&mut self, first: Job, queue: &Receiver<Job>) -> Vec<Append> {
+        let mut size = Size::default();
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Append(append) => {
+                    size += append.size;
+                    group.push(append);
+                }
+                Job::Delete(deletion) => {
+                    size += Deletion::SIZE;
+                    self.deletions.push_back(deletion);
+                }
+            }
+            next = if size.fits(Self::GROUP) { queue.try_recv().ok() } else { None };
         }
         self.shared.waiting.leave(size);
         group
@@ -118,8 +183,10 @@ impl Writer {
 
     fn commit(&mut self, group: Vec<Append>) {
         self.look_after_directory();
-        let Now { stored: now, trimming } = self.now();
+        let looked = self.now();
+        let Now { stored: now, trimming } = looked;
         self.keys.expire(now);
+        self.let_go(looked); // Before the whole log is trimmed: what is gone counts for hardly anything.
         let mut staged = Staged::default();
         for Append { events, answer, .. } in group {
             let receipts = self.stage(events, now, &mut staged.events);
@@ -173,7 +240,11 @@ impl Writer {
         if let Some(broken) = &self.broken {
             return if events.is_empty() { Ok(None) } else { Err(Failure::Broken(broken.clone())) };
         }
+        let readers = Arc::clone(&self.readers);
+        let removed = readers.removed();
         let incoming = Incoming {
+            first: self.live.bounds().first,
+            removed: &removed,
             last: self.last + events.len() as u64,
             events: events.len() as u64,
             bytes: events.iter().map(|event| codec::encoded_len(&event.event) as u64).sum(),
@@ -184,19 +255,26 @@ impl Writer {
             run.write(&transaction)?;
         }
         // First, so that the room of the old rows is there for the new ones.
-        let trimmed = retention::trim(&transaction, &self.retention, trimming, &incoming)?;
-        if let Some(trimmed) = trimmed {
-            retention::keep_keys(&transaction, &self.keys, self.live.bounds().first..trimmed.first)?;
+        let mut trimmed = retention::trim(&transaction, &self.retention, trimming, &incoming)?;
+        let mut marks_bytes = self.marks_bytes;
+        if let Some(trimmed) = &mut trimmed {
+            retention::keep_keys(&transaction, &self.keys, incoming.first..trimmed.first)?;
+            marks_bytes = mark(&transaction, trimmed, &self.known, marks_bytes)?;
         }
-        let pages = insert(&transaction, events, now, &mut self.row)?;
-        if trimmed.is_some_and(|trimmed| trimmed.first > incoming.last) {
+        let mut pages = insert(&transaction, events, now, &mut self.row)?;
+        let closed = self.known.index().closing(events);
+        places::write_pages(&transaction, &removed, &closed)?;
+        if trimmed.as_ref().is_some_and(|trimmed| trimmed.first > incoming.last) {
             retention::note_emptied(&transaction, incoming.last, self.time)?;
         }
         let bytes = retention::used_bytes(&transaction)?;
         transaction.commit()?; // The sync.
+        pages += 2 * closed.len() as u64 + u64::from(trimmed.is_some()) * (1 + marks_bytes.since / PAGE_SIZE);
+        self.compact.extend(closed.iter().map(|(page, _)| *page).filter(|page| removed.is_worth_compacting(*page)));
+        self.marks_bytes = marks_bytes;
         self.unwritten = None;
         self.last = incoming.last;
-        self.ahead_pages += pages + u64::from(trimmed.is_some());
+        self.ahead_pages += pages;
         self.shared.bytes.store(bytes, Relaxed);
         Ok(trimmed)
     }
@@ -206,6 +284,10 @@ impl Writer {
         if !staged.events.is_empty() {
             self.shared.full.store(false, Relaxed);
             self.shared.commits.fetch_add(1, Relaxed);
+            self.known.index_mut().add(&staged.events); // Before anybody can come to look for them.
+            for event in &staged.events {
+                self.kept.add(&event.event, event.cursor.offset, event.time);
+            }
             self.live.commit(staged.events.into());
         }
         self.note_trimmed(trimmed);
@@ -245,8 +327,9 @@ impl Writer {
     fn trim(&mut self) {
         self.look_after_directory();
         self.try_again();
-        let Now { stored, trimming } = self.now();
-        match self.store(&[], stored, trimming) {
+        let now = self.now();
+        self.let_go(now);
+        match self.store(&[], now.stored, now.trimming) {
             Ok(trimmed) => self.note_trimmed(trimmed),
             Err(failure) => self.note_failure(failure),
         }
@@ -254,15 +337,19 @@ impl Writer {
     }
 
     fn note_trimmed(&mut self, trimmed: Option<Trimmed>) {
-        self.behind = trimmed.is_some_and(|trimmed| trimmed.more);
-        if let Some(Trimmed { first, .. }) = trimmed {
-            self.shared.trimmed.fetch_add(first - self.live.bounds().first, Relaxed);
+        self.behind = trimmed.as_ref().is_some_and(|trimmed| trimmed.more);
+        if let Some(Trimmed { first, gone, topics, .. }) = trimmed {
+            self.shared.trimmed.fetch_add((first - self.live.bounds().first).saturating_sub(gone), Relaxed);
             self.live.trim(first);
             self.keys.trimmed(first);
+            self.known.index_mut().trim(first);
+            self.readers.removed_mut().trim(first, gone);
+            topics.topics().for_each(|topic| self.kept.trim(topic.as_str(), first));
+            self.compact = self.compact.split_off(&(first / PAGE));
         }
     }
 
-    fn note_failure(&mut self, failure: Failure) {
+    pub(super) fn note_failure(&mut self, failure: Failure) {
         self.behind = false; // Trying at once again would not help.
         match failure {
             Failure::Full => {
@@ -290,7 +377,7 @@ impl Writer {
     /// Moves the write-ahead log into the file once it is long enough, while no publisher waits for an answer.
     ///
     /// A full disk is no harm here: what is in the write-ahead log is stored.
-    fn checkpoint(&mut self) {
+    pub(super) fn checkpoint(&mut self) {
         if self.ahead_pages < Self::CHECKPOINT_PAGES || self.broken.is_some() {
             return;
         }
@@ -306,7 +393,7 @@ impl Writer {
     }
 
     /// The clock, but stored time is never earlier than what is stored.
-    fn now(&mut self) -> Now {
+    pub(super) fn now(&mut self) -> Now {
         let now = self.clock.look();
         self.time = self.time.max(now.stored);
         Now { stored: self.time, ..now }
@@ -332,6 +419,26 @@ impl Writer {
         drop(lock);
         drop(ended);
     }
+}
+
+/// Writes down how far the topics of what is trimmed were trimmed, and lets readers know it before it is so.
+fn mark(
+    transaction: &Connection,
+    trimmed: &mut Trimmed,
+    known: &Known,
+    bytes: MarksBytes,
+) -> rusqlite::Result<MarksBytes> {
+    let fresh = trimmed.topics.marks();
+    let mut marks = known.marks_mut();
+    marks.raise_floor(trimmed.topics.unknown);
+    marks.add(fresh.iter().cloned(), trimmed.first - 1);
+    if bytes.is_much() {
+        let whole = places::write_all_marks(transaction, trimmed.first, &marks)?;
+        return Ok(MarksBytes { whole, since: 0 });
+    }
+    let fresh = fresh.iter().map(|(topic, offset)| (topic, *offset));
+    let since = places::write_marks(transaction, trimmed.first, marks.floor(), fresh)?;
+    Ok(MarksBytes { since: bytes.since + since, ..bytes })
 }
 
 /// Writes `events` as rows, and answers how many pages that took, about.

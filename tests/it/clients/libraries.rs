@@ -1,4 +1,5 @@
-//! Event stream clients from registries: npm's `eventsource`, `PyPI`'s `httpx-sse` and `requests-sse`.
+//! Event stream clients from registries: npm's `eventsource`, `PyPI`'s `httpx-sse` and `requests-sse`; and what Python
+//! brings along for body parts.
 
 use std::process::Command;
 
@@ -48,6 +49,20 @@ fn pypi_requests_sse_comes_back_with_every_event() {
 fn pypi_requests_sse_is_told_of_a_gap() {
     let mut gateway = Gateway::start(&["--dev", "--retention-events", "50"]);
     let client = pypi_requests_sse(&gateway);
+    is_told_of_a_gap(&mut gateway, "orders", client);
+}
+
+#[test]
+fn python_reads_every_part_with_its_email_parser_and_comes_back() {
+    let mut gateway = Gateway::start(&["--dev"]);
+    let client = ScriptClient::of(python("multipart-mixed.py", &gateway), str::to_owned);
+    comes_back_with_every_event(&mut gateway, "orders", client);
+}
+
+#[test]
+fn python_is_told_of_a_gap_as_a_part() {
+    let mut gateway = Gateway::start(&["--dev", "--retention-events", "50"]);
+    let client = ScriptClient::of(python("multipart-mixed.py", &gateway), str::to_owned);
     is_told_of_a_gap(&mut gateway, "orders", client);
 }
 

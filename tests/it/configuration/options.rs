@@ -6,8 +6,16 @@ use crate::support::wait_for;
 
 #[test]
 fn sizes_and_counts_are_those_of_the_file() {
-    let files = Files::with("read = \"public\"\nevent-bytes = \"1KiB\"\nhead-bytes = \"8KiB\"\nmax-topics = 3\n");
+    let files = Files::with(
+        "read = \"public\"\nevent-bytes = \"1KiB\"\nhead-bytes = \"8KiB\"\nmax-topics = 3\nbatch-bytes = \"4KiB\"\n",
+    );
     let gateway = files.gateway();
+    let batch = |events: usize| {
+        let events = vec![format!("{{\"topic\":\"a\",\"data\":\"{}\"}}", "x".repeat(900)); events].join(",");
+        let request = Request::post("/events", format!("[{events}]")).field("Content-Type", "application/json");
+        request.bearer(KEY).ask(gateway.address()).status
+    };
+    assert_eq!((batch(4), batch(5)), (201, 413));
     assert_eq!(publish(&gateway, "a", &"x".repeat(1024)).status, 201);
     let refused = publish(&gateway, "a", &"x".repeat(1025));
     assert_eq!(refused.status, 413);

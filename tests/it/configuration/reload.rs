@@ -7,7 +7,7 @@ use crate::support::wait_for;
 
 /// Tells the gateway to read its configuration again, and waits until it says `words` in its log.
 #[track_caller]
-fn reload(gateway: &mut Gateway, words: &str) -> String {
+pub(super) fn reload(gateway: &mut Gateway, words: &str) -> String {
     let before = gateway.process().errors().len();
     gateway.process().signal("HUP");
     let told = |gateway: &mut Gateway| gateway.process().errors()[before..].to_owned();
@@ -15,7 +15,7 @@ fn reload(gateway: &mut Gateway, words: &str) -> String {
     told(gateway)
 }
 
-const READ_AGAIN: &str = "the configuration was read again";
+pub(super) const READ_AGAIN: &str = "the configuration was read again";
 
 #[test]
 fn rules_hold_from_the_signal_on() {
@@ -142,12 +142,16 @@ fn origins_hosts_limits_and_intervals_are_those_of_the_newest_file() {
 
 #[test]
 fn what_needs_a_restart_is_named_each_time_and_not_taken() {
-    let files = Files::with("head-bytes = \"8KiB\"\n");
+    let files = Files::with("head-bytes = \"8KiB\"\n[[topics]]\nmatch = \"b\"\n");
     let mut gateway = files.gateway();
-    files.write("encke.toml", "head-bytes = \"9KiB\"\ndev = true\n");
+    let rule = "[[topics]]\nmatch = \"b\"\nkeep = { events = 5 }\n";
+    files.write("encke.toml", &format!("head-bytes = \"9KiB\"\ndev = true\n{rule}"));
     for _ in 0..2 {
         let told = reload(&mut gateway, "wait for a restart");
-        assert!(told.contains("changed=[]") && told.contains("options=[\"dev\", \"head-bytes\"]"), "{told}");
+        assert!(
+            told.contains("changed=[]") && told.contains("options=[\"dev\", \"head-bytes\", \"keep of topics\"]"),
+            "{told}"
+        );
         assert_eq!(Request::post("/events/a", "x").ask(gateway.address()).status, 401, "dev holds from the start only");
     }
 }

@@ -42,3 +42,18 @@ fn under_dev_everybody_may_whatever_the_rules_say() {
     let errors = gateway.process().errors();
     assert!(errors.contains("under --dev everybody may read and publish"), "{errors}");
 }
+
+#[test]
+fn a_rule_s_quota_holds_for_all_its_topics_together_and_another_may_take_its_place() {
+    let files = Files::with("[[topics]]\nmatch = \"free\"\n[[topics]]\nmatch = \"**\"\nquota = \"2/m\"\n");
+    let mut gateway = files.gateway();
+    assert_eq!([publish(&gateway, "a", "x").status, publish(&gateway, "b", "x").status], [201, 201]);
+    let refused = publish(&gateway, "c", "x");
+    assert_eq!(refused.status, 429, "{refused:?}");
+    let wait = refused.field("retry-after").and_then(|wait| wait.parse::<u64>().ok());
+    assert!(wait.is_some_and(|wait| (1..=30).contains(&wait)), "{refused:?}");
+    assert_eq!(publish(&gateway, "free", "x").status, 201);
+    files.write("encke.toml", "[[topics]]\nmatch = \"**\"\nquota = \"1000/s\"\n");
+    super::reload::reload(&mut gateway, super::reload::READ_AGAIN);
+    assert_eq!(publish(&gateway, "c", "x").status, 201);
+}

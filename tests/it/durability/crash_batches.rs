@@ -46,17 +46,30 @@ fn batches_are_whole_and_what_was_deleted_stays_away_over_kills() {
     assert!(said.whole > 0 && !said.deleted.is_empty(), "{said:?}");
     println!(
         "{rounds} kills: {} batches acknowledged, {} in flight stored whole and {} not at all, {} events deleted",
-        said.acknowledged, said.whole, said.none, said.deleted.len(),
+        said.acknowledged,
+        said.whole,
+        said.none,
+        said.deleted.len(),
     );
 }
 
 /// What a publisher heard of a batch, or of the deletion of one of its events.
 enum Heard {
-    Stored { batch: String, ids: Vec<String> },
+    Stored {
+        batch: String,
+        ids: Vec<String>,
+    },
     /// The gateway was killed before it answered.
-    Perhaps { batch: String, events: usize },
-    Deleted { id: String },
-    PerhapsDeleted { id: String },
+    Perhaps {
+        batch: String,
+        events: usize,
+    },
+    Deleted {
+        id: String,
+    },
+    PerhapsDeleted {
+        id: String,
+    },
 }
 
 /// Publishes batches, and deletes an event of some, until the gateway is killed.

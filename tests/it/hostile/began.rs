@@ -7,7 +7,12 @@ use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, Connection, Request};
 use crate::support::whatwg;
 
-pub(super) const TRANSPORTS: [&str; 4] = ["sse", "ndjson", "long-poll", "multipart-replace"];
+pub(super) const TRANSPORTS: [&str; 6] = ["sse", "ndjson", "long-poll", "poll", "multipart-replace", "multipart-mixed"];
+
+/// Whether each answer of a transport is a response of its own.
+pub(super) fn polls(transport: &str) -> bool {
+    matches!(transport, "long-poll" | "poll")
+}
 
 /// How a stream or poll began, as far as its transport tells.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ impl Began {
     pub(super) fn with(gateway: &Gateway, transport: &str, request: &Request) -> Self {
         let mut connection = Connection::open(gateway.address());
         connection.send(request.bytes());
-        let head = if transport == "long-poll" { connection.answer() } else { connection.head() };
+        let head = if polls(transport) { connection.answer() } else { connection.head() };
         assert_eq!(head.status, 200, "{transport}: {head:?} {}", head.text());
         assert_guarded(transport, &head);
         let field = |name| head.field(name).unwrap_or_else(|| panic!("{transport}: no {name} in {head:?}"));
@@ -39,9 +44,10 @@ impl Began {
         let told = match transport {
             "sse" => event_stream(&connection.chunk().expect("hello")),
             "ndjson" => json_lines(&connection.chunk().expect("hello")),
+            "multipart-mixed" => parts(&connection.chunk().expect("hello")),
             _ => Vec::new(),
         };
-        let polled = (transport == "long-poll").then(|| head.json().get("gap").cloned()).flatten();
+        let polled = polls(transport).then(|| head.json().get("gap").cloned()).flatten();
         Self { head, resume, cursor, told, polled, connection }
     }
 
@@ -51,7 +57,7 @@ impl Began {
         assert_eq!(self.resume, "gap", "{transport} {what}: {self:?}");
         let gap = match transport {
             "multipart-replace" => return None,
-            "long-poll" => self.polled.clone().unwrap_or_else(|| panic!("no gap for {what}: {self:?}")),
+            "long-poll" | "poll" => self.polled.clone().unwrap_or_else(|| panic!("no gap for {what}: {self:?}")),
             _ => {
                 let [(hello, hello_id, said), (kind, id, gap)] = &self.told[..] else {
                     panic!("{transport} {what}: hello and a gap in one write, and nothing else: {self:?}")
@@ -75,7 +81,7 @@ impl Began {
             assert_eq!((kind.as_str(), id), ("encke.hello", &self.cursor), "{transport} {what}");
             assert_eq!(said["resume"], resume, "{transport} {what}");
         } else {
-            assert!(self.told.is_empty() && matches!(transport, "long-poll" | "multipart-replace"), "{self:?}");
+            assert!(self.told.is_empty() && (polls(transport) || transport == "multipart-replace"), "{self:?}");
         }
     }
 }
@@ -95,6 +101,27 @@ fn json_lines(bytes: &[u8]) -> Vec<(String, String, Value)> {
         .map(|line| {
             let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
             (text("type"), text("id"), line["data"].clone())
+        })
+        .collect()
+}
+
+/// The same of mixed body parts.
+fn parts(bytes: &[u8]) -> Vec<(String, String, Value)> {
+    let text = std::str::from_utf8(bytes).expect("UTF-8");
+    let (delimiter, _) = text.split_once("\r\n").expect("a delimiter");
+    let parts = text.split(delimiter).map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (head, content) = part.split_once("\r\n\r\n").expect("a head and its end");
+            let field = |name| {
+                let value = head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+                value.unwrap_or_default().to_owned()
+            };
+            let content: Value = serde_json::from_str(content).expect("JSON");
+            if field("Encke-Type") == "encke.gap" {
+                assert_eq!(content["reason"], field("Encke-Gap"), "{part}");
+            }
+            (field("Encke-Type"), field("Encke-Id"), content)
         })
         .collect()
 }

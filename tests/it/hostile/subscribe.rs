@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::began::{Began, TRANSPORTS};
+use super::began::{Began, TRANSPORTS, polls};
 use super::publish::{assert_stored, post};
 use super::{KEY, assert_alive, assert_guarded, assert_refused, gateway, metric, stored};
 use crate::support::gateway::Gateway;
@@ -170,7 +170,7 @@ fn a_cursor_that_retention_has_passed_is_a_gap_and_what_is_left_follows() {
                 assert_eq!((&gap["asked"], &gap["lost"]), (&json!(first), &Value::Null));
             }
             let newest = format!("number {published}.");
-            if transport == "long-poll" {
+            if polls(transport) {
                 assert!(began.head.text().contains(&newest));
             } else {
                 began.connection.chunks_until(&newest);
@@ -229,7 +229,13 @@ fn what_cannot_be_done_is_refused_with_what_to_mend() {
         ("heartbeat=5.5", "a whole number"),
         ("heartbeat=", "a whole number"),
         ("limit=0", "`limit` is a whole number from 1 to 1000"),
-        ("limit=1001", "from 1 to 1000"),
+        ("limit=1000001", "from 1 to 1000"),
+        ("ongap=stay", "`ongap` is `latest`, `earliest` or `close`"),
+        ("snapshot=yes", "`snapshot` can only be `1`"),
+        ("conflate=0", "`conflate` can only be `1`"),
+        ("type=encke.x", "encke."),
+        ("type=", "type"),
+        ("session=a%20b", "`session` is 1 to 64 letters"),
         ("limit=-1", "from 1 to 1000"),
         ("timeout=121", "`timeout` is a whole number from 0 to 120"),
         ("padding=65537", "`padding` is a whole number from 0 to 65536"),
@@ -246,13 +252,18 @@ fn what_cannot_be_done_is_refused_with_what_to_mend() {
         ("topic=a%0Ab", "no control"),
         ("topic=", "at least one character"),
     ] {
-        for transport in ["sse", "ndjson", "long-poll"] {
+        for transport in ["sse", "ndjson", "long-poll", "poll", "multipart-mixed"] {
             refuse(&format!("/events/t?transport={transport}&{query}"), words);
         }
     }
     for name in ["websocket", "SSE", "", "sse%20", "%3Cscript%3E"] {
         let answer = Request::get(&format!("/events/t?transport={name}")).ask(gateway.address());
-        assert_refused(name, &answer, 400, "there are sse, ndjson, long-poll, multipart-replace");
+        assert_refused(
+            name,
+            &answer,
+            400,
+            "there are sse, ndjson, long-poll, poll, multipart-replace, multipart-mixed",
+        );
     }
     let selectors = |count| format!("/events?transport=long-poll&{}", vec!["topic=a/*"; count].join("&"));
     refuse(&selectors(129), "at most 128 topics");

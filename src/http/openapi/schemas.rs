@@ -1,0 +1,147 @@
+//! What is in the answers and in the contents of requests.
+
+use serde_json::{Value, json};
+
+use super::super::Options;
+use super::super::problem::REFUSALS;
+use crate::event::{Cursor, EventType, Key, Topic};
+use crate::log::{Durability, GapReason};
+
+pub(super) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+pub(super) fn one_of(names: &[&str]) -> Value {
+    json!({ "oneOf": names.iter().map(|name| reference(name)).collect::<Vec<_>>() })
+}
+
+pub(super) fn schemas(options: &Options) -> Value {
+    let topics = topics(options);
+    json!({
+        "Cursor": cursor(),
+        "Event": event(&topics),
+        "Published": published(&topics),
+        "Answer": object(&["cursor", "events"], json!({
+            "cursor": reference("Cursor"),
+            "events": { "type": "array", "items": reference("Event") },
+            "gap": reference("Gap"),
+            "more": { "const": true, "description": "The log goes on behind `cursor`: ask again at once." },
+        })),
+        "Gap": gap(),
+        "Receipt": object(&["id", "durability"], json!({
+            "id": reference("Cursor"), "durability": durability(),
+            "duplicate": { "const": true, "description": "It was stored before; the cursor is the one from then." },
+        })),
+        "Receipts": { "type": "array", "items": reference("Receipt") },
+        "Sum": sum(),
+        "Deleted": object(&["deleted"], json!({ "deleted": count() })),
+        "Health": object(&["status"], json!({ "status": { "type": "string" } })),
+        "Problem": problem(),
+    })
+}
+
+/// An object of these members and no others.
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
+}
+
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn cursor() -> Value {
+    json!({
+        "type": "string", "pattern": "^[0-9a-z]{8}-(0|[1-9][0-9]{0,19})$", "maxLength": Cursor::MAX_LEN,
+        "description": "The place of an event in the log, the same on every transport. Opaque: keep it and send it back.",
+        "examples": ["k3v9x0a1-7"],
+    })
+}
+
+pub(super) fn topic() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": Topic::MAX_LEN, "examples": ["orders/42"] })
+}
+
+fn topics(options: &Options) -> Value {
+    json!({ "type": "array", "minItems": 1, "maxItems": options.max_topics, "items": topic() })
+}
+
+fn key() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": Key::MAX_LEN })
+}
+
+fn kind() -> Value {
+    json!({ "type": "string", "maxLength": EventType::MAX_LEN })
+}
+
+/// An event as subscribers are told it.
+fn event(topics: &Value) -> Value {
+    object(
+        &["id", "topic", "type", "time", "data"],
+        json!({
+            "id": reference("Cursor"), "topic": topic(), "topics": topics, "type": kind(),
+            "contentType": { "type": "string" }, "encoding": { "const": "base64" },
+            "time": { "type": "string", "format": "date-time", "description": "When it was stored." },
+            "key": key(),
+            "data": { "description": "JSON as it stands, text as a string, other bytes in base64." },
+        }),
+    )
+}
+
+/// An event of a batch. What is told to subscribers may be published as it stands.
+fn published(topics: &Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["data"],
+        "anyOf": [{ "required": ["topic"] }, { "required": ["topics"] }],
+        "properties": {
+            "topic": topic(), "topics": topics, "type": kind(), "data": {},
+            "contentType": { "type": "string" }, "encoding": { "const": "base64" }, "key": key(), "conflate": key(),
+            "ttl": { "type": ["number", "string"] }, "private": { "type": "boolean" },
+        },
+    })
+}
+
+fn gap() -> Value {
+    object(
+        &["asked", "first", "reason", "lost", "wait"],
+        json!({
+            "asked": { "type": "string" }, "first": reference("Cursor"),
+            "reason": { "type": "string", "enum": GapReason::ALL.map(GapReason::as_str) },
+            "lost": { "type": ["integer", "null"], "description": "How many, if that is known." },
+            "wait": { "type": "integer", "minimum": 0, "description": "Milliseconds to wait before the state is fetched anew." },
+        }),
+    )
+}
+
+fn durability() -> Value {
+    let all = [Durability::Memory, Durability::Os, Durability::Fsync].map(Durability::as_str);
+    json!({ "type": "string", "enum": all })
+}
+
+/// The sum of a stream of lines.
+fn sum() -> Value {
+    let line = object(&["line", "title"], json!({ "line": count(), "title": { "type": "string" } }));
+    let maybe = json!({ "anyOf": [reference("Cursor"), { "type": "null" }] });
+    object(
+        &["published", "duplicates", "refused", "ignored", "first", "last", "durability"],
+        json!({
+            "published": count(), "duplicates": count(), "refused": count(), "ignored": count(),
+            "first": maybe.clone(), "last": maybe, "durability": durability(),
+            "errors": { "type": "array", "items": line },
+        }),
+    )
+}
+
+/// RFC 9457. The kinds are those of the metric `encke_refused_total`.
+fn problem() -> Value {
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": { "type": "string" }, "title": { "type": "string" },
+            "status": { "type": "integer", "minimum": 400, "maximum": 599 },
+            "detail": { "type": "string", "description": "What to mend." },
+        },
+        "description": format!("Refusals are counted by kind: {}.", REFUSALS.join(", ")),
+    })
+}
