@@ -17,13 +17,15 @@ pub(super) struct Fetch {
     hub: Arc<Hub>,
     shutdown: Shutdown,
     coming: Option<(Offset, Coming)>,
+    /// How often events had been removed when it was asked for.
+    removals: u64,
 }
 
 type Coming = oneshot::Receiver<Result<Arc<Page>, ReadError>>;
 
 impl Fetch {
     pub(super) fn new(hub: &Arc<Hub>, shutdown: &Shutdown) -> Self {
-        Self { hub: Arc::clone(hub), shutdown: shutdown.clone(), coming: None }
+        Self { hub: Arc::clone(hub), shutdown: shutdown.clone(), coming: None, removals: 0 }
     }
 
     /// Fetches the page that holds this offset, if it is not on its way already; any other is no longer wanted.
@@ -33,7 +35,8 @@ impl Fetch {
         }
     }
 
-    fn begin(&self, at: Offset) -> Coming {
+    fn begin(&mut self, at: Offset) -> Coming {
+        self.removals = self.hub.pages().removals();
         let (mut sender, receiver) = oneshot::channel();
         let hub = Arc::clone(&self.hub);
         self.shutdown.spawn(async move {
@@ -47,9 +50,16 @@ impl Fetch {
 
     /// The page that is wanted, once it is here; never, if none is. Dropping the future changes nothing.
     pub(super) async fn page(&mut self) -> Result<Arc<Page>, ReadError> {
-        let Some((_, coming)) = &mut self.coming else { return std::future::pending().await };
-        let page = coming.await;
-        self.coming = None;
-        page.unwrap_or_else(|_| Err(ReadError("the page was not fetched to its end".into())))
+        loop {
+            let Some((at, coming)) = &mut self.coming else { return std::future::pending().await };
+            let (at, page) = (*at, coming.await);
+            if self.hub.pages().removals() != self.removals {
+                // It lay here while events were removed. Nobody marks them in a page that memory has let go.
+                self.coming = Some((at, self.begin(at)));
+                continue;
+            }
+            self.coming = None;
+            return page.unwrap_or_else(|_| Err(ReadError("the page was not fetched to its end".into())));
+        }
     }
 }

@@ -8,6 +8,7 @@ use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 
+use super::parameter::{self, known};
 use super::problem::{Problem, refused};
 use super::publish::answer;
 use super::query::{Query, topic_in_path};
@@ -43,16 +44,14 @@ fn which(parts: &Parts) -> Result<(Option<Topic>, Option<Cursor>), Problem> {
     let query = Query::of(&parts.uri)?;
     let mut topic = topic_in_path(&parts.uri)?.map(|name| Topic::parse(&name)).transpose()?;
     let mut id = None;
+    known(parameter::DELETE, &query)?;
     for (name, value) in query.iter() {
         match name {
             "topic" if topic.is_none() => topic = Some(Topic::parse(value)?),
             "topic" => return Err(Problem::bad("one request deletes one topic; send one for each")),
             "id" if id.is_none() => id = Some(cursor(value)?),
             "id" => return Err(Problem::bad("one request deletes one event; send one for each")),
-            _ => {
-                let name: String = name.chars().take(64).collect();
-                return Err(Problem::bad(format!("there is no parameter `{name}`; there are topic and id")));
-            }
+            _ => unreachable!("every parameter of the table is read here"),
         }
     }
     Ok((topic, id))

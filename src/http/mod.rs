@@ -157,8 +157,12 @@ fn span(request: &Request<Body>) -> tracing::Span {
 
 /// One message a request: that of an access log. Of a stream it is the head that was answered, and its end is told later.
 fn answered(response: &Response, took: Duration, _: &tracing::Span) {
-    let stream = response.headers().get(subscribe::ENCKE_STREAM).and_then(|id| id.to_str().ok());
-    tracing::debug!(status = response.status().as_u16(), ?took, stream, "answered");
+    tracing::debug!(
+        status = response.status().as_u16(),
+        ?took,
+        stream = response.headers().get(subscribe::ENCKE_STREAM).and_then(|id| id.to_str().ok()),
+        "answered"
+    );
 }
 
 async fn not_found() -> Problem {

@@ -26,7 +26,9 @@ pub(crate) enum Takes {
     Clamped(u32, u32),
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Text of so many bytes.
+    /// Given or not; or one of the words that say so ([`YES`], [`NO`]).
+    Flag,
+    /// Text of so many bytes, without control characters.
     Text(usize, usize),
     /// Text that a regular expression describes.
     Form(&'static str),
@@ -62,27 +64,42 @@ impl Parameter {
         words.iter().find(|word| **word == given).map(|word| Some(*word)).ok_or_else(wrong)
     }
 
+    /// Whether a flag is set.
+    pub(crate) fn is_set(&self, query: &Query) -> Result<bool, Problem> {
+        let name = self.name;
+        match query.first(&[name]) {
+            None => Ok(false),
+            Some(word) if YES.contains(&word) => Ok(true),
+            Some(word) if NO.contains(&word) => Ok(false),
+            Some(_) => Err(Problem::bad(format!("`{name}` is a flag: {name}, {name}=1 or {name}=0"))),
+        }
+    }
+
     /// Whether a query gives the one word that there is.
     pub(crate) fn flag(&self, query: &Query) -> Result<bool, Problem> {
         Ok(self.word(query)?.is_some())
     }
 }
 
-/// Refuses what is in none of the rows of `table`, or twice though it may not be: a publisher that misspells a parameter
-/// must hear of it.
-pub(crate) fn only(table: &[&Parameter], query: &Query) -> Result<(), Problem> {
-    for (name, _) in query.iter() {
-        let Some(known) = table.iter().find(|parameter| parameter.name == name) else {
-            let name: String = name.chars().take(64).collect();
-            let names: Vec<_> = table.iter().map(|parameter| parameter.name).collect();
-            let names = listed(&names, "and").replace('`', "");
-            return Err(Problem::bad(format!("there is no parameter `{name}`; there are {names}")));
-        };
-        if !known.many && query.all(name).nth(1).is_some() {
-            return Err(Problem::bad(format!("`{name}` is given more than once; an event has one")));
-        }
-    }
-    Ok(())
+/// What sets a flag, and what does not.
+pub(crate) const YES: [&str; 3] = ["", "1", "true"];
+pub(crate) const NO: [&str; 2] = ["0", "false"];
+
+/// Refuses what is in none of the rows of `table`: a publisher that misspells a parameter must hear of it.
+pub(crate) fn known(table: &[&Parameter], query: &Query) -> Result<(), Problem> {
+    let unknown = query.iter().find(|(name, _)| table.iter().all(|row| row.name != *name));
+    let Some((name, _)) = unknown else { return Ok(()) };
+    let name: String = name.chars().take(64).collect();
+    let names: Vec<_> = table.iter().map(|row| row.name).collect();
+    let names = listed(&names, "and").replace('`', "");
+    Err(Problem::bad(format!("there is no parameter `{name}`; there are {names}")))
+}
+
+/// Refuses what is given twice though an event has one of it.
+pub(crate) fn once(table: &[&Parameter], query: &Query) -> Result<(), Problem> {
+    let twice = table.iter().find(|row| !row.many && query.all(row.name).nth(1).is_some());
+    let refused = |row: &&Parameter| Problem::bad(format!("`{}` is given more than once; an event has one", row.name));
+    twice.map_or(Ok(()), |row| Err(refused(row)))
 }
 
 /// `` `a`, `b` or `c` ``
@@ -102,7 +119,10 @@ const fn row(name: &'static str, takes: Takes, example: &'static str, means: &'s
     Parameter { name, takes, many: false, means, example }
 }
 
-const TOPIC_NAME: Takes = Takes::Text(1, Topic::MAX_LEN);
+const SELECTOR_NAME: Takes = Takes::Text(1, Topic::MAX_LEN);
+/// Of at most `Topic::MAX_LEN` bytes.
+pub(crate) const TOPIC_FORM: &str = r"^[^*\u0000-\u001F\u007F-\u009F\u2028\u2029]{1,1024}$";
+const TOPIC_NAME: Takes = Takes::Form(TOPIC_FORM);
 const KEY_TEXT: Takes = Takes::Text(1, Key::MAX_LEN);
 const CURSOR: Takes = Takes::Form("^[0-9a-z]{8}-[1-9][0-9]{0,19}$");
 
@@ -130,7 +150,7 @@ pub(crate) static SELECTOR: Parameter = Parameter {
     many: true,
     ..row(
         "topic",
-        TOPIC_NAME,
+        SELECTOR_NAME,
         "orders/*",
         "a topic, or a glob: `*` is one segment, a last `**` one or more, `**` alone is everything; at most 128",
     )
@@ -212,8 +232,7 @@ pub(crate) static TTL: Parameter = row(
 );
 pub(crate) static CONFLATION_KEY: Parameter =
     row("conflate", KEY_TEXT, "EUR/USD", "of events with the same one only the newest counts, to readers who ask so");
-pub(crate) static PRIVATE: Parameter =
-    row("private", Takes::Word(&["", "1", "true", "0", "false"]), "1", "only for readers who hold a key");
+pub(crate) static PRIVATE: Parameter = row("private", Takes::Flag, "1", "only for readers who hold a key");
 pub(crate) static FORM: Parameter =
     row("form", Takes::Text(1, 1024), "data", "the content is a form, and its field of this name is the data");
 

@@ -394,7 +394,7 @@ mod tests {
             assert_eq!(wanted(&query, None).map(|_| ()), Ok(()), "{query}");
             let wrong = match row.takes {
                 Takes::Number(_, most) => (most + 1).to_string(),
-                Takes::Clamped(..) | Takes::Word(_) => "x".to_owned(),
+                Takes::Clamped(..) | Takes::Word(_) | Takes::Flag => "x".to_owned(),
                 Takes::Form(_) => "%20".to_owned(),
                 Takes::Text(..) => continue,
             };

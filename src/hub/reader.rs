@@ -16,6 +16,10 @@ pub struct Reader {
     selection: Arc<Selection>,
     cursor: Offset,
     given: Option<Arc<Page>>,
+    /// How often events had been removed when its last step began.
+    removals: u64,
+    /// That page was kept by a step: nobody marks what is removed meanwhile in a page that memory has let go.
+    kept: bool,
     /// What matched and is gone right before the cursor, and was not told yet: a run of them is one gap.
     owed: Option<Missing>,
 }
@@ -51,7 +55,7 @@ impl Reader {
     /// Begins after `cursor`.
     #[must_use]
     pub fn new(selection: Arc<Selection>, cursor: Offset) -> Self {
-        Self { selection, cursor, given: None, owed: None }
+        Self { selection, cursor, given: None, removals: 0, kept: false, owed: None }
     }
 
     /// The newest offset that was read, or passed over because it did not match.
@@ -78,7 +82,11 @@ impl Reader {
 
     /// Hands over the page that [`Step::Behind`] asked for; it is let go after the next step.
     pub fn give(&mut self, page: Arc<Page>) {
-        self.given = Some(page);
+        (self.given, self.kept) = (Some(page), false);
+    }
+
+    fn keep(&mut self, page: &Arc<Page>) {
+        (self.given, self.kept) = (Some(Arc::clone(page)), true);
     }
 
     /// Whether it has come by events that are gone, without having said so yet: then nobody else can read for it, and its
@@ -95,7 +103,9 @@ impl Reader {
 
     /// Reads on, up to `edge` at most (the live edge, or what a feed has in common).
     pub fn step(&mut self, hub: &Hub, edge: Offset, budget: Budget) -> Step {
-        let mut given = self.given.take();
+        let before = std::mem::replace(&mut self.removals, hub.pages().removals());
+        let is_stale = std::mem::take(&mut self.kept) && before != self.removals;
+        let mut given = self.given.take().filter(|_| !is_stale);
         let mut found = Found::default();
         for _ in 0..Self::PAGES_A_STEP {
             let at = self.cursor + 1;
@@ -132,7 +142,12 @@ impl Reader {
         found: &mut Found,
     ) -> Option<Step> {
         for event in page.events(self.cursor + 1, edge) {
-            if self.selection.matches(&event.event) {
+            let removed = event.gone().is_some();
+            let matches = match removed {
+                true => self.selection.may_have_matched(&event.event),
+                false => self.selection.matches(&event.event),
+            };
+            if matches {
                 let weight = event.event.weight();
                 let gone = hub.gone(event);
                 let full = gone.is_some() || found.bytes + weight > budget.bytes;
@@ -140,11 +155,14 @@ impl Reader {
                     return Some(found.take());
                 }
                 let told = match gone {
-                    Some(reason) => self.lose(Missing { reason, offsets: Some(1) }),
+                    Some(reason) => {
+                        let in_doubt = removed && self.selection.names_types();
+                        self.lose(Missing { reason, offsets: (!in_doubt).then_some(1) })
+                    }
                     None => self.take_gap(),
                 };
                 if let Some(missing) = told {
-                    self.given = Some(Arc::clone(page));
+                    self.keep(page);
                     return Some(Step::Gap(missing));
                 }
                 if gone.is_none() {
@@ -180,7 +198,7 @@ impl Reader {
             // Of a selection nobody knows how many of them it would have matched.
             let offsets = self.selection.is_everything().then_some(upto - before);
             if let Some(other) = self.lose(Missing { reason: GapReason::of_missing(hole), offsets }) {
-                self.given = Some(Arc::clone(page));
+                self.keep(page);
                 return Some(Step::Gap(other));
             }
         }

@@ -77,6 +77,18 @@ impl Selection {
         (self.types.is_empty() || self.types.contains(&event.kind)) && self.matched(event).next().is_some()
     }
 
+    /// Whether an event that was removed would have been delivered, as far as can be known: nobody knows its type any more.
+    #[must_use]
+    pub fn may_have_matched(&self, removed: &Event) -> bool {
+        self.matched(removed).next().is_some()
+    }
+
+    /// Whether only some types are wanted.
+    #[must_use]
+    pub fn names_types(&self) -> bool {
+        !self.types.is_empty()
+    }
+
     /// The topics of an event for which it is delivered, if it is of a type that is wanted.
     pub fn matched<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Topic> {
         event.topics.iter().filter(|topic| self.wants(topic) && self.permit.reads_event(event, topic))

@@ -159,7 +159,7 @@ async fn read_on(hub: &Hub, after: Offset) -> Vec<String> {
     let mut reader = Reader::new(selection("**"), after);
     let mut seen = Vec::new();
     for _ in 0..100 {
-        match reader.step(&hub, hub.pages().edge(), Budget { events: 100, bytes: 1 << 20 }) {
+        match reader.step(hub, hub.pages().edge(), Budget { events: 100, bytes: 1 << 20 }) {
             Step::Events(events) => seen.extend(events.iter().map(|event| event.cursor.offset.to_string())),
             Step::Gap(Missing { reason, offsets }) => {
                 seen.push(format!("{} {}", offsets.expect("everything is asked for"), reason.as_str()));

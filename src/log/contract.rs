@@ -1,6 +1,7 @@
 //! What every store promises: one suite, run on each of them.
 
 mod model;
+mod remembering;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};

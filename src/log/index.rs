@@ -79,7 +79,7 @@ impl Index {
                 if begun { (self.open.hashes.clone(), self.open.unknown) } else { Default::default() }
             });
             hashes.extend(event.event.topics.iter().map(|topic| hash(topic.as_str())));
-            if (event.cursor.offset + 1) % PAGE == 0 {
+            if (event.cursor.offset + 1).is_multiple_of(PAGE) {
                 closing.push((page_of(event), (!*unknown).then(|| sorted(hashes))));
                 open = None;
             }
@@ -94,7 +94,7 @@ impl Index {
                 self.open.hashes.insert(hash(topic.as_str()));
             }
             self.last = event.cursor.offset;
-            if (self.last + 1) % PAGE == 0 {
+            if (self.last + 1).is_multiple_of(PAGE) {
                 let Open { hashes, unknown } = std::mem::take(&mut self.open);
                 self.hashes += hashes.len();
                 self.closed.push_back((!unknown).then(|| sorted(&hashes)));

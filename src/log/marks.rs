@@ -146,8 +146,8 @@ mod tests {
         marks.add(trimming.marks(), 51);
         marks.add([(topic("c"), 70)], 99);
         for (selector, last) in [("a/b", 50), ("a/*", 50), ("c", 70), ("*", 70), ("d", 0), ("a/*/**", 0), ("**", 99)] {
-            assert_eq!(check(&marks, selector, last), false, "{selector} after {last}");
-            assert_eq!(last == 0 || check(&marks, selector, last - 1), true, "{selector} before {last}");
+            assert!(!check(&marks, selector, last), "{selector} after {last}");
+            assert!(last == 0 || check(&marks, selector, last - 1), "{selector} before {last}");
         }
         assert!(!check(&marks, "c", 99) && !check(&marks, "**", 150));
         let all = [TopicSelector::everything()];

@@ -2,6 +2,7 @@
 //! in order.
 
 mod commands;
+mod imports;
 mod inputs;
 mod package_log;
 mod packages;

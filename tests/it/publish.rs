@@ -10,7 +10,7 @@ mod stream;
 use serde_json::Value;
 
 use crate::support::gateway::Gateway;
-use crate::support::http::{Answer, Connection, Request};
+use crate::support::http::{Connection, Request};
 use crate::support::told::{Told, all_after};
 
 /// The key of the gateways in these tests.
@@ -45,17 +45,17 @@ impl Lines {
         self.0.send(format!("{:x}\r\n{text}\r\n", text.len()));
     }
 
-    /// Ends the content, and reads the answer.
-    #[track_caller]
-    fn end(mut self) -> Answer {
-        self.0.send("0\r\n\r\n");
-        self.0.answer()
-    }
-
     /// The next lines of an answer that has begun: what the gateway wrote at once.
     #[track_caller]
     fn told(&mut self) -> Vec<Value> {
         as_lines(&self.0.chunk().expect("it goes on"))
+    }
+
+    /// All lines up to the end of the answer.
+    #[track_caller]
+    fn rest(&mut self) -> Vec<Value> {
+        let content: Vec<u8> = std::iter::from_fn(|| self.0.chunk()).flatten().collect();
+        as_lines(&content)
     }
 }
 

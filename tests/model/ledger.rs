@@ -80,6 +80,12 @@ impl Ledger {
         asked.topics(&self.at(offset).event).next().is_some()
     }
 
+    /// Whether a removed event may have been for whoever asked so: nobody knows its type any more.
+    pub(crate) fn may_have_concerned(&self, asked: &Asked, offset: Offset, now: Now) -> bool {
+        let any_type = Asked { types: Vec::new(), ..asked.clone() };
+        self.concerns(asked, offset) || (self.is_removed(offset, now) && self.concerns(&any_type, offset))
+    }
+
     /// Whether an event is not to be had any more. One that was trimmed may still be in memory, and be given.
     pub(crate) fn is_gone(&self, offset: Offset, now: Now) -> bool {
         offset < now.bounds.first || self.is_removed(offset, now)

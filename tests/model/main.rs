@@ -1,5 +1,6 @@
 //! Under any interleaving of publishing, subscribing, slow reading, retention, cuts, resumes, changes of transport and
-//! topics, and restarts, of types, times to live, rights, snapshots and conflation, each subscriber sees what a plain `Vec` says it should, or is told of a gap.
+//! topics, restarts, removal, types, times to live, rights, snapshots and conflation, each subscriber sees what a plain
+//! `Vec` says it should, or is told of a gap.
 //!
 //! The parts are the real ones from the log to the bytes of a body; only HTTP and sockets are left out. Time is paused:
 //! a body that has nothing more to give is known by the clock moving on, not by waiting.
@@ -48,6 +49,8 @@ enum Action {
     Cut { client: usize },
     /// Ask once, from the last id.
     Poll { client: usize, transport: &'static str },
+    /// Remove what is on a topic, or one event.
+    Delete { topic: Option<&'static str>, place: usize },
     /// Let time pass, so that retention by age and times to live have their turn.
     Age(Duration),
     /// Close the log and open it again (durable store only).
@@ -66,6 +69,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => client().prop_map(|client| Action::Cut { client }),
         2 => (client(), select(vec!["long-poll", "poll"]))
             .prop_map(|(client, transport)| Action::Poll { client, transport }),
+        1 => (prop::option::of(select(&TOPICS[..])), any::<usize>())
+            .prop_map(|(topic, place)| Action::Delete { topic, place }),
         1 => (0..40_u64).prop_map(|seconds| Action::Age(Duration::from_secs(seconds))),
         1 => Just(Action::Restart),
     ]
@@ -121,6 +126,7 @@ fn check(settings: Settings, actions: Vec<Action>) -> Result<(), TestCaseError> 
                 Action::Read { client, frames } => world.read(client, frames).await?,
                 Action::Cut { client } => world.cut(client),
                 Action::Poll { client, transport } => world.poll(client, transport).await?,
+                Action::Delete { topic, place } => world.delete(topic, place).await,
                 Action::Age(time) => world.age(time).await,
                 Action::Restart => world.restart().await,
             }

@@ -142,3 +142,28 @@ fn a_rule_that_can_never_match_is_told() {
     check("[[topics]]\nmatch = \"**\"\n[[topics]]\nmatch = \"b\"", &["f:4:9: this rule has no effect: `**` above it"]);
     check("[[topics]]\nmatch = \"a\"\n[[topics]]\nmatch = \"**\"", &[]);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Lines of what such files are made of, and of anything else.
+    #[test]
+    fn whatever_a_file_holds_each_fault_has_a_place_in_it(
+        lines in proptest::collection::vec(
+            proptest::prop_oneof![
+                "(host|heartbeat|retry|pages|topics|match|keep|ü) ?= ?(\"[^\"]{0,6}\"|[0-9.]{1,4}|\\[\"a\", 1\\]|\\{ age = 1 \\}|true)?",
+                "\\[{1,2}(topics|topics.keep|x)\\]{1,2}",
+                "\\PC{0,20}",
+            ],
+            0..8,
+        )
+    ) {
+        let text = lines.join("\n");
+        for told in read(&text).err().unwrap_or_default() {
+            let mut place = told.split(':').skip(1).map(|part| part.parse::<usize>().unwrap_or(0));
+            let (line, column) = (place.next().unwrap_or(0), place.next().unwrap_or(0));
+            let length = text.split('\n').nth(line.saturating_sub(1)).map(|line| line.chars().count());
+            proptest::prop_assert!(line > 0 && column > 0 && length.is_some_and(|length| column <= length + 1), "{told}");
+        }
+    }
+}

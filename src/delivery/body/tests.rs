@@ -7,11 +7,11 @@ use crate::delivery::fixture::{Fixture, Slow};
 use crate::log::{MemoryLog, Retention, Start, system_clock};
 
 /// A log of some pages, none but the newest in memory, of which each takes twelve seconds to read. Its first event is on
-/// `quiet`, all others are not.
+/// `quiet/1`, all others are not; where `quiet/*` may stand, the log does not know without reading.
 async fn slow() -> Fixture {
     let log = MemoryLog::new(Retention::default(), system_clock());
     let fixture = Fixture::over(Arc::new(Slow { log, read: Duration::from_secs(12) }), 1_000_000, 1024).await;
-    fixture.store("quiet", 1, "news").await;
+    fixture.store("quiet/1", 1, "news").await;
     fixture.store("busy", 5000, "x").await;
     fixture
 }
@@ -29,7 +29,7 @@ where
 #[tokio::test(start_paused = true)]
 async fn a_replay_is_not_silent_while_pages_are_fetched_and_nothing_matches() {
     let fixture = slow().await;
-    let opened = fixture.delivery().open(Fixture::wanted("quiet", "sse", Start::Earliest)).await.expect("a stream");
+    let opened = fixture.delivery().open(Fixture::wanted("quiet/*", "sse", Start::Earliest)).await.expect("a stream");
     let (begun, loads, mut body) = (Instant::now(), fixture.hub.loads(), opened.body);
     assert!(next(&mut body, begun).await.1.contains("encke.hello"));
     let beat = ":\n\n".to_owned();
@@ -54,7 +54,7 @@ async fn a_stream_that_waits_for_a_page_says_goodbye_and_can_be_cut_at_once() {
     let fixture = slow().await;
     let delivery = fixture.delivery();
     for drain in [false, true] {
-        let opened = delivery.open(Fixture::wanted("quiet", "sse", Start::Earliest)).await.expect("a stream");
+        let opened = delivery.open(Fixture::wanted("quiet/*", "sse", Start::Earliest)).await.expect("a stream");
         let mut body = opened.body;
         next(&mut body, Instant::now()).await;
         let waiting = tokio::time::timeout(Duration::from_secs(1), body.next()).await;
@@ -81,7 +81,7 @@ async fn a_poll_is_answered_in_its_time_though_it_has_not_come_to_the_end() {
     let mut start = Start::Cursor(fixture.log.cursor(1));
     for (upto, seconds, more) in [(1023, 24, true), (2047, 24, true), (5001, 24, false)] {
         let begun = Instant::now();
-        let answered = delivery.answer(Fixture::wanted("quiet", "long-poll", start)).await.expect("an answer");
+        let answered = delivery.answer(Fixture::wanted("quiet/*", "long-poll", start)).await.expect("an answer");
         let body = String::from_utf8(answered.body.expect("not cut").to_vec()).expect("text");
         let seen = (answered.cursor.offset, begun.elapsed().as_secs(), body.contains("\"more\":true"));
         assert_eq!(seen, (upto, seconds, more), "{body}");

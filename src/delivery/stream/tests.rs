@@ -96,8 +96,9 @@ async fn a_quarter_is_meant_of_what_the_log_keeps_not_of_the_little_it_holds_yet
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_counted_from_the_gap_before_it() {
     let fixture = Fixture::new(3000, 1).await;
+    fixture.store("quiet/1", 1, "x").await;
     fixture.store("busy", 5000, "x").await;
-    let mut stream = fixture.stream(&fixture.feed("quiet"), 0, BEAT);
+    let mut stream = fixture.stream(&fixture.feed("quiet/*"), 0, BEAT);
     let mut asked = Vec::new();
     for _ in 0..2 {
         let Step::Load { at, .. } = stream.step(Instant::now()) else { panic!("a page is needed") };
@@ -107,7 +108,8 @@ async fn a_gap_is_counted_from_the_gap_before_it() {
         let gap = written(&mut stream).expect("a gap");
         asked.push(gap.split("\"asked\":\"").nth(1).expect("a gap").split('"').next().expect("asked").to_owned());
         assert_eq!(stream.told, stream.reader.cursor());
-        fixture.store("busy", 2500, "x").await;
+        fixture.store("quiet/1", 1, "x").await;
+        fixture.store("busy", 3500, "x").await;
     }
     let first = Cursor { offset: 0, ..fixture.log.cursor(0) };
     assert_eq!(asked[0], first.to_string());
@@ -199,6 +201,27 @@ async fn what_a_feed_keeps_does_not_outlive_the_event() {
     assert!(read.contains(r#""reason":"expired","lost":1"#) && !read.contains("data: x"), "{read}");
     assert!(read.ends_with(&fixture.event(next, "y")), "{read}");
     assert_eq!(fixture.read(&mut other).await, fixture.event(next, "y"));
+}
+
+/// The same where it was removed.
+#[tokio::test(start_paused = true)]
+async fn what_a_feed_keeps_does_not_outlive_a_removal() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    let (mut late, mut other) = (fixture.stream(&feed, 0, BEAT), fixture.stream(&feed, 0, BEAT));
+    fixture.publish("t", 3, "x").await;
+    assert_eq!(fixture.read(&mut other).await, [1, 2, 3].map(|at| fixture.event(at, "x")).concat());
+    let removals = fixture.hub.pages().removals();
+    let removed = fixture.log.delete(crate::log::Delete::Event(fixture.log.cursor(2))).await;
+    assert_eq!(removed.expect("it can be removed"), 1);
+    while fixture.hub.pages().removals() == removals {
+        tokio::task::yield_now().await;
+    }
+    let read = fixture.read(&mut late).await;
+    let rest = read.strip_prefix(&fixture.event(1, "x")).unwrap_or_else(|| panic!("the first event: {read}"));
+    let gap = rest.strip_suffix(&fixture.event(3, "x")).unwrap_or_else(|| panic!("the last event: {read}"));
+    assert!(gap.contains(r#""reason":"deleted","lost":1"#) && !gap.contains("data: x"), "{read}");
+    assert_eq!(fixture.read(&mut other).await, "", "it was given it before");
 }
 
 /// The same of a state, which would be shown once more.

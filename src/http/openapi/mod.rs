@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::parameter::{self, Parameter, Takes};
+use super::parameter::{self, NO, Parameter, Takes, YES};
 use super::{App, Options};
 use crate::transport::{Format, Rendering, Resume};
 use schemas::{one_of, reference, schemas};
@@ -85,7 +85,14 @@ impl Described<'_> {
                 "schema": schemas::topic(),
             })
         });
-        let rows = table.iter().map(|row| in_query(row, self.options.max_topics));
+        let rows = table.iter().map(|row| {
+            let mut described = in_query(row, self.options.max_topics);
+            if row.name == parameter::TRANSPORT.name {
+                let names: Vec<_> = self.options.transports.iter().map(|transport| transport.name).collect();
+                described["schema"] = json!({ "type": "string", "enum": names });
+            }
+            described
+        });
         path.into_iter().chain(rows).chain(fields.iter().cloned()).collect()
     }
 
@@ -245,16 +252,22 @@ fn in_query(Parameter { name, takes, many, means, example }: &Parameter, most: u
         Takes::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Takes::Clamped(..) => json!({ "type": "number" }),
         Takes::Word(words) => json!({ "type": "string", "enum": words }),
-        Takes::Text(least, most) => json!({ "type": "string", "minLength": least, "maxLength": most }),
+        Takes::Flag => json!({ "type": "string", "enum": ([&YES[..], &NO[..]].concat()) }),
+        Takes::Text(least, most) => {
+            json!({ "type": "string", "minLength": least, "maxLength": most, "pattern": NO_CONTROLS })
+        }
         Takes::Form(pattern) => json!({ "type": "string", "pattern": pattern }),
     };
     let (schema, example) = match *takes {
         _ if *many => (json!({ "type": "array", "items": schema, "maxItems": most }), json!([example])),
         Takes::Number(..) | Takes::Clamped(..) => (schema, example.parse::<u64>().map_or(json!(example), Value::from)),
-        Takes::Word(_) | Takes::Text(..) | Takes::Form(_) => (schema, json!(example)),
+        Takes::Word(_) | Takes::Flag | Takes::Text(..) | Takes::Form(_) => (schema, json!(example)),
     };
     json!({ "name": name, "in": "query", "description": means, "schema": schema, "example": example })
 }
+
+/// What names and keys are made of.
+const NO_CONTROLS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 
 /// A header field of a request.
 fn in_field(name: &str, description: &str) -> Value {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::Options;
+use super::super::parameter::TOPIC_FORM;
 use super::super::problem::REFUSALS;
 use crate::event::{Cursor, EventType, Key, Topic};
 use crate::log::{Durability, GapReason};
@@ -58,7 +59,7 @@ fn cursor() -> Value {
 }
 
 pub(super) fn topic() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": Topic::MAX_LEN, "examples": ["orders/42"] })
+    json!({ "type": "string", "pattern": TOPIC_FORM, "maxLength": Topic::MAX_LEN, "examples": ["orders/42"] })
 }
 
 fn topics(options: &Options) -> Value {

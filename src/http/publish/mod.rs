@@ -50,12 +50,16 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
     }
 }
 
-/// Everything that can be refused before the content is read.
+/// Everything that can be refused before the content is read. Who may publish nothing at all is told that and nothing else.
 fn target(parts: &Parts, permit: &Permit, max_topics: usize) -> Result<Target, Problem> {
+    let refused = || refused(permit.refusal(), "publishing");
+    if !permit.publishes_something() {
+        return Err(refused());
+    }
     let target = Target::of(parts, max_topics)?;
     let may = match &target {
         Target::One(named, _) | Target::Form(named, _) => named.topics.iter().all(|topic| permit.publishes(topic)),
-        Target::Batch | Target::Lines { .. } => permit.publishes_something(),
+        Target::Batch | Target::Lines { .. } => true, // Each event is asked for.
     };
-    if may { Ok(target) } else { Err(refused(permit.refusal(), "publishing")) }
+    if may { Ok(target) } else { Err(refused()) }
 }

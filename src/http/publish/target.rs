@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
+use super::super::parameter::{self, known, once};
 use super::super::problem::Problem;
 use super::super::query::{Query, topic_in_path};
 use super::IDEMPOTENCY_KEY;
@@ -55,14 +56,14 @@ impl Target {
         let many = match media.map(|media| media.essence()).as_deref() {
             Some("application/json") => Self::Batch,
             Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => {
-                Self::Lines { each: each(&query)? }
+                Self::Lines { each: parameter::ACK.flag(&query)? }
             }
             _ => return Err(nameless()),
         };
         check_coding(&parts.headers)?;
         media_type(&parts.headers)?;
-        let allowed: &[&str] = if matches!(many, Self::Batch) { &[] } else { &["ack"] };
-        if let Some((name, _)) = query.iter().find(|(name, _)| !allowed.contains(name)) {
+        let allowed = if matches!(many, Self::Batch) { &[][..] } else { parameter::PUBLISH_LINES };
+        if let Some((name, _)) = query.iter().find(|(name, _)| allowed.iter().all(|row| row.name != *name)) {
             let name: String = name.chars().take(64).collect();
             return Err(Problem::bad(format!(
                 "without a topic in the path or the query each event names its own members, and `{name}` is none of the request's"
@@ -81,16 +82,6 @@ fn nameless() -> Problem {
     )
 }
 
-fn each(query: &Query) -> Result<bool, Problem> {
-    match query.first(&["ack"]) {
-        None => Ok(false),
-        Some("each") => Ok(true),
-        Some(_) => Err(Problem::bad("`ack` can only be `each`")),
-    }
-}
-
-const PARAMETERS: &str = "topic, type, key, ttl, conflate, private and form";
-
 /// Reads the target and the key. A parameter that is not known is an error: a publisher that misspells one must hear of it.
 fn named(
     topic_in_path: Option<&str>,
@@ -103,26 +94,21 @@ fn named(
     if let Some(name) = topic_in_path {
         add_topic(&mut named.topics, name, max_topics)?;
     }
+    known(parameter::PUBLISH, query)?;
+    once(parameter::PUBLISH, query)?;
     for (name, value) in query.iter() {
-        if name != "topic" && query.all(name).nth(1).is_some() {
-            let name: String = name.chars().take(64).collect();
-            return Err(Problem::bad(format!("`{name}` is given more than once; an event has one")));
-        }
         match name {
             "topic" => add_topic(&mut named.topics, value, max_topics)?,
             "type" => named.kind = EventType::parse(value)?,
             "key" => named.key = Some(Key::parse(value)?),
             "ttl" => named.ttl = Some(lifetime(value)?),
             "conflate" => named.conflate = Some(Key::parse_as("conflation key", value)?),
-            "private" => named.private = flag(value)?,
+            "private" => named.private = parameter::PRIVATE.is_set(query)?,
             "form" if value.is_empty() => {
                 return Err(Problem::bad("`form` names the field of the form that is the data"));
             }
             "form" => form = Some(value.to_owned()),
-            _ => {
-                let name: String = name.chars().take(64).collect();
-                return Err(Problem::bad(format!("there is no parameter `{name}`; there are {PARAMETERS}")));
-            }
+            _ => unreachable!("every parameter of the table is read here"),
         }
     }
     for value in headers.get_all(IDEMPOTENCY_KEY) {
@@ -146,15 +132,6 @@ pub(super) fn add_topic(topics: &mut Topics, name: &str, most: usize) -> Result<
         return Err(Problem::bad(format!("one event has at most {most} topics")));
     }
     Ok(())
-}
-
-/// Present, `1`, `true`; or `0`, `false`.
-fn flag(value: &str) -> Result<bool, Problem> {
-    match value {
-        "" | "1" | "true" => Ok(true),
-        "0" | "false" => Ok(false),
-        _ => Err(Problem::bad("`private` is a flag: private, private=1 or private=0")),
-    }
 }
 
 /// None for plain text, and for the urlencoded type, which `curl -d` sends with anything.
@@ -259,5 +236,14 @@ mod tests {
         assert!(matches!(key("/events/t", "text/plain"), Ok(Target::One(Named { key: Some(_), .. }, _))));
         assert!(key("/events/t?key=other", "text/plain").expect_err("two").contains("two different keys"));
         assert!(key("/events", "application/x-ndjson").expect_err("many").contains("each event of a batch its `key`"));
+    }
+
+    #[test]
+    fn every_parameter_of_the_table_is_read_and_its_example_is_good() {
+        for row in parameter::PUBLISH {
+            let query = format!("{}={}", row.name, row.example);
+            let media = if row.name == "form" { "application/x-www-form-urlencoded" } else { "text/plain" };
+            target(&format!("/events/t?{query}"), media, None).expect(&query);
+        }
     }
 }

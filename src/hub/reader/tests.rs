@@ -4,7 +4,7 @@ use super::super::tests::{appended, large, small};
 use super::super::{Pages, PagesOptions};
 use super::*;
 use crate::event::{Gone, Timestamp, TopicSelector};
-use crate::log::{Clock, MemoryLog, Retention, system_clock};
+use crate::log::{Clock, Log, MemoryLog, Retention, system_clock};
 
 const ENOUGH: Budget = Budget { events: 1000, bytes: 1 << 20 };
 
@@ -74,9 +74,11 @@ fn events_before_a_hole_come_before_the_gap() {
     assert_eq!(reader.cursor(), 6);
 }
 
-#[test]
-fn a_page_that_was_given_and_begins_behind_a_hole_is_used_once() {
-    let hub = pages([vec![small(3)]]);
+#[tokio::test]
+async fn a_page_that_was_given_and_begins_behind_what_was_trimmed_is_used_once() {
+    let log = MemoryLog::new(Retention { events: 1, ..Retention::default() }, system_clock());
+    log.append(vec![small(1).event.clone(); 3]).await.expect("an append");
+    let hub = Hub::over(Arc::new(log), Pages::new(0, &[], PagesOptions::default()), system_clock(), 64);
     let mut reader = reader("**", 0);
     reader.give(Arc::new(Page::of(&[small(3)], &Arc::default())));
     assert_eq!(said(reader.step(&hub, 3, ENOUGH)), "Gap(Missing { reason: Expired, offsets: Some(2) })");
@@ -133,6 +135,17 @@ fn what_is_gone_is_a_gap_at_its_place_for_those_that_it_concerned() {
     let expected = ["3", "deleted Some(1) before 10", "expired Some(1) before 12", "12"];
     assert_eq!(way(&hub, "other", 12), expected);
     assert!(way(&hub, "nothing", 12).is_empty(), "nobody is told what did not concern it");
+}
+
+/// Of an event that was removed its type is not kept.
+#[test]
+fn what_is_gone_may_have_been_of_any_type() {
+    let hub = pages([vec![small(1), removed(small(2), Gone::Deleted), small(3)]]);
+    let selector = TopicSelector::parse("t").expect("a selector");
+    let paid = crate::event::EventType::parse("paid").expect("a type");
+    let mut reader = Reader::new(Arc::new(Selection::new(vec![selector]).of_types(vec![paid])), 0);
+    assert_eq!(said(reader.step(&hub, 3, ENOUGH)), "Gap(Missing { reason: Deleted, offsets: None })");
+    assert_eq!(said(reader.step(&hub, 3, ENOUGH)), "LiveEdge");
 }
 
 #[test]

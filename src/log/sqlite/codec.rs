@@ -226,7 +226,7 @@ fn decode_record(mut record: Input<'_>, row: &Bytes) -> Result<(Stored, u64), Da
             PRIVATE => private = true,
             EXPIRED => once(&mut gone, (Gone::Expired, places(value)?))?,
             DELETED => once(&mut gone, (Gone::Deleted, places(value)?))?,
-            MUST_UNDERSTAND.. => return Err(Damaged("a field that only a later version may read")),
+            tag if tag >= MUST_UNDERSTAND => return Err(Damaged("a field that only a later version may read")),
             _ => {}
         }
     }

@@ -55,6 +55,8 @@ pub use error::OpenError;
 use reader::Readers;
 use removal::Deletion;
 use shared::{Shared, Size};
+#[cfg(test)]
+pub(super) use tests::as_killed;
 use writer::{Answer, Append, Job, MarksBytes, Writer};
 
 /// How a log is opened.
@@ -168,7 +170,7 @@ impl SqliteLog {
         let readers = Arc::new(Readers::new(file, Arc::clone(&epochs), places.removed));
         let ended = CancellationToken::new();
         let (queue, appends) = mpsc::channel();
-        let writer = Writer {
+        let mut writer = Writer {
             connection,
             clock,
             retention,
@@ -197,6 +199,9 @@ impl SqliteLog {
             lock,
             ended: ended.clone().drop_guard(),
         };
+        // What the rules of topics had removed, and rows still show, does not come back.
+        let now = writer.now();
+        writer.let_go(now);
         let thread = std::thread::Builder::new().name("encke-log".to_owned());
         thread.spawn(move || writer.run(&appends)).map_err(|source| OpenError::Directory { directory, source })?;
         let queue = Mutex::new(Some(queue));

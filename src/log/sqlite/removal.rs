@@ -151,17 +151,17 @@ impl Writer {
             transaction.commit()?;
         }
         self.ahead_pages += bytes / schema::PAGE_SIZE + 2 * pages.len() as u64;
-        deletion.deleted += self.note_erased(pages);
+        deletion.deleted += self.note_erased(&pages);
         deletion.range = Some((from, upto));
         Ok(from > upto.min(bounds.last))
     }
 
     /// Has everybody know what was erased, and answers how many events that were.
-    fn note_erased(&mut self, pages: Vec<(u64, Erased)>) -> u64 {
+    fn note_erased(&mut self, pages: &[(u64, Erased)]) -> u64 {
         let mut offsets = Vec::new();
         {
             let mut removed = self.readers.removed_mut();
-            for (_, erased) in &pages {
+            for (_, erased) in pages {
                 let events = erased.events.iter().map(|(offset, _)| *offset);
                 events.chain(erased.expired.iter().copied()).for_each(|offset| removed.erase(offset));
             }

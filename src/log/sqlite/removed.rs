@@ -32,7 +32,8 @@ struct Marks {
     deleted: [u64; WORDS],
 }
 
-const WORDS: usize = PAGE as usize / 64;
+const WORDS: usize = 16;
+const _: () = assert!(WORDS as u64 * 64 == PAGE, "a bit for each place of a page");
 
 impl Removed {
     /// The rows of this page, as the log is opened, show so many.

@@ -54,6 +54,20 @@ fn sql(directory: &Path, statements: &str) {
     connection.execute_batch(statements).expect("done");
 }
 
+/// The files of a log that is open, as `kill -9` would leave them now.
+pub(in crate::log) fn as_killed(directory: &Path) -> TempDir {
+    let copy = TempDir::new().expect("a directory");
+    // While another program holds the file for writing, the write-ahead log neither grows nor begins anew.
+    let holder = Connection::open(directory.join("encke.db")).expect("the file");
+    holder.busy_timeout(Duration::from_secs(5)).expect("patience");
+    holder.execute_batch("BEGIN IMMEDIATE").expect("alone");
+    for file in ["encke.db", "encke.db-wal"] {
+        std::fs::copy(directory.join(file), copy.path().join(file)).expect("a copy");
+    }
+    holder.execute_batch("ROLLBACK").expect("done");
+    copy
+}
+
 #[tokio::test]
 async fn events_and_cursors_and_keys_outlive_the_process() {
     let directory = TempDir::new().unwrap();

@@ -230,7 +230,7 @@ fn what_cannot_be_done_is_refused_with_what_to_mend() {
         ("heartbeat=", "a whole number"),
         ("limit=0", "`limit` is a whole number from 1 to 1000"),
         ("limit=1000001", "from 1 to 1000"),
-        ("ongap=stay", "`ongap` is `latest`, `earliest` or `close`"),
+        ("ongap=stay", "`ongap` can only be `latest`, `earliest` or `close`"),
         ("snapshot=yes", "`snapshot` can only be `1`"),
         ("conflate=0", "`conflate` can only be `1`"),
         ("type=encke.x", "encke."),

@@ -28,7 +28,10 @@ fn activated(socket: &TcpListener, data: &Path) -> Process {
     let mut command = clean(Command::new("sh"), &["-c", script, "sh", env!("CARGO_BIN_EXE_encke"), "serve"]);
     command.args(["--read", "public", "--admin", "127.0.0.1:0", "--drain", "3600", "--data"]).arg(data);
     let passed = OwnedFd::from(socket.try_clone().expect("a socket can be cloned"));
-    Process::spawn_with(command, Stdio::from(passed))
+    let process = Process::spawn_with(command, Stdio::from(passed));
+    // As systemd waits for READY=1: before that a signal finds nobody who would drain.
+    assert!(process.line(PATIENCE).is_some_and(|line| line.starts_with("listening on ")), "{}", process.errors());
+    process
 }
 
 /// What all clients share.
@@ -163,15 +166,19 @@ fn a_restart_refuses_no_connection_and_loses_no_event() {
             .chain([scope.spawn(move || load.publish_on("kept"))])
             .collect();
         let readers: Vec<_> = (0..3).map(|_| scope.spawn(|| load.follow())).collect();
-        for round in 1..=rounds {
-            wait_for("some load", || load.acknowledged.load(SeqCst) >= 50 * round);
+        let more = || {
+            let before = load.acknowledged.load(SeqCst);
+            wait_for("some load", || load.acknowledged.load(SeqCst) >= before + 50);
+        };
+        for _ in 0..rounds {
+            more();
             gateway.terminate();
             let status = gateway.wait(PATIENCE);
             assert!(status.success(), "{status}: {}", gateway.errors());
             // Whoever connects now waits in the backlog of the socket.
             gateway = activated(&socket, directory.path());
         }
-        wait_for("load on the last one", || load.acknowledged.load(SeqCst) >= 50 * (rounds + 1));
+        more();
         load.over.store(true, SeqCst);
         let acknowledged: Vec<String> =
             publishers.into_iter().flat_map(|publisher| publisher.join().expect("a publisher ends well")).collect();

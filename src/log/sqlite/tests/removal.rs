@@ -186,7 +186,7 @@ async fn a_deletion_for_which_there_is_no_room_changes_nothing_and_is_done_when_
 #[tokio::test]
 async fn a_deletion_that_was_cut_short_is_finished_by_asking_again() {
     // As `kill -9` leaves it: the files as they are in the midst of it.
-    let (directory, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let directory = TempDir::new().unwrap();
     let log = open(directory.path());
     for _ in 0..60 {
         log.append(vec![on("a", "x"); 1_000]).await.unwrap();
@@ -196,14 +196,7 @@ async fn a_deletion_that_was_cut_short_is_finished_by_asking_again() {
     let mut deletion = JoinSet::new();
     deletion.spawn(async move { deleting.delete(Delete::Topic(topic("a"))).await });
     assert!(matches!(tail.next().await, Some(Change::Removed { .. })), "a part of it is done");
-    // Nothing is written while another program holds the file for writing.
-    let holder = Connection::open(directory.path().join("encke.db")).unwrap();
-    holder.busy_timeout(Duration::from_secs(5)).unwrap();
-    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    for file in ["encke.db", "encke.db-wal"] {
-        std::fs::copy(directory.path().join(file), copy.path().join(file)).unwrap();
-    }
-    holder.execute_batch("ROLLBACK").unwrap();
+    let copy = as_killed(directory.path());
     assert_eq!(deletion.join_next().await.unwrap().unwrap().unwrap(), 60_000);
     let log: Arc<dyn Log> = Arc::new(open(copy.path()));
     let left = 60_000 - log.stats().gone;
