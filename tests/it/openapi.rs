@@ -90,7 +90,9 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 fn run(program: &str, arguments: &[&str]) -> String {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.deps/tools/bin");
     let mut command = Command::new(tools.join(program));
-    command.args(arguments).env("NO_COLOR", "1");
+    // Not where it was started: it leaves a directory of its own behind.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    command.args(arguments).env("NO_COLOR", "1").current_dir(directory.path());
     let mut process = Process::spawn(command);
     let lines: Vec<String> = std::iter::from_fn(|| process.line(PATIENCE * 5)).collect();
     let status = process.wait(PATIENCE);
