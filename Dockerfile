@@ -4,6 +4,8 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+# Not built, but a package of the workspace, which has one lock file.
+COPY fuzz ./fuzz
 COPY src ./src
 COPY static ./static
 RUN cargo build --release --locked --bin encke

@@ -23,13 +23,15 @@ pub(crate) struct Lines {
     searched: usize,
     start: u64,
     dropped: u64,
+    /// Whether the last byte that was dropped is a CR.
+    dropped_cr: bool,
     longest: usize,
 }
 
 impl Lines {
     /// Lines of at most `longest` bytes from a source that is read from `start` on.
     pub(crate) fn new(start: u64, longest: usize) -> Self {
-        Self { buffer: BytesMut::new(), searched: 0, start, dropped: 0, longest }
+        Self { buffer: BytesMut::new(), searched: 0, start, dropped: 0, dropped_cr: false, longest }
     }
 
     /// Takes the next bytes of the source.
@@ -55,8 +57,13 @@ impl Lines {
         };
         let line = self.buffer.split_to(self.searched + at);
         self.buffer.advance(1);
-        let line = if line.ends_with(b"\r") { line.freeze().slice(..self.searched + at - 1) } else { line.freeze() };
-        Some(self.finished(&line, self.searched as u64 + at as u64 + 1))
+        // What comes before the LF may be gone already: then it does not count as cut, being part of the line's end.
+        let gone = at == 0 && self.dropped > 0;
+        let crlf = if gone { self.dropped_cr } else { line.ends_with(b"\r") };
+        let line = if crlf && !gone { line.freeze().slice(..self.searched + at - 1) } else { line.freeze() };
+        let mut finished = self.finished(&line, self.searched as u64 + at as u64 + 1);
+        finished.cut -= u64::from(crlf && gone);
+        Some(finished)
     }
 
     /// The unfinished line at the end of the source, as it is; nothing more will come to it.
@@ -72,8 +79,9 @@ impl Lines {
     /// Keeps one byte more than fits, by which the line is known to be too long (or ends in the CR of a CRLF).
     fn forget_excess(&mut self) {
         let keep = self.longest + 1;
-        if let Some(excess) = self.buffer.len().checked_sub(keep) {
+        if let Some(excess @ 1..) = self.buffer.len().checked_sub(keep) {
             self.dropped += excess as u64;
+            self.dropped_cr = self.buffer.ends_with(b"\r");
             self.buffer.truncate(keep);
         }
         self.searched = self.buffer.len();
@@ -141,5 +149,20 @@ mod tests {
         }
         lines.push(b"\nnext\n");
         assert_eq!(all(&mut lines), [line(15, "abc", 10_002), line(10_021, "next", 0)]);
+    }
+
+    #[test]
+    fn how_much_of_a_line_was_cut_does_not_depend_on_how_it_came() {
+        for (text, cut) in [("1234567\r\n", 3), ("1234\r67\n", 3), ("1234\r\r\r\n", 2), ("1234\r6\r\n", 2)] {
+            for step in 1..=text.len() {
+                let mut lines = Lines::new(0, 4);
+                let mut got = Vec::new();
+                for piece in text.as_bytes().chunks(step) {
+                    lines.push(piece);
+                    got.extend(all(&mut lines));
+                }
+                assert_eq!(got, [line(0, "1234", cut)], "{text:?} in pieces of {step}");
+            }
+        }
     }
 }

@@ -15,6 +15,9 @@ mod chunks;
 mod client;
 pub(crate) mod console;
 mod event_stream;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lines;
 mod problem;
 pub(crate) mod progress;

@@ -7,6 +7,9 @@ mod address;
 mod args;
 mod base_path;
 mod file;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 mod listing;
 mod reference;

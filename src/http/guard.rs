@@ -117,7 +117,7 @@ pub(crate) async fn mark(mut response: Response) -> Response {
 
 impl Guards {
     /// What may pass gives nothing; a browser that brings the token in its URL is given a cookie and sent on.
-    fn check(&self, request: &Request<Body>) -> Result<Option<Response>, Problem> {
+    pub(super) fn check(&self, request: &Request<Body>) -> Result<Option<Response>, Problem> {
         let headers = request.headers();
         let authority = authority(request)?;
         if self.check_host && !authority.as_ref().is_none_or(|authority| self.is_our_host(authority.host())) {

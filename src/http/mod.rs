@@ -7,6 +7,9 @@ mod admin;
 mod assets;
 mod base;
 mod delete;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod negotiate;
 mod openapi;

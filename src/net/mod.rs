@@ -13,6 +13,9 @@ mod complaint;
 mod connection;
 mod descriptors;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod inbound;
 mod listener;

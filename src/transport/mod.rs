@@ -277,6 +277,16 @@ mod tests {
         assert_eq!((offered.by_name("poll"), offered.by_name("ndjson")), (by_name("poll"), None));
         assert_eq!(Offered::ALL.iter().count(), TRANSPORTS.len());
         assert_eq!(Offered::only(["sse", "wap"]), Err("wap"));
+        assert_eq!(Offered::only(["sse", "sse"]), Offered::only(["sse"]), "twice is once");
+    }
+
+    #[test]
+    fn an_image_that_any_page_may_embed_shows_the_newest_and_all_others_every_event() {
+        for transport in TRANSPORTS {
+            let is_image = transport.format == Format::Part;
+            assert_eq!(transport.embeddable, is_image, "{}", transport.name);
+            assert_eq!(transport.keeps == Keeps::State, is_image, "{}", transport.name);
+        }
     }
 
     #[test]
@@ -300,5 +310,13 @@ mod tests {
         let rendering = Rendering { format: Format::Answer, envelope: false };
         assert!(rendering.notice(&Notice::Heartbeat).is_empty());
         assert!(rendering.heartbeat().is_empty() && rendering.preamble().is_empty() && rendering.end().is_empty());
+    }
+
+    #[test]
+    fn parts_that_replace_one_another_have_an_end_and_nothing_else_does() {
+        for format in FORMATS {
+            let end = Rendering { format, envelope: false }.end();
+            assert_eq!(end.is_empty(), format != Format::Part, "{format:?}: {end:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ mod libraries;
 #[path = "../support/multipart.rs"]
 mod multipart;
 mod page_client;
+mod publish_lines;
 pub(crate) mod publisher;
 pub(crate) mod reading;
 pub(crate) mod same_origin;

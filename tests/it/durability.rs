@@ -3,6 +3,7 @@
 mod backup;
 mod clock;
 mod crash;
+mod crash_batches;
 mod damage;
 mod data_directory;
 mod drain;

@@ -7,6 +7,8 @@
 //! Deliberately absent: batches. One request at a time over a connection that is kept keeps the rule above plain.
 
 mod follow;
+#[cfg(feature = "fuzzing")]
+pub(in crate::cli) mod fuzzing;
 mod input;
 mod rotated;
 mod state;

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::App;
 use super::super::problem::Problem;
+use super::super::{App, Options};
 use super::content::{Content, Most};
 use super::object::{self, Said};
 use super::{receipts, store};
@@ -31,7 +31,7 @@ pub(super) async fn publish(app: &App, permit: &Permit, content: Content) -> Res
     let text = std::str::from_utf8(&content)
         .map_err(|error| Problem::bad(format!("the batch is not UTF-8 (from byte {})", error.valid_up_to())))?;
     let alone = text.trim_start().starts_with('{');
-    let mut events = if alone { vec![single(app, permit, text)?] } else { list(app, permit, text)? };
+    let mut events = if alone { vec![single(&app.options, permit, text)?] } else { list(&app.options, permit, text)? };
     if events.is_empty() {
         return Ok(receipts::answer(StatusCode::OK, "[]".into()));
     }
@@ -44,8 +44,8 @@ pub(super) async fn publish(app: &App, permit: &Permit, content: Content) -> Res
     Ok(receipts::answer(receipts::status(&stored), told))
 }
 
-fn single(app: &App, permit: &Permit, text: &str) -> Result<Event, Problem> {
-    match object::parse(text.as_bytes(), permit, &app.options)? {
+fn single(options: &Options, permit: &Permit, text: &str) -> Result<Event, Problem> {
+    match object::parse(text.as_bytes(), permit, options)? {
         Said::Event(event) => Ok(event),
         Said::Notice => Err(notice()),
     }
@@ -55,13 +55,13 @@ fn notice() -> Problem {
     Problem::bad("this is what a gateway says of itself, and no event")
 }
 
-fn list(app: &App, permit: &Permit, text: &str) -> Result<Vec<Event>, Problem> {
+pub(super) fn list(options: &Options, permit: &Permit, text: &str) -> Result<Vec<Event>, Problem> {
     let Elements(elements) = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
     let mut events = Vec::with_capacity(elements.len());
     let (mut wrong, mut named) = (0, Vec::new());
     let mut first = None;
     for (index, element) in elements.iter().enumerate() {
-        match single(app, permit, element.get()) {
+        match single(options, permit, element.get()) {
             Ok(event) => events.push(event),
             Err(problem) => {
                 wrong += 1;

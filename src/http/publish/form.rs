@@ -42,7 +42,7 @@ pub(super) async fn publish(
 }
 
 /// The value of the field, which must be there once. The others are the form's own affair.
-fn data(content: &[u8], field: &str) -> Result<String, Problem> {
+pub(super) fn data(content: &[u8], field: &str) -> Result<String, Problem> {
     let text = std::str::from_utf8(content).map_err(|_| Problem::bad("a form is sent percent-encoded, in UTF-8"))?;
     let form = Query::of_form(text)?;
     let mut values = form.all(field);
@@ -55,7 +55,7 @@ fn data(content: &[u8], field: &str) -> Result<String, Problem> {
 }
 
 /// The page that the form is on, if it is one of this origin.
-fn back(parts: &Parts) -> Option<HeaderValue> {
+pub(super) fn back(parts: &Parts) -> Option<HeaderValue> {
     let referer = parts.headers.get(header::REFERER)?;
     let page = guard::origin_of(referer.to_str().ok()?)?;
     let here = parts.uri.authority().cloned().or_else(|| {

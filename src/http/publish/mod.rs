@@ -7,6 +7,8 @@ mod acks;
 mod batch;
 mod content;
 mod form;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod lifetime;
 mod lines;
 mod ndjson;

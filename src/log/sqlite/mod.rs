@@ -16,6 +16,9 @@ mod backup;
 mod codec;
 mod directory;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod places;
 mod reader;
 mod recover;

@@ -164,6 +164,13 @@ check("request-status-error: 401 ends it for good", async (t) => {
   equal(await stream.failed(), EventSource.CLOSED);
 });
 
+check("request-status-error: 204 ends it for good, where it asked to be closed at a gap", async (t) => {
+  const stream = t.open({ address: t.url(at.gateway, { lastEventId: "00000000-1", ongap: "close" }) });
+  equal((await stream.hello()).resume, "gap");
+  equal(await stream.failed(), EventSource.CONNECTING, "once it was told so");
+  equal(await stream.failed(), EventSource.CLOSED, "once it asked again");
+});
+
 check("reconnect-fail: an EventSource for which there is no room is told to come back, and does", async (t) => {
   const held = [await t.greeted({ address: t.url(at.small) }), await t.greeted({ address: t.url(at.small) })];
   const stream = t.open({ address: t.url(at.small) });
