@@ -75,8 +75,8 @@ impl Content {
         }
     }
 
-    /// hyper (1.12) ends the content of an HTTP/2 request that was reset with NO_ERROR as if it were complete. Only
-    /// END_STREAM says that it is; h2 has then held it against its Content-Length.
+    /// hyper (1.12) ends the content of an HTTP/2 request that was reset with `NO_ERROR` as if it were complete. Only
+    /// `END_STREAM` says that it is; h2 has then held it against its Content-Length.
     fn is_complete(&self) -> bool {
         self.version != Version::HTTP_2 || self.body.is_end_stream()
     }
