@@ -14,7 +14,7 @@ use super::{Delivery, Ending, FeedKey, Peer, Stream, StreamId, wait_after_gap};
 use crate::event::{Cursor, Offset};
 use crate::hub::{Selection, Snapshot};
 use crate::log::{GapReason, Missing, Position, ReadError, Start};
-use crate::transport::{Format, Keeps, Notice, Rendering, Resume, Transport};
+use crate::transport::{Carry, Format, Keeps, Notice, Rendering, Resume, Transport};
 
 /// What a subscriber wants, parsed.
 #[derive(Clone, Debug)]
@@ -210,6 +210,11 @@ impl Delivery {
     pub(super) async fn begin(&self, wanted: &Wanted) -> Result<Beginning, ReadError> {
         let Wanted { selection, begin, on_gap, .. } = wanted;
         let newest_if_unsaid = wanted.shows_state() || wanted.conflate;
+        let looks_at_once = wanted.transport.carry == Carry::AtOnce;
+        if looks_at_once || wanted.snapshot || matches!(begin, Begin::Last(_)) {
+            // Others are given what comes to memory a moment later. The time is a bound for when nothing comes any more.
+            let _ = tokio::time::timeout(CATCH_UP, self.hub.caught_up()).await;
+        }
         let (mut position, asked) = match begin {
             // The snapshot alone tells where it begins.
             Begin::Unsaid | Begin::Last(_) if wanted.snapshot => (self.latest(), None),
@@ -290,6 +295,9 @@ impl Delivery {
         }
     }
 }
+
+/// How long a subscriber waits for what is stored to come to memory.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// A comment of so many bytes; none if that is too few for one.
 fn pad(opening: &mut BytesMut, padding: usize) {

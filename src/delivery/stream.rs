@@ -172,7 +172,10 @@ impl Stream {
         match self.farewell.take() {
             None => {}
             Some(Farewell::Due { bye, retry, reason }) => return self.say_goodbye(bye, retry, reason, now),
-            Some(Farewell::Said) => return Step::End,
+            Some(Farewell::Said) => {
+                self.farewell = Some(Farewell::Said);
+                return Step::End;
+            }
         }
         if self.terms.snapshot.is_some() {
             return self.tell_snapshot(now);
@@ -316,9 +319,10 @@ impl Stream {
         {
             return shown;
         }
-        match self.terms.heartbeat.as_event && !self.keeps_state() {
-            true => self.rendering().notice(&Notice::Heartbeat),
-            false => self.rendering().heartbeat(),
+        if self.terms.heartbeat.as_event && !self.keeps_state() {
+            self.rendering().notice(&Notice::Heartbeat)
+        } else {
+            self.rendering().heartbeat()
         }
     }
 

@@ -32,6 +32,7 @@ pub struct Hub {
     log: Arc<dyn Log>,
     pages: Pages,
     moved: Notify,
+    passed: Notify,
     replays: Semaphore,
     loads: AtomicU64,
     waits: AtomicU64,
@@ -76,7 +77,7 @@ impl Hub {
     fn over(log: Arc<dyn Log>, pages: Pages, clock: Clock, replays: usize) -> Self {
         let replays = Semaphore::new(replays);
         let (loads, waits, waiting) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self { log, pages, moved: Notify::new(), replays, loads, waits, waiting, clock }
+        Self { log, pages, moved: Notify::new(), passed: Notify::new(), replays, loads, waits, waiting, clock }
     }
 
     async fn follow(&self, mut tail: BoxStream<'static, Change>) {
@@ -84,16 +85,36 @@ impl Hub {
             match change {
                 Change::Commit(commit) => self.pages.push(&commit),
                 Change::Trimmed => self.pages.pass(self.log.bounds().last),
-                Change::Removed { offsets, why } => self.pages.remove(&offsets, why),
+                Change::Removed { offsets, why } => {
+                    if why == Gone::Deleted {
+                        // Of what was trimmed the log removes nothing, but it may still be here.
+                        self.pages.expire_before(self.log.bounds().first);
+                    }
+                    self.pages.remove(&offsets, why);
+                }
                 Change::MissedRemovals => self.pages.forget(),
             }
             self.moved.notify_one();
+            self.passed.notify_waiters();
         }
     }
 
     /// Resolves when the live edge has moved since the last call. For one follower: the feeds.
     pub async fn moved(&self) {
         self.moved.notified().await;
+    }
+
+    /// Resolves once all that was durable before the call is in memory: whoever was told that its event is stored finds it.
+    pub async fn caught_up(&self) {
+        let last = self.log.bounds().last;
+        loop {
+            let mut passed = std::pin::pin!(self.passed.notified());
+            passed.as_mut().enable(); // Before looking: what comes from here on wakes us.
+            if self.pages.edge() >= last {
+                return;
+            }
+            passed.await;
+        }
     }
 
     /// The pages in memory.

@@ -115,6 +115,16 @@ impl Pages {
         self.removals.fetch_add(1, Ordering::Release); // After the marks: who sees the new count sees them.
     }
 
+    /// Marks what was trimmed as gone, wherever it is still held.
+    pub(super) fn expire_before(&self, first: Offset) {
+        let pinned = self.pinned.read().unwrap_or_else(PoisonError::into_inner);
+        let mut pages: Vec<_> = pinned.iter().filter(|page| page.first() < first).cloned().collect();
+        drop(pinned);
+        pages.extend(self.cached().pages.range(..first).map(|(_, (page, _))| Arc::clone(page)));
+        let trimmed = pages.iter().flat_map(|page| page.events(page.first(), first - 1));
+        trimmed.for_each(|event| event.remove(Gone::Expired));
+    }
+
     /// How often events were removed: what was made of events before this changes may hold some that are gone.
     #[must_use]
     pub fn removals(&self) -> u64 {

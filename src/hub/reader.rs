@@ -143,9 +143,10 @@ impl Reader {
     ) -> Option<Step> {
         for event in page.events(self.cursor + 1, edge) {
             let removed = event.gone().is_some();
-            let matches = match removed {
-                true => self.selection.may_have_matched(&event.event),
-                false => self.selection.matches(&event.event),
+            let matches = if removed {
+                self.selection.may_have_matched(&event.event)
+            } else {
+                self.selection.matches(&event.event)
             };
             if matches {
                 let weight = event.event.weight();

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::support::gateway::Gateway;
 use crate::support::http::{Connection, Request};
 use crate::support::told::{Told, all_after};
+use crate::support::wait_for;
 
 /// The key of the gateways in these tests.
 const KEY: &str = "a-key-for-tests-of-publishing";
@@ -65,8 +66,21 @@ fn as_lines(content: &[u8]) -> Vec<Value> {
 }
 
 /// What is stored, by its data.
+#[track_caller]
 fn data(gateway: &Gateway) -> Vec<String> {
-    all_after(gateway.address(), None).into_iter().map(|event| event.data).collect()
+    stored(gateway).into_iter().map(|event| event.data).collect()
+}
+
+/// What is stored. A receipt says that an event is; readers are given it a moment later.
+#[track_caller]
+fn stored(gateway: &Gateway) -> Vec<Told> {
+    let last = metric(gateway, "encke_log_last_offset");
+    wait_for("readers to be given what is stored", || {
+        let edge = Request::get("/events?topic=**&transport=long-poll").ask(gateway.address()).json();
+        let offset = edge["cursor"].as_str().and_then(|cursor| cursor.split_once('-')?.1.parse::<f64>().ok());
+        offset.expect("a cursor") >= last
+    });
+    all_after(gateway.address(), None)
 }
 
 fn ids(events: &[Told]) -> Vec<&str> {

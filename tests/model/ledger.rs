@@ -103,16 +103,15 @@ impl Ledger {
     pub(crate) fn is_replaced(&self, asked: &Asked, offset: Offset) -> bool {
         let of = |offset| {
             let event = &self.at(offset).event;
-            event.conflate.clone().map(|key| (self.canonical(asked, offset), key))
+            event.conflate.clone().map(|key| (self.canonical(asked, offset).cloned(), key))
         };
         let subject = of(offset);
         subject.is_some() && (offset + 1..=self.last()).any(|newer| self.concerns(asked, newer) && of(newer) == subject)
     }
 
     /// The first topic that its reader may read.
-    fn canonical(&self, asked: &Asked, offset: Offset) -> Topic {
-        let topics = &self.at(offset).event.topics;
-        topics.iter().find(|topic| asked.reads(topic)).cloned().expect("one that it may read")
+    fn canonical(&self, asked: &Asked, offset: Offset) -> Option<&Topic> {
+        self.at(offset).event.topics.iter().find(|topic| asked.reads(topic))
     }
 
     /// The newest event of each topic or conflation key.

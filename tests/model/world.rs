@@ -304,16 +304,18 @@ impl World {
         }
         self.gateway.caught_up().await;
         let removals = self.gateway.hub.pages().removals();
+        let first = self.gateway.log.bounds().first; // What was trimmed cannot be removed any more.
         let which = match topic {
             Some(name) => {
                 let topic = Topic::parse(name).expect("a topic");
-                let on_it = self.ledger.0.iter_mut().filter(|published| published.event.topics.contains(&topic));
+                let kept = usize::try_from(first - 1).expect("an offset").min(self.ledger.0.len());
+                let on_it = self.ledger.0[kept..].iter_mut().filter(|it| it.event.topics.contains(&topic));
                 on_it.for_each(|published| published.deleted = true);
                 Delete::Topic(topic)
             }
             None => {
                 let nth = place % self.ledger.0.len();
-                self.ledger.0[nth].deleted = true;
+                self.ledger.0[nth].deleted |= nth as u64 + 1 >= first;
                 Delete::Event(self.gateway.log.cursor(nth as u64 + 1))
             }
         };

@@ -26,14 +26,16 @@ async fn on_a_gap_a_stream_goes_on_where_its_subscriber_says() {
         (OnGap::Earliest, Start::Unreadable, first - 1),
         (OnGap::Close, Start::Unreadable, edge),
     ] {
-        let wanted = Wanted { on_gap, ..Fixture::wanted("t", "sse", start) };
+        let begin = Begin::At(start, format!("{start:?}"));
+        let wanted = Wanted { on_gap, begin, ..Fixture::wanted("t", "sse", start) };
         assert!(!delivery.was_closed(&wanted));
         let opened = delivery.open(wanted.clone()).await.expect("a stream");
         assert_eq!((opened.cursor.offset, opened.resume), (after, Resume::Gap), "{on_gap:?} {start:?}");
         assert_eq!(delivery.was_closed(&wanted), on_gap == OnGap::Close, "{on_gap:?} {start:?}");
     }
     let session = Some("another".to_owned());
-    let other = Wanted { on_gap: OnGap::Close, session, ..Fixture::wanted("t", "sse", expired) };
+    let begin = Begin::At(expired, format!("{expired:?}"));
+    let other = Wanted { on_gap: OnGap::Close, begin, session, ..Fixture::wanted("t", "sse", expired) };
     assert!(!delivery.was_closed(&other), "it was not told yet");
 }
 

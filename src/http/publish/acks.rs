@@ -66,9 +66,9 @@ impl Acks {
         room
     }
 
-    /// Nothing more comes but this last line.
+    /// Nothing more comes but this last line, unless there was one before.
     pub(super) fn end(&self, last: String) {
-        self.unread().end = Some(last);
+        self.unread().end.get_or_insert(last);
         self.0.changed.notify_one();
     }
 

@@ -30,6 +30,11 @@ impl Lines {
         self.number
     }
 
+    /// Whether something has arrived that was not looked through.
+    pub(super) fn has_more(&self) -> bool {
+        !self.piece.is_empty()
+    }
+
     /// The next bytes; those before must have been looked through.
     pub(super) fn feed(&mut self, piece: Bytes) {
         debug_assert!(self.piece.is_empty(), "a piece is looked through before the next comes");

@@ -135,10 +135,14 @@ impl Intake {
                 }
                 trying = self.next_try();
             }
+            if trying.is_none() && self.lines.has_more() {
+                tokio::task::yield_now().await;
+                continue; // There was room for what is no event, and it was told.
+            }
             if trying.is_none() && over.is_some() {
                 return over?.err().map(|problem| self.stop(problem));
             }
-            let reads = over.is_none() && self.has_room();
+            let reads = over.is_none() && self.has_room() && !self.lines.has_more();
             tokio::select! {
                 biased;
                 tried = async { trying.as_mut().expect("it is asked for only then").await }, if trying.is_some() => {
@@ -290,6 +294,17 @@ impl Intake {
 /// The longest line: twice the largest event, as base64 and escapes take room.
 fn line_bytes(app: &App) -> usize {
     app.options.event_bytes.saturating_mul(2)
+}
+
+impl Drop for Intake {
+    /// Whoever reads receipts is told an end, also if there was none with words.
+    fn drop(&mut self) {
+        if let Some(acks) = &self.acks {
+            let mistake =
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the gateway made a mistake; its log says more");
+            acks.end(mistake.document().to_string());
+        }
+    }
 }
 
 /// More receipts are unread than are kept.

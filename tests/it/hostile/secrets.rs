@@ -89,7 +89,7 @@ fn drive(address: &str) -> Vec<Answer> {
         post(&format!("/events/t?key={query}")).bearer(key),
         post("/events/t").bearer(key).content(data.repeat(70_000)),
         post("/nothing").bearer(key),
-        dressed(Request::new("DELETE", "/events/t")).bearer(key),
+        dressed(Request::new("DELETE", "/events/elsewhere")).bearer(key),
         dressed(Request::get(&format!("/events/t?transport={query}"))).bearer(key),
         dressed(Request::get(&format!("/events/t?since={query}&token={query}"))).bearer(wrong),
         dressed(Request::get(&format!("/events/t?heartbeat={query}"))).bearer(key),

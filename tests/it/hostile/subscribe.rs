@@ -177,8 +177,8 @@ fn a_cursor_that_retention_has_passed_is_a_gap_and_what_is_left_follows() {
             }
         }
     }
-    // Whoever asked for everything is told how many are lost.
-    let all = Request::get("/events?topic=**&transport=long-poll").field("Last-Event-ID", &first);
+    // Whoever asked for everything, and may read it, is told how many are lost.
+    let all = Request::get("/events?topic=**&transport=long-poll").field("Last-Event-ID", &first).bearer(KEY);
     let began = Began::with(&gateway, "long-poll", &all);
     let gap = began.assert_gap("long-poll", "expired", "expired").expect("a gap");
     let offset = |cursor: &Value| -> u64 {

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{JSON, data, gateway, ids, metric, post};
+use super::{JSON, data, gateway, ids, metric, post, stored};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, Request};
-use crate::support::told::all_after;
 
 #[track_caller]
 fn publish(gateway: &Gateway, events: &Value) -> Answer {
@@ -34,7 +33,7 @@ fn an_array_is_stored_in_its_order_with_a_receipt_each() {
     );
     assert_eq!(answer.status, 201, "{}", answer.text());
     let receipts = answer.json();
-    let events = all_after(gateway.address(), None);
+    let events = stored(&gateway);
     let expected: Vec<Value> = [0, 1, 2, 1].iter().map(|at| json!(ids(&events)[*at])).collect();
     assert_eq!(
         receipts.as_array().expect("a list").iter().map(|told| told["id"].clone()).collect::<Vec<_>>(),

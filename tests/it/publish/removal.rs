@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{KEY, data, gateway, metric, post};
+use super::{KEY, data, gateway, metric, post, stored};
 use crate::support::http::{Answer, Request};
-use crate::support::told::all_after;
 
 fn delete(target: &str) -> Request {
     Request::new("DELETE", target).bearer(KEY)
@@ -24,7 +23,7 @@ fn events_are_removed_by_topic_and_by_cursor() {
     {
         assert_eq!(post(target, "text/plain", content).ask(gateway.address()).status, 201);
     }
-    let events = all_after(gateway.address(), None);
+    let events = stored(&gateway);
     let ask = |target: &str| deleted(&delete(target).ask(gateway.address()));
     assert_eq!(ask(&format!("/events/c?id={}", events[0].id)), 0, "it is on another topic");
     assert_eq!(ask("/events/a"), 2, "whatever other topics they are on");
@@ -45,7 +44,7 @@ fn events_are_removed_by_topic_and_by_cursor() {
 fn only_a_key_removes_and_whoever_has_none_learns_nothing() {
     let gateway = gateway(&[]);
     assert_eq!(post("/events/a", "text/plain", "1").ask(gateway.address()).status, 201);
-    let id = all_after(gateway.address(), None)[0].id.clone();
+    let id = stored(&gateway)[0].id.clone();
     let mut told = Vec::new();
     for target in
         ["/events/a", "/events/nothing", "/events/a*", &format!("/events?id={id}"), "/events?id=zzzzzzzz-1", "/events"]

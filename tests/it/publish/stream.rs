@@ -4,9 +4,8 @@ use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
-use super::{Lines, NDJSON, as_lines, data, gateway, ids, metric, post};
+use super::{Lines, NDJSON, as_lines, data, gateway, ids, metric, post, stored};
 use crate::support::http::{Connection, Request, encoded};
-use crate::support::told::all_after;
 use crate::support::{long, wait_for};
 
 fn line(data: &str) -> String {
@@ -31,7 +30,7 @@ fn bad_lines_are_named_and_passed_over() {
         line("5").trim_end().to_owned(),
     ];
     let answer = post("/events", NDJSON, content.concat()).ask(gateway.address());
-    let events = all_after(gateway.address(), None);
+    let events = stored(&gateway);
     assert_eq!(data(&gateway), ["1", "2", "3", "5"]);
     assert_eq!(answer.status, 200, "{}", answer.text());
     let errors = [
@@ -64,7 +63,7 @@ fn what_subscribers_are_told_can_be_published_elsewhere() {
     let lines: String = told["events"].as_array().expect("events").iter().map(|event| format!("{event}\n")).collect();
     let answer = post("/events", NDJSON, lines).ask(to.address());
     assert_eq!(answer.json()["published"], 3, "{}", answer.text());
-    let (theirs, ours) = (all_after(from.address(), None), all_after(to.address(), None));
+    let (theirs, ours) = (stored(&from), stored(&to));
     let same = |events: &[crate::support::told::Told]| -> Vec<_> {
         events.iter().map(|event| (event.kind.clone(), event.key.clone(), event.data.clone())).collect()
     };
@@ -82,7 +81,7 @@ fn each_line_is_told_when_it_is_stored_and_in_its_order() {
         let told = lines.told();
         // Readers are given it a moment later.
         wait_for("it to be given to readers", || data(&gateway).len() == number);
-        let stored = all_after(gateway.address(), None);
+        let stored = stored(&gateway);
         expected.push(stored[number - 1].id.clone());
         assert_eq!(told, [json!({ "line": number, "id": expected.last() })]);
     }
@@ -98,7 +97,7 @@ fn each_line_is_told_when_it_is_stored_and_in_its_order() {
     lines.0.send("0\r\n\r\n");
     let rest: Vec<Value> = lines.rest();
     assert_eq!(rest[0]["line"], 8, "the last line needs no end, {rest:?}");
-    let stored = all_after(gateway.address(), None);
+    let stored = stored(&gateway);
     assert_eq!(
         rest[1..],
         [json!({ "published": 7, "duplicates": 0, "refused": 1, "ignored": 0, "durability": "fsync",
@@ -226,7 +225,7 @@ fn what_was_told_is_there_after_a_crash() {
         told.extend(receipts.into_iter().map(|(line, id)| (round * 10_000_000 + line - 1, id)));
         gateway.restart();
     }
-    let stored = all_after(gateway.address(), None);
+    let stored = stored(&gateway);
     let by_id: std::collections::HashMap<_, _> = stored.iter().map(|event| (&event.id, &event.data)).collect();
     for (number, id) in &told {
         assert_eq!(by_id.get(id).map(|data| data.as_str()), Some(number.to_string().as_str()), "{id} was told");
