@@ -86,10 +86,8 @@ impl Hub {
                 Change::Commit(commit) => self.pages.push(&commit),
                 Change::Trimmed => self.pages.pass(self.log.bounds().last),
                 Change::Removed { offsets, why } => {
-                    if why == Gone::Deleted {
-                        // Of what was trimmed the log removes nothing, but it may still be here.
-                        self.pages.expire_before(self.log.bounds().first);
-                    }
+                    let trimmed = if why == Gone::Deleted { self.log.bounds().first } else { 0 };
+                    self.pages.remove_before(trimmed);
                     self.pages.remove(&offsets, why);
                 }
                 Change::MissedRemovals => self.pages.forget(),

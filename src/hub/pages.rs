@@ -54,6 +54,8 @@ struct Removed {
     /// The number of the first of them; each has the next number.
     begin: u64,
     offsets: usize,
+    /// Everything before this is gone.
+    floor: Offset,
 }
 
 #[derive(Debug, Default)]
@@ -109,20 +111,25 @@ impl Pages {
     /// Marks events as gone, at rising offsets, in every page that holds them.
     pub(super) fn remove(&self, offsets: &[Offset], why: Gone) {
         self.removed().push(offsets, why); // First: a page that comes in now either is found below, or finds this.
-        let pinned: Vec<_> = self.pinned.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        let cached: Vec<_> = self.cached().pages.values().map(|(page, _)| Arc::clone(page)).collect();
-        pinned.iter().chain(&cached).for_each(|page| mark(page, offsets, why));
+        self.for_each_page(|page| mark(page, offsets, why));
         self.removals.fetch_add(1, Ordering::Release); // After the marks: who sees the new count sees them.
     }
 
-    /// Marks what was trimmed as gone, wherever it is still held.
-    pub(super) fn expire_before(&self, first: Offset) {
-        let pinned = self.pinned.read().unwrap_or_else(PoisonError::into_inner);
-        let mut pages: Vec<_> = pinned.iter().filter(|page| page.first() < first).cloned().collect();
-        drop(pinned);
-        pages.extend(self.cached().pages.range(..first).map(|(_, (page, _))| Arc::clone(page)));
-        let trimmed = pages.iter().flat_map(|page| page.events(page.first(), first - 1));
-        trimmed.for_each(|event| event.remove(Gone::Expired));
+    /// Marks every event before `first` as gone: of what the log has trimmed nobody can say what was to be deleted.
+    pub(super) fn remove_before(&self, first: Offset) {
+        let mut removed = self.removed();
+        if removed.floor >= first {
+            return;
+        }
+        removed.floor = first;
+        drop(removed);
+        self.for_each_page(|page| mark_before(page, first));
+    }
+
+    fn for_each_page(&self, mark: impl Fn(&Page)) {
+        let pinned: Vec<_> = self.pinned.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let cached: Vec<_> = self.cached().pages.values().map(|(page, _)| Arc::clone(page)).collect();
+        pinned.iter().chain(&cached).for_each(|page| mark(page));
     }
 
     /// How often events were removed: what was made of events before this changes may hold some that are gone.
@@ -225,6 +232,7 @@ impl Pages {
         let page = Arc::new(Page::of(&read.events, &self.grown).behind_hole(read.hole));
         let removed = self.removed(); // Held until the page can be found.
         removed.since(removal)?.for_each(|(offsets, why)| mark(&page, offsets, *why));
+        mark_before(&page, removed.floor);
         let mut cached = self.cached();
         let replaced = cached.insert(Arc::clone(&page));
         let gone = cached.trim(self.options.cached_bytes);
@@ -262,6 +270,12 @@ impl Pages {
     }
 }
 
+fn mark_before(page: &Page, first: Offset) {
+    if page.first() < first {
+        page.events(page.first(), first - 1).for_each(|event| event.remove(Gone::Expired));
+    }
+}
+
 /// Marks events of a page as gone, of offsets that rise.
 fn mark(page: &Page, offsets: &[Offset], why: Gone) {
     let (first, last) = (page.first(), page.last());
@@ -296,7 +310,7 @@ impl Removed {
 
     /// Some more were there of which nothing is known.
     fn forget(&mut self) {
-        *self = Self { begin: self.next() + 1, ..Self::default() };
+        *self = Self { begin: self.next() + 1, floor: self.floor, ..Self::default() };
     }
 }
 

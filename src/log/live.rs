@@ -49,9 +49,10 @@ impl Live {
         self.bounds.send_modify(|bounds| bounds.last = last); // Wakes the tails; the events are there already.
     }
 
-    /// Tells every tail that the events at these offsets, rising, are gone; the store gives their tombstones by now.
+    /// Tells every tail that the events at these offsets, rising, are gone; the store gives their tombstones by now. Of a
+    /// deletion it tells also if there are none: what was trimmed before may be held in memory still.
     pub fn remove(&self, offsets: Vec<Offset>, why: Gone) {
-        if offsets.is_empty() {
+        if offsets.is_empty() && why == Gone::Expired {
             return;
         }
         self.recent.mark(&offsets, why);

@@ -200,7 +200,9 @@ impl Inner {
         }
         let deleted = offsets.len() as u64;
         state.deleted += deleted;
-        self.live.remove(offsets, Gone::Deleted);
+        if deleted > 0 {
+            self.live.remove(offsets, Gone::Deleted);
+        }
         deleted
     }
 
@@ -271,7 +273,11 @@ impl Log for MemoryLog {
                 return Err(AppendError::ReadOnly(None));
             }
             let topic = match which {
-                Delete::Event(cursor) => return Ok(self.inner.delete_event(cursor)),
+                Delete::Event(cursor) => {
+                    let deleted = self.inner.delete_event(cursor);
+                    self.inner.live.remove(Vec::new(), Gone::Deleted);
+                    return Ok(deleted);
+                }
                 Delete::Topic(topic) => [TopicSelector::Exact(topic)],
             };
             let (mut deleted, mut from, upto) = (0, 0, self.bounds().last);
@@ -280,6 +286,7 @@ impl Log for MemoryLog {
                 (deleted, from) = (deleted + more, next);
                 tokio::task::yield_now().await; // A topic with many events must not keep publishers waiting.
             }
+            self.inner.live.remove(Vec::new(), Gone::Deleted);
             Ok(deleted)
         })
     }

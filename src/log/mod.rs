@@ -114,7 +114,8 @@ pub enum Change {
     Commit(Commit),
     /// All events that this tail had missed were trimmed before it could read them.
     Trimmed,
-    /// These are gone from now on, wherever they are held in memory.
+    /// These are gone from now on, wherever they are held in memory. If they were deleted, so is what has been trimmed: it
+    /// may have been meant, too, and the store does not know it any more. The last word on a deletion names none.
     Removed {
         /// Where they stand, rising.
         offsets: Arc<[Offset]>,

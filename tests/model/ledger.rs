@@ -101,6 +101,9 @@ impl Ledger {
 
     /// Whether there is a newer event of the same canonical topic and conflation key.
     pub(crate) fn is_replaced(&self, asked: &Asked, offset: Offset) -> bool {
+        if !self.concerns(asked, offset) {
+            return false; // Of one that is on no topic that it may read, nothing can be said.
+        }
         let of = |offset| {
             let event = &self.at(offset).event;
             event.conflate.clone().map(|key| (self.canonical(asked, offset).cloned(), key))

@@ -170,3 +170,26 @@ fn an_event_behind_a_missing_one_begins_a_page() {
     let pages = live(NO_LIMIT, [small(1), small(2), small(5)]);
     assert_eq!(held(&pages, 1..=6), [1, 2, 5]);
 }
+
+#[test]
+fn a_page_that_was_read_before_a_removal_brings_nothing_back() {
+    let gone = |page: &Page| page.events(1, 9).map(|event| event.gone()).collect::<Vec<_>>();
+    let read = crate::log::Page { events: (1..=3).map(small).collect(), hole: false };
+    let pages = live(NO_LIMIT, (1..=3).map(small));
+    let (early, before) = (keep(&pages, (1..=3).map(small)), pages.next_removal());
+    pages.remove(&[2], Gone::Deleted);
+    let late = pages.keep_since(&read, before).expect("what was removed is known");
+    for page in [&early, &late, &pages.get(1).expect("in memory")] {
+        assert_eq!(gone(page), [None, Some(Gone::Deleted), None]);
+    }
+    pages.remove_before(2);
+    assert_eq!(gone(&pages.get(1).expect("in memory")), [Some(Gone::Expired), Some(Gone::Deleted), None]);
+    assert_eq!(gone(&pages.keep_since(&read, before).expect("known"))[0], Some(Gone::Expired));
+    (0..1000).for_each(|_| pages.remove(&[7], Gone::Deleted));
+    assert!(pages.keep_since(&read, before).is_none(), "it is to be read again");
+    let before = pages.next_removal();
+    pages.forget();
+    assert!(pages.keep_since(&read, before).is_none() && pages.get(3).is_none());
+    pages.push(&[small(4)]);
+    assert_eq!(held(&pages, 1..=5), [4]);
+}

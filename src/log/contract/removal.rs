@@ -74,6 +74,8 @@ async fn what_is_deleted_is_told_to_tails_and_gone_where_they_hold_it(open: Open
     log.delete(Delete::Topic(topic("a"))).await.expect("done");
     let Some(Change::Removed { offsets, why }) = tail.next().await else { panic!("a removal") };
     assert_eq!((&offsets[..], why), (&[1, 3][..], Gone::Deleted));
+    let Some(Change::Removed { offsets, why: Gone::Deleted }) = tail.next().await else { panic!("the last word") };
+    assert!(offsets.is_empty(), "of what was trimmed before the store knows nothing any more");
     let gone: Vec<_> = commit.iter().map(|event| event.gone()).collect();
     assert_eq!(gone, [Some(Gone::Deleted), None, Some(Gone::Deleted)]);
 }

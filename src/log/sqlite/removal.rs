@@ -100,6 +100,7 @@ impl Writer {
         match finished {
             Ok(false) => self.deletions.push_front(deletion),
             Ok(true) => {
+                self.live.remove(Vec::new(), Gone::Deleted);
                 self.truncate(); // What was erased is in the write-ahead log as it was before.
                 let _ = deletion.answer.send(Ok(deletion.deleted));
             }
@@ -173,7 +174,9 @@ impl Writer {
         self.truncate |= pages.iter().any(|(_, erased)| erased.bytes > 0);
         let deleted = offsets.len() as u64;
         self.shared.deleted.fetch_add(deleted, Relaxed);
-        self.live.remove(offsets, Gone::Deleted);
+        if deleted > 0 {
+            self.live.remove(offsets, Gone::Deleted);
+        }
         deleted
     }
 
