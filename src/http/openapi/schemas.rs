@@ -22,27 +22,27 @@ pub(super) fn schemas(options: &Options) -> Value {
         "Cursor": cursor(),
         "Event": event(&topics),
         "Published": published(&topics),
-        "Answer": object(&["cursor", "events"], json!({
+        "Answer": object(&["cursor", "events"], &json!({
             "cursor": reference("Cursor"),
             "events": { "type": "array", "items": reference("Event") },
             "gap": reference("Gap"),
             "more": { "const": true, "description": "The log goes on behind `cursor`: ask again at once." },
         })),
         "Gap": gap(),
-        "Receipt": object(&["id", "durability"], json!({
+        "Receipt": object(&["id", "durability"], &json!({
             "id": reference("Cursor"), "durability": durability(),
             "duplicate": { "const": true, "description": "It was stored before; the cursor is the one from then." },
         })),
         "Receipts": { "type": "array", "items": reference("Receipt") },
         "Sum": sum(),
-        "Deleted": object(&["deleted"], json!({ "deleted": count() })),
-        "Health": object(&["status"], json!({ "status": { "type": "string" } })),
+        "Deleted": object(&["deleted"], &json!({ "deleted": count() })),
+        "Health": object(&["status"], &json!({ "status": { "type": "string" } })),
         "Problem": problem(),
     })
 }
 
 /// An object of these members and no others.
-fn object(required: &[&str], properties: Value) -> Value {
+fn object(required: &[&str], properties: &Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
 }
 
@@ -78,7 +78,7 @@ fn kind() -> Value {
 fn event(topics: &Value) -> Value {
     object(
         &["id", "topic", "type", "time", "data"],
-        json!({
+        &json!({
             "id": reference("Cursor"), "topic": topic(), "topics": topics, "type": kind(),
             "contentType": { "type": "string" }, "encoding": { "const": "base64" },
             "time": { "type": "string", "format": "date-time", "description": "When it was stored." },
@@ -105,7 +105,7 @@ fn published(topics: &Value) -> Value {
 fn gap() -> Value {
     object(
         &["asked", "first", "reason", "lost", "wait"],
-        json!({
+        &json!({
             "asked": { "type": "string" }, "first": reference("Cursor"),
             "reason": { "type": "string", "enum": GapReason::ALL.map(GapReason::as_str) },
             "lost": { "type": ["integer", "null"], "description": "How many, if that is known." },
@@ -121,11 +121,11 @@ fn durability() -> Value {
 
 /// The sum of a stream of lines.
 fn sum() -> Value {
-    let line = object(&["line", "title"], json!({ "line": count(), "title": { "type": "string" } }));
+    let line = object(&["line", "title"], &json!({ "line": count(), "title": { "type": "string" } }));
     let maybe = json!({ "anyOf": [reference("Cursor"), { "type": "null" }] });
     object(
         &["published", "duplicates", "refused", "ignored", "first", "last", "durability"],
-        json!({
+        &json!({
             "published": count(), "duplicates": count(), "refused": count(), "ignored": count(),
             "first": maybe.clone(), "last": maybe, "durability": durability(),
             "errors": { "type": "array", "items": line },
