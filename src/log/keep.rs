@@ -3,7 +3,8 @@
 //! Only topics under a rule that sets a limit are followed here, by their canonical events: about 24 bytes for each event
 //! that the log holds of them. The first rule that matches a topic holds for it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::{Keep, TopicRetention};
@@ -16,8 +17,9 @@ pub(super) struct Kept {
     lines: HashMap<Topic, Line>,
     /// Topics with more than they may keep, by count or bytes.
     crowded: HashSet<Topic>,
-    /// No event grows too old before this.
-    due: Option<Timestamp>,
+    /// When to look whether the oldest event of a topic has grown too old; the soonest first. Each topic with an age has at
+    /// least one entry.
+    due: BinaryHeap<Reverse<(Timestamp, Topic)>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,9 @@ impl Kept {
         if !self.lines.contains_key(topic) {
             let rule = self.rules.iter().find(|rule| rule.matches.matches(topic));
             let Some(keep) = rule.map(|rule| rule.keep).filter(|keep| *keep != Keep::default()) else { return };
-            self.lines.insert(topic.clone(), Line { keep, events: VecDeque::new(), bytes: 0 });
+            let line = Line { keep, events: VecDeque::new(), bytes: 0 };
+            self.due.extend(line.age().map(|age| Reverse((Timestamp(time.0.saturating_add(age)), topic.clone()))));
+            self.lines.insert(topic.clone(), line);
         }
         let Some(line) = self.lines.get_mut(topic) else { return };
         let weight = u32::try_from(event.weight()).unwrap_or(u32::MAX);
@@ -67,16 +71,12 @@ impl Kept {
         if line.is_crowded() && !self.crowded.contains(topic) {
             self.crowded.insert(topic.clone());
         }
-        if let Some(age) = line.age() {
-            let due = Timestamp(time.0.saturating_add(age));
-            self.due = Some(self.due.map_or(due, |before| before.min(due)));
-        }
     }
 
     /// Lets go what is too much, and answers where that stands, rising. `now` is the time for events stored now, `trusted`
     /// the one that may be trusted with deleting.
     ///
-    /// Cost: what it gives, and a look at each crowded topic; at each topic once events have grown too old.
+    /// Cost: what it gives, and a look at each crowded topic, and at each of which an event has grown too old.
     pub(super) fn let_go(&mut self, now: Timestamp, trusted: Timestamp) -> Vec<Offset> {
         let mut gone = Vec::new();
         let live = u64::try_from(Self::LIVE.as_millis()).unwrap_or_default();
@@ -95,18 +95,21 @@ impl Kept {
             }
             crowded
         });
-        if due.is_some_and(|due| due < trusted) {
-            let mut next = None;
-            for line in lines.values_mut() {
-                let Some(age) = line.age() else { continue };
-                while line.events.front().is_some_and(|oldest| oldest.time.0.saturating_add(age) < trusted.0) {
-                    gone.extend(line.pop());
-                }
-                let due = line.events.front().map(|oldest| Timestamp(oldest.time.0.saturating_add(age)));
-                next = next.into_iter().chain(due).min();
+        while due.peek().is_some_and(|Reverse((due, _))| *due < trusted)
+            && let Some(Reverse((_, topic))) = due.pop()
+        {
+            // It may have gone since, or its oldest event for another reason.
+            let Some((line, age)) = lines.get_mut(&topic).and_then(|line| line.age().map(|age| (line, age))) else {
+                continue;
+            };
+            let age_is_over = |oldest: &Held| oldest.time.0.saturating_add(age) < trusted.0;
+            while line.events.front().is_some_and(age_is_over) {
+                gone.extend(line.pop());
             }
-            *due = next;
-            lines.retain(|_, line| !line.events.is_empty());
+            match line.events.front() {
+                Some(oldest) => due.push(Reverse((Timestamp(oldest.time.0.saturating_add(age)), topic))),
+                None => drop(lines.remove(&topic)),
+            }
         }
         gone.sort_unstable();
         gone
