@@ -4,7 +4,7 @@
 //! leaves no copy of them behind; it frees no room. *Compacting* frees room, of what may be read by who finds the file: rows
 //! of a page are written as short as can be, and neighbours of which nothing is left become one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -47,27 +47,31 @@ pub(super) fn erase(
     let mut update = transaction.prepare_cached("UPDATE commits SET events = ?2 WHERE first = ?1")?;
     for row in rows(transaction, page)? {
         let Ok(stored) = codec::decode(&row.events) else { continue };
-        let picked: HashSet<u64> = (0..)
+        // What had expired before stays expired, also after a restart.
+        let why = |offset, event: &Event| {
+            if is_gone(event, offset, row.time, removed, now) { Gone::Expired } else { Gone::Deleted }
+        };
+        let picked: HashMap<u64, Gone> = (0..)
             .zip(&stored)
             .filter(|(number, stored)| stored.gone.is_none() && which(row.first + number, &stored.event))
-            .map(|(number, _)| number)
+            .map(|(number, stored)| (number, why(row.first + number, &stored.event)))
             .collect();
         if picked.is_empty() {
             continue;
         }
         let mut events = row.events.to_vec();
-        if codec::erase(&mut events, Gone::Deleted, |number| picked.contains(&number)).is_err() {
+        if codec::erase(&mut events, |number| picked.get(&number).copied()).is_err() {
             continue;
         }
         update.execute(params![row.first, events])?;
         erased.bytes += events.len() as u64;
         retention::keep_keys(transaction, keys, row.first..row.first + stored.len() as u64)?;
-        for (number, Stored { event, .. }) in (0..).zip(stored).filter(|(number, _)| picked.contains(number)) {
+        for (number, Stored { event, .. }) in (0..).zip(stored) {
             let offset = row.first + number;
-            if is_gone(&event, offset, row.time, removed, now) {
-                erased.expired.push(offset);
-            } else {
-                erased.events.push((offset, event));
+            match picked.get(&number) {
+                Some(Gone::Expired) => erased.expired.push(offset),
+                Some(Gone::Deleted) => erased.events.push((offset, event)),
+                None => {}
             }
         }
     }
