@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::rules::{Open, Rules};
 use super::{Decision, Leave, Policy, Secret};
-use crate::event::{Event, Topic, TopicSelector};
+use crate::event::{Event, Publisher, Topic, TopicSelector};
 
 /// What one caller may do, by the rules as they were when it came. Cheap to clone; equal permits open the same doors.
 #[derive(Clone, Debug)]
@@ -98,6 +98,12 @@ impl Permit {
     #[must_use]
     pub fn publishes_something(&self) -> bool {
         self.holds == Holds::Key || self.rules.any_open_to_publish()
+    }
+
+    /// As whom the caller publishes.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        if self.holds == Holds::Key { Publisher::Key } else { Publisher::Public }
     }
 
     /// Whether the caller may remove events.

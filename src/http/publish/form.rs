@@ -12,12 +12,14 @@ use super::super::query::Query;
 use super::content::{Content, media_type};
 use super::one;
 use super::target::Named;
+use crate::event::Publisher;
 
 /// The content, and as much for the other fields and for the coding, which makes three characters of one.
 const ROOM: usize = 4;
 
 pub(super) async fn publish(
     app: &App,
+    publisher: Publisher,
     named: Named,
     field: &str,
     parts: &Parts,
@@ -37,7 +39,7 @@ pub(super) async fn publish(
         let detail = format!("an event has at most {} bytes of data", app.options.event_bytes);
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    one::append(app, named, data.into(), None).await?;
+    one::append(app, publisher, named, data.into(), None).await?;
     Ok(back(parts).map_or_else(|| StatusCode::NO_CONTENT.into_response(), see))
 }
 
