@@ -57,6 +57,15 @@ impl Permit {
         })
     }
 
+    /// Whether `other` may not let publish all that this one lets publish. Without a key any change of who may publish
+    /// what is taken for that, as a stream of events may name any topic.
+    pub(super) fn is_narrowed_to_publish_by(&self, other: &Self) -> bool {
+        if other.holds == Holds::Key || self.holds == Holds::Key {
+            return other.holds != Holds::Key;
+        }
+        !self.rules.publish_alike(&other.rules)
+    }
+
     /// That of whoever holds a key.
     #[must_use]
     pub fn everything() -> Self {
