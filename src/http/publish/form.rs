@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::super::App;
 use super::super::guard;
 use super::super::problem::Problem;
-use super::super::query::Query;
+use super::super::query::form_values;
 use super::content::{Content, media_type};
 use super::one;
 use super::target::Named;
@@ -46,14 +46,13 @@ pub(super) async fn publish(
 /// The value of the field, which must be there once. The others are the form's own affair.
 pub(super) fn data(content: &[u8], field: &str) -> Result<String, Problem> {
     let text = std::str::from_utf8(content).map_err(|_| Problem::bad("a form is sent percent-encoded, in UTF-8"))?;
-    let form = Query::of_form(text)?;
-    let mut values = form.all(field);
+    let mut values = form_values(text, field);
     let name: String = field.chars().take(64).collect();
-    let value = values.next().ok_or_else(|| Problem::bad(format!("the form has no field `{name}`")))?;
-    if values.next().is_some() {
+    let value = values.next().ok_or_else(|| Problem::bad(format!("the form has no field `{name}`")))??;
+    if values.next().transpose()?.is_some() {
         return Err(Problem::bad(format!("the form has more than one field `{name}`")));
     }
-    Ok(value.to_owned())
+    Ok(value.into_owned())
 }
 
 /// The page that the form is on, if it is one of this origin.
