@@ -204,7 +204,7 @@ impl Hub {
         match start {
             // At the live edge as far as it is in memory: what is durable but not here yet will still be delivered.
             Start::Latest => Ok(Position { after: self.pages.edge(), missing: None }),
-            _ => self.log.seek(start, selection.topics()).await,
+            _ => self.log.seek(start, selection.wanted()).await,
         }
     }
 
