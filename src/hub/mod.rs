@@ -183,7 +183,7 @@ impl Hub {
         };
         self.loads.fetch_add(1, Ordering::Relaxed);
         loop {
-            let (last, removal) = (self.log.bounds().last, self.pages.next_removal());
+            let (last, removal) = (self.log.bounds().last, self.pages.removals());
             let page = self.log.read(at).await?;
             if page.events.is_empty() {
                 // Nothing is left of what there was, or nothing that can be read: what comes next, comes behind it.
