@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-pub use appended::{Appended, Gone, Tally};
+pub use appended::{Appended, Gone, Slot, Tally};
 pub use cursor::{Cursor, Epoch, Offset, ParseCursorError};
 pub use fields::{ContentType, EventType, FieldError, Key};
 pub use selector::{SelectorError, TopicSelector};

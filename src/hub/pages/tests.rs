@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::super::tests::{large, small};
 use super::*;
+use crate::event::Slot;
 
 const MIB: usize = 1 << 20;
 const NO_LIMIT: PagesOptions =
@@ -29,8 +30,8 @@ fn held(pages: &Pages, offsets: impl IntoIterator<Item = Offset>) -> Vec<Offset>
 fn render(pages: &Pages, at: Offset, len: usize) {
     let Some(page) = pages.get(at) else { return };
     for event in page.events(at, at) {
-        for slot in 0..Appended::SLOTS {
-            let bytes = event.rendered(slot, || vec![b'x'; len].into());
+        for nth in 0..5 {
+            let bytes = event.rendered(Slot { nth, of: 5 }, || vec![b'x'; len].into());
             assert_eq!(bytes.len(), len);
         }
     }
@@ -124,11 +125,14 @@ fn an_event_in_memory_is_rendered_once_and_the_log_keeps_no_rendering() {
     let pages = live(NO_LIMIT, [Arc::clone(&event)]);
     let rendered = |at: Offset, text: &'static str| {
         let page = pages.get(at).expect("a page");
-        page.events(at, at).next().expect("an event").rendered(0, || Bytes::from_static(text.as_bytes()))
+        page.events(at, at)
+            .next()
+            .expect("an event")
+            .rendered(Slot { nth: 0, of: 5 }, || Bytes::from_static(text.as_bytes()))
     };
     assert_eq!(rendered(1, "first"), "first");
     assert_eq!(rendered(1, "second"), "first");
-    assert_eq!(event.rendered(0, || "anew".into()), "anew");
+    assert_eq!(event.rendered(Slot { nth: 0, of: 5 }, || "anew".into()), "anew");
 }
 
 #[test]
