@@ -16,6 +16,7 @@ on_every_store! {
     what_a_topic_does_not_keep_pushes_nobody_out,
     what_has_expired_stays_expired_though_it_is_deleted,
     many_events_are_deleted_at_once,
+    a_deletion_reaches_the_newest_event,
     a_closed_log_refuses_deletions,
 }
 
@@ -256,6 +257,16 @@ async fn many_events_are_deleted_at_once(open: Open) {
     let places = places(&log).await;
     let gone = |name: &str| places.iter().filter(|place| place.as_str() == format!("Deleted {name}")).count();
     assert_eq!((gone("a"), gone("b"), places.len()), (40 * 997, 0, 60 * 997 + 1));
+}
+
+async fn a_deletion_reaches_the_newest_event(open: Open) {
+    // The newest is the only one on its page, and many pages come before it.
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    for _ in 0..16 {
+        log.append(vec![on(&["a"], "x"); 1_024]).await.expect("stored");
+    }
+    assert_eq!(log.bounds().last % PAGE, 0);
+    assert_eq!(log.delete(Delete::Topic(topic("a"))).await.expect("done"), 16 * 1_024);
 }
 
 async fn a_closed_log_refuses_deletions(open: Open) {

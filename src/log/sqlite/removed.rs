@@ -141,7 +141,7 @@ mod tests {
         [2000, 2001, 2000].iter().for_each(|at| removed.expire(*at));
         removed.erase(2001, Gone::Expired);
         removed.erase(2002, Gone::Deleted);
-        assert_eq!(removed.total(), 13);
+        assert_eq!((removed.total(), removed.of(1).map(OfPage::written)), (13, Some(2)));
         let why = |at| removed.of(at / PAGE).and_then(|of| of.why(at));
         assert_eq!(
             [1999, 2000, 2001, 2002].map(why),
