@@ -35,7 +35,6 @@ pub(crate) async fn delete(State(app): State<App>, request: Request<Body>) -> Re
             return Err(Problem::bad("name what is deleted: /events/TOPIC, /events?topic=TOPIC, or ?id=CURSOR"));
         }
     };
-    app.metrics.deleted.inc_by(deleted);
     Ok(answer(StatusCode::OK, json!({ "deleted": deleted }).to_string()))
 }
 

@@ -3,7 +3,8 @@
 //! Only topics under a rule that sets a limit are followed here, by their canonical events: about 24 bytes for each event
 //! that the log holds of them. The first rule that matches a topic holds for it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::{Keep, TopicRetention};
@@ -14,10 +15,11 @@ use crate::event::{Event, Offset, Timestamp, Topic};
 pub(super) struct Kept {
     rules: Vec<TopicRetention>,
     lines: HashMap<Topic, Line>,
-    /// Topics with more than they may keep, by count or bytes.
-    crowded: HashSet<Topic>,
-    /// No event grows too old before this.
-    due: Option<Timestamp>,
+    /// Topics with more than they may keep, by count or bytes, and when the oldest event of each may go; the soonest first.
+    crowded: BinaryHeap<Reverse<(Timestamp, Topic)>>,
+    /// When to look whether the oldest event of a topic has grown too old; the soonest first. Each topic with an age has at
+    /// least one entry.
+    due: BinaryHeap<Reverse<(Timestamp, Topic)>>,
 }
 
 #[derive(Debug)]
@@ -25,6 +27,8 @@ struct Line {
     keep: Keep,
     events: VecDeque<Held>,
     bytes: u64,
+    /// It is among the crowded ones.
+    queued: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,55 +62,52 @@ impl Kept {
         if !self.lines.contains_key(topic) {
             let rule = self.rules.iter().find(|rule| rule.matches.matches(topic));
             let Some(keep) = rule.map(|rule| rule.keep).filter(|keep| *keep != Keep::default()) else { return };
-            self.lines.insert(topic.clone(), Line { keep, events: VecDeque::new(), bytes: 0 });
+            let line = Line { keep, events: VecDeque::new(), bytes: 0, queued: false };
+            self.due.extend(line.age().map(|age| Reverse((Timestamp(time.0.saturating_add(age)), topic.clone()))));
+            self.lines.insert(topic.clone(), line);
         }
         let Some(line) = self.lines.get_mut(topic) else { return };
         let weight = u32::try_from(event.weight()).unwrap_or(u32::MAX);
         line.events.push_back(Held { offset, time, weight });
         line.bytes += u64::from(weight);
-        if line.is_crowded() && !self.crowded.contains(topic) {
-            self.crowded.insert(topic.clone());
-        }
-        if let Some(age) = line.age() {
-            let due = Timestamp(time.0.saturating_add(age));
-            self.due = Some(self.due.map_or(due, |before| before.min(due)));
-        }
+        self.crowded.extend(line.queue(topic));
     }
 
     /// Lets go what is too much, and answers where that stands, rising. `now` is the time for events stored now, `trusted`
     /// the one that may be trusted with deleting.
     ///
-    /// Cost: what it gives, and a look at each crowded topic; at each topic once events have grown too old.
+    /// Cost: what it gives, and a look at each topic of which something may go.
     pub(super) fn let_go(&mut self, now: Timestamp, trusted: Timestamp) -> Vec<Offset> {
         let mut gone = Vec::new();
-        let live = u64::try_from(Self::LIVE.as_millis()).unwrap_or_default();
         let Self { lines, crowded, due, .. } = self;
-        crowded.retain(|topic| {
-            let Some(line) = lines.get_mut(topic) else { return false };
-            while line.is_crowded()
-                && let Some(oldest) = line.events.front().filter(|oldest| oldest.time.0.saturating_add(live) <= now.0)
-            {
-                gone.push(oldest.offset);
-                line.pop();
+        while crowded.peek().is_some_and(|Reverse((from, _))| *from <= now)
+            && let Some(Reverse((_, topic))) = crowded.pop()
+        {
+            let Some(line) = lines.get_mut(&topic) else { continue };
+            line.queued = false;
+            while line.is_crowded() && line.oldest_may_go() <= now {
+                gone.extend(line.pop());
             }
-            let crowded = line.is_crowded();
+            crowded.extend(line.queue(&topic));
             if line.events.is_empty() {
-                lines.remove(topic);
+                lines.remove(&topic);
             }
-            crowded
-        });
-        if due.is_some_and(|due| due < trusted) {
-            let mut next = None;
-            for line in lines.values_mut() {
-                let Some(age) = line.age() else { continue };
-                while line.events.front().is_some_and(|oldest| oldest.time.0.saturating_add(age) < trusted.0) {
-                    gone.extend(line.pop());
-                }
-                let due = line.events.front().map(|oldest| Timestamp(oldest.time.0.saturating_add(age)));
-                next = next.into_iter().chain(due).min();
+        }
+        while due.peek().is_some_and(|Reverse((due, _))| *due < trusted)
+            && let Some(Reverse((_, topic))) = due.pop()
+        {
+            // It may have gone since, or its oldest event for another reason.
+            let Some((line, age)) = lines.get_mut(&topic).and_then(|line| line.age().map(|age| (line, age))) else {
+                continue;
+            };
+            let age_is_over = |oldest: &Held| oldest.time.0.saturating_add(age) < trusted.0;
+            while line.events.front().is_some_and(age_is_over) {
+                gone.extend(line.pop());
             }
-            *due = next;
-            lines.retain(|_, line| !line.events.is_empty());
+            match line.events.front() {
+                Some(oldest) => due.push(Reverse((Timestamp(oldest.time.0.saturating_add(age)), topic))),
+                None => drop(lines.remove(&topic)),
+            }
         }
         gone.sort_unstable();
         gone
@@ -140,6 +141,19 @@ impl Line {
     fn is_crowded(&self) -> bool {
         self.keep.events.is_some_and(|most| self.events.len() as u64 > most)
             || self.keep.bytes.is_some_and(|most| self.bytes > most && self.events.len() > 1)
+    }
+
+    /// Among the crowded ones, if it is crowded and not among them yet.
+    fn queue(&mut self, topic: &Topic) -> Option<Reverse<(Timestamp, Topic)>> {
+        let joins = self.is_crowded() && !self.queued;
+        self.queued |= joins;
+        joins.then(|| Reverse((self.oldest_may_go(), topic.clone())))
+    }
+
+    /// When its oldest event may be removed.
+    fn oldest_may_go(&self) -> Timestamp {
+        let live = u64::try_from(Kept::LIVE.as_millis()).unwrap_or_default();
+        Timestamp(self.events.front().map_or(0, |oldest| oldest.time.0).saturating_add(live))
     }
 
     fn age(&self) -> Option<u64> {

@@ -54,8 +54,6 @@ pub struct Metrics {
     pub bad_lines: IntCounter,
     /// Streams of events that are being read.
     pub intakes: IntGauge,
-    /// Events removed because somebody asked for it.
-    pub deleted: IntCounter,
     /// From a publish's last byte to its receipt.
     pub publish_seconds: Histogram,
     sampled: Vec<(Sampled, IntGauge)>,
@@ -288,7 +286,6 @@ impl Metrics {
                 "Lines of NDJSON that were no event, or not one that may be published; they were named, and passed over.",
             ),
             intakes: add.gauge("encke_publish_streams_active", "Publishers whose NDJSON is being read."),
-            deleted: add.counter("encke_deleted_total", "Events removed by DELETE."),
             publish_seconds: add.register(
                 Histogram::with_opts(
                     HistogramOpts::new("encke_publish_seconds", "From a publish's last byte to its receipt.").buckets(

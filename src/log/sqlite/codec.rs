@@ -107,9 +107,9 @@ pub(super) fn encode_gone(event: &Event, why: Gone, count: u64, row: &mut Vec<u8
     row.extend_from_slice(&record);
 }
 
-/// Writes tombstones over the events of a row that `which` names by their number in it, and answers how many. The row
-/// stays as long as it is.
-pub(super) fn erase(row: &mut [u8], why: Gone, which: impl Fn(u64) -> bool) -> Result<u64, Damaged> {
+/// Writes tombstones over the events of a row for which `why`, asked by their number in it, has a reason, and answers how
+/// many. The row stays as long as it is.
+pub(super) fn erase(row: &mut [u8], why: impl Fn(u64) -> Option<Gone>) -> Result<u64, Damaged> {
     let (mut at, mut number, mut erased) = (begin_input(row)?.taken(row), 0, 0);
     while at < row.len() {
         let mut input = Input(&row[at..]);
@@ -117,7 +117,7 @@ pub(super) fn erase(row: &mut [u8], why: Gone, which: impl Fn(u64) -> bool) -> R
         let end = row.len() - input.0.len();
         let record = &row[end - len..end];
         let (places, gone) = count(record)?;
-        if !gone && which(number) {
+        if !gone && let Some(why) = why(number) {
             let tombstone = tombstone_of(record, why)?;
             row[end - len..end].copy_from_slice(&tombstone);
             erased += 1;

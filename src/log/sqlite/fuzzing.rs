@@ -15,7 +15,7 @@ pub fn row(data: &[u8]) {
     };
     let erased = |number: u64| {
         let mut copy = data.to_vec();
-        erase(&mut copy, Gone::Deleted, |at| at == number).map(|count| (count, Bytes::from(copy)))
+        erase(&mut copy, |at| (at == number).then_some(Gone::Deleted)).map(|count| (count, Bytes::from(copy)))
     };
     let _ = erased(0);
     let Ok(all) = decode(&row) else { return };

@@ -187,6 +187,7 @@ impl SqliteLog {
             marks_bytes: MarksBytes { whole: 0, since: marks_bytes },
             truncate: false,
             truncated: tokio::time::Instant::now(),
+            truncate_busy: false,
             last: bounds.last,
             time,
             unwritten,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 use tokio::sync::Semaphore;
 
 use super::super::{Epochs, PAGE, PAGE_BYTES, Page, ReadError, StoreError};
@@ -38,8 +38,17 @@ enum Unreadable {
     Missing,
     #[error("the row does not hold as many events as it says")]
     Count,
+    #[error("a page of the database that the row is on is damaged")]
+    Database,
     #[error(transparent)]
     Row(codec::Damaged),
+}
+
+impl Unreadable {
+    /// That, if SQLite says so; another error of the database is given back.
+    fn of(error: rusqlite::Error) -> rusqlite::Result<Self> {
+        if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) { Ok(Self::Database) } else { Err(error) }
+    }
 }
 
 impl Readers {
@@ -141,7 +150,13 @@ fn page(connection: &Connection, readers: &Readers, at: Offset, last: Offset) ->
         }
         lost = true;
         let mut next = snapshot.prepare_cached("SELECT first FROM commits WHERE first > ?1 ORDER BY first LIMIT 1")?;
-        at = next.query_row([ends], |row| row.get(0)).optional()?.unwrap_or(Offset::MAX);
+        at = match next.query_row([ends], |row| row.get(0)).optional() {
+            Ok(first) => first.unwrap_or(Offset::MAX),
+            Err(error) => {
+                readers.note(ends + 1, &Unreadable::of(error)?);
+                ends + 1
+            }
+        };
     }
     Ok(Page { hole: lost, ..Page::default() })
 }
@@ -167,7 +182,15 @@ fn cuts(snapshot: &Connection, readers: &Readers, begins: Offset, ends: Offset) 
     let mut cuts: Vec<Cut> = Vec::new();
     let mut next = begins;
     let mut bytes = 0;
-    while let Some(row) = rows.next()? {
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => break,
+            Err(error) => {
+                readers.note(next, &Unreadable::of(error)?);
+                return Ok(cuts);
+            }
+        };
         let (first, count, len): (Offset, i64, usize) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let hole = first > next;
         if hole {
@@ -202,7 +225,15 @@ fn read_cut(snapshot: &Connection, readers: &Readers, cut: &Cut, at: Offset) -> 
     )?;
     let mut rows = select.query([cut.first, cut.last])?;
     let mut page = Page { hole: cut.hole, ..Page::default() };
-    while let Some(row) = rows.next()? {
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(page),
+            Err(error) => {
+                readers.note(page.last().map_or(cut.first, |last| last + 1), &Unreadable::of(error)?);
+                return Ok(page);
+            }
+        };
         let (first, count, time): (Offset, i64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let blob = Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?);
         let follows = page.last().is_none_or(|last| last + 1 == first);
@@ -217,13 +248,12 @@ fn read_cut(snapshot: &Connection, readers: &Readers, cut: &Cut, at: Offset) -> 
             unreadable => {
                 readers.note(first, &unreadable.err().unwrap_or(Unreadable::Count));
                 if page.last() >= Some(at) {
-                    break;
+                    return Ok(page);
                 }
                 page = Page { hole: true, ..Page::default() };
             }
         }
     }
-    Ok(page)
 }
 
 /// What stands in a place, unless it is gone.

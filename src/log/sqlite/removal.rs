@@ -49,6 +49,8 @@ impl Writer {
     /// How often it is tried to cut the write-ahead log off that somebody reads, a backup perhaps: each time makes publishers
     /// wait for a moment.
     const TRUNCATE_EVERY: Duration = Duration::from_secs(5);
+    /// How long to wait before room is made again, when that failed: another program may hold the file for long.
+    const COMPACT_AGAIN: Duration = Duration::from_secs(10);
 
     /// One step of each: what is to be deleted, and what room can be made.
     pub(super) fn remove(&mut self) {
@@ -58,7 +60,7 @@ impl Writer {
         if self.is_compacting() && self.compacted.elapsed() >= Self::COMPACT_EVERY {
             self.compact();
         }
-        if self.truncate && self.deletions.is_empty() && self.truncated.elapsed() >= Self::TRUNCATE_EVERY {
+        if self.deletions.is_empty() {
             self.truncate();
         }
     }
@@ -102,9 +104,11 @@ impl Writer {
             Ok(true) => {
                 self.live.remove(Vec::new(), Gone::Deleted);
                 self.truncate(); // What was erased is in the write-ahead log as it was before.
+                self.shared.waiting.leave(Deletion::SIZE);
                 let _ = deletion.answer.send(Ok(deletion.deleted));
             }
             Err(failure) => {
+                self.shared.waiting.leave(Deletion::SIZE);
                 self.note_failure(failure.clone());
                 let _ = deletion.answer.send(Err(failure.refusal()));
             }
@@ -184,6 +188,7 @@ impl Writer {
     fn compact(&mut self) {
         self.compacted = Instant::now();
         if let Err(failure) = self.compact_some() {
+            self.compacted += Self::COMPACT_AGAIN;
             self.note_failure(failure);
         }
         self.checkpoint();
@@ -222,7 +227,8 @@ impl Writer {
     /// Moves the write-ahead log into the file and cuts it off, so that nothing that was erased is left in it. If somebody
     /// reads for long, that is done later.
     fn truncate(&mut self) {
-        if !self.truncate || self.broken.is_some() {
+        let too_soon = self.truncate_busy && self.truncated.elapsed() < Self::TRUNCATE_EVERY;
+        if !self.truncate || too_soon || self.broken.is_some() {
             return;
         }
         self.truncated = Instant::now();
@@ -234,7 +240,7 @@ impl Writer {
         };
         match cut() {
             Ok(done) => {
-                self.truncate = !done;
+                (self.truncate, self.truncate_busy) = (!done, !done);
                 self.ahead_pages = if done { 0 } else { self.ahead_pages };
             }
             Err(error) => self.note_failure(error.into()),

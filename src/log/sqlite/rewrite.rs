@@ -4,7 +4,7 @@
 //! leaves no copy of them behind; it frees no room. *Compacting* frees room, of what may be read by who finds the file: rows
 //! of a page are written as short as can be, and neighbours of which nothing is left become one.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -34,9 +34,6 @@ pub(super) struct Erased {
     pub(super) bytes: u64,
 }
 
-/// Events by their offset.
-type Picked = BTreeMap<Offset, Event>;
-
 /// Erases the events of a page that `which` picks. Their keys stay remembered. Rows that cannot be read are left alone.
 pub(super) fn erase(
     transaction: &Connection,
@@ -50,27 +47,33 @@ pub(super) fn erase(
     let mut update = transaction.prepare_cached("UPDATE commits SET events = ?2 WHERE first = ?1")?;
     for row in rows(transaction, page)? {
         let Ok(stored) = codec::decode(&row.events) else { continue };
-        let end = row.first + stored.len() as u64;
-        let picked = (row.first..).zip(stored);
-        let picked = picked.filter(|(offset, stored)| stored.gone.is_none() && which(*offset, &stored.event));
-        let (expired, deleted): (Picked, Picked) = picked
-            .map(|(offset, stored)| (offset, stored.event))
-            .partition(|(offset, event)| is_gone(event, *offset, row.time, removed, now));
-        if expired.is_empty() && deleted.is_empty() {
+        // What had expired before stays expired, also after a restart.
+        let why = |offset, event: &Event| {
+            if is_gone(event, offset, row.time, removed, now) { Gone::Expired } else { Gone::Deleted }
+        };
+        let picked: HashMap<u64, Gone> = (0..)
+            .zip(&stored)
+            .filter(|(number, stored)| stored.gone.is_none() && which(row.first + number, &stored.event))
+            .map(|(number, stored)| (number, why(row.first + number, &stored.event)))
+            .collect();
+        if picked.is_empty() {
             continue;
         }
         let mut events = row.events.to_vec();
-        // What had expired stays so: that is what readers were told.
-        let erase =
-            |(picked, why)| codec::erase(&mut events, why, |nth| Picked::contains_key(picked, &(row.first + nth)));
-        if [(&expired, Gone::Expired), (&deleted, Gone::Deleted)].map(erase).iter().any(Result::is_err) {
+        if codec::erase(&mut events, |number| picked.get(&number).copied()).is_err() {
             continue;
         }
         update.execute(params![row.first, events])?;
         erased.bytes += events.len() as u64;
-        retention::keep_keys(transaction, keys, row.first..end)?;
-        erased.expired.extend(expired.into_keys());
-        erased.events.extend(deleted);
+        retention::keep_keys(transaction, keys, row.first..row.first + stored.len() as u64)?;
+        for (number, Stored { event, .. }) in (0..).zip(stored) {
+            let offset = row.first + number;
+            match picked.get(&number) {
+                Some(Gone::Expired) => erased.expired.push(offset),
+                Some(Gone::Deleted) => erased.events.push((offset, event)),
+                None => {}
+            }
+        }
     }
     let more = (erased.events.len() + erased.expired.len()) as u64;
     if more > 0 {

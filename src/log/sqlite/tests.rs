@@ -1,5 +1,6 @@
 //! What only a store with a file can promise, and break. The rest is in `log::contract`.
 
+mod damage;
 mod formats;
 mod removal;
 

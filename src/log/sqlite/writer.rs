@@ -71,6 +71,8 @@ pub(super) struct Writer {
     pub(super) truncate: bool,
     /// When it was last tried to change that.
     pub(super) truncated: Instant,
+    /// Somebody read it then.
+    pub(super) truncate_busy: bool,
     /// The newest offset that is stored.
     pub(super) last: Offset,
     /// When it was stored; what is stored next gets no earlier time.
@@ -159,15 +161,16 @@ impl Writer {
         if self.is_compacting() { Self::COMPACT_EVERY.saturating_sub(self.compacted.elapsed()) } else { Self::WAKE }
     }
 
-    /// What waits now, up to [`Self::GROUP`]. Deletions are put aside.
+    /// What waits now, up to [`Self::GROUP`]. Deletions are put aside, and go on counting as waiting until they are answered.
     fn gather(&mut self, first: Job, queue: &Receiver<Job>) -> Vec<Append> {
-        let mut size = Size::default();
+        let (mut size, mut taken) = (Size::default(), Size::default());
         let mut group = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
                 Job::Append(append) => {
                     size += append.size;
+                    taken += append.size;
                     group.push(append);
                 }
                 Job::Delete(deletion) => {
@@ -177,7 +180,7 @@ impl Writer {
             }
             next = if size.fits(Self::GROUP) { queue.try_recv().ok() } else { None };
         }
-        self.shared.waiting.leave(size);
+        self.shared.waiting.leave(taken);
         group
     }
 

@@ -33,7 +33,7 @@ fn events_are_removed_by_topic_and_by_cursor() {
     assert_eq!(ask(&format!("/events?id={}", events[2].id)), 1);
     assert_eq!(ask(&format!("/events?id={}", events[2].id)), 0);
     assert_eq!(ask("/events?id=zzzzzzzz-1"), 0, "a cursor of another log");
-    assert_eq!(metric(&gateway, "encke_deleted_total"), 4.0);
+    assert_eq!(metric(&gateway, "encke_log_deleted_events_total"), 4.0);
     // What was asked for and is gone is told as a gap.
     let poll = Request::get("/events?topic=**&transport=long-poll&lastEventId=earliest").ask(gateway.address()).json();
     let left: Vec<&Value> = poll["events"].as_array().expect("events").iter().map(|event| &event["data"]).collect();

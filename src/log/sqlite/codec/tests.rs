@@ -49,12 +49,12 @@ fn damaged_bytes_are_an_error_or_other_events_but_never_a_panic() {
     let good = row(&[full(b"some data"), full(b"more")]);
     for cut in 0..good.len() {
         let _ = decode(&Bytes::copy_from_slice(&good[..cut]));
-        let _ = erase(&mut good[..cut].to_vec(), Gone::Deleted, |_| true);
+        let _ = erase(&mut good[..cut].to_vec(), |_| Some(Gone::Deleted));
         for flip in 0..=255_u8 {
             let mut bad = good.clone();
             bad[cut] ^= flip;
             let _ = scan(&bad, |_| {});
-            let _ = erase(&mut bad.clone(), Gone::Deleted, |_| true);
+            let _ = erase(&mut bad.clone(), |_| Some(Gone::Deleted));
             let _ = decode(&bad.into());
         }
     }
@@ -107,7 +107,7 @@ fn an_erased_event_leaves_its_topics_and_takes_as_much_room_as_before() {
         let events = [full(b"before"), Event::new(Topic::parse("t").unwrap(), vec![b'#'; len]), full(b"after")];
         let mut erased = row(&events);
         let before = erased.len();
-        assert_eq!(erase(&mut erased, Gone::Deleted, |number| number == 1), Ok(1), "{len} bytes");
+        assert_eq!(erase(&mut erased, |number| (number == 1).then_some(Gone::Deleted)), Ok(1), "{len} bytes");
         let is_left = erased.windows(4).any(|bytes| bytes == b"####");
         assert_eq!((erased.len(), is_left), (before, false), "{len} bytes");
         let stored = decode(&erased.into()).unwrap();
@@ -117,8 +117,8 @@ fn an_erased_event_leaves_its_topics_and_takes_as_much_room_as_before() {
         assert_eq!([&stored[0].event, &stored[2].event], [&events[0], &events[2]]);
     }
     let mut all = row(&[full(b"secret"), full(b"")]);
-    assert_eq!(erase(&mut all, Gone::Expired, |_| true), Ok(2));
-    assert_eq!(erase(&mut all, Gone::Deleted, |_| true), Ok(0), "what is gone stays gone as it is");
+    assert_eq!(erase(&mut all, |_| Some(Gone::Expired)), Ok(2));
+    assert_eq!(erase(&mut all, |_| Some(Gone::Deleted)), Ok(0), "what is gone stays gone as it is");
     let stored = decode(&all.clone().into()).unwrap();
     assert!(stored.iter().all(|stored| stored.gone == Some(Gone::Expired) && stored.event == left(&full(b""))));
     for secret in ["secret", "paid", "k-1", "c-1", "utf-8"] {
@@ -143,7 +143,7 @@ fn a_run_of_gone_events_is_one_record_and_as_many_places() {
     scan(&bytes, |record| scanned.push((record.count, record.gone, record.topics.join(" ")))).unwrap();
     let topics = "orders/42 ümläut/→".to_owned();
     assert_eq!(scanned, [(1000, true, topics.clone()), (1, false, topics.clone()), (1, true, topics)]);
-    assert_eq!(erase(&mut bytes, Gone::Deleted, |number| number == 1000), Ok(1));
+    assert_eq!(erase(&mut bytes, |number| (number == 1000).then_some(Gone::Deleted)), Ok(1));
     begin(&mut bytes);
     encode_gone(&full(b"x"), Gone::Expired, PAGE + 1, &mut bytes);
     assert!(decode(&bytes.into()).is_err(), "no row has so many");
