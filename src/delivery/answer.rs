@@ -71,6 +71,9 @@ impl Delivery {
         let mut ending =
             Ending::open(&self.metrics, transport.name, resume.as_str(), peer, wanted.multiplexed, shutdown);
         let mut reader = Reader::new(Arc::clone(&wanted.selection), beginning.after);
+        if resume == Resume::New {
+            reader = reader.asking_for_what_is_there(self.hub.pages().edge());
+        }
         let feed = self.feeds.join(key, &self.hub);
         let cut = self.enter(id);
         let mut leave = wanted.selection.permit().leave();

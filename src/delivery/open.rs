@@ -197,6 +197,7 @@ impl Delivery {
             on_gap: wanted.on_gap,
             closing,
             snapshot,
+            begins_anew: resume == Resume::New,
         };
         let mut stream = Stream::new(Arc::clone(&self.hub), feed, after, opening.freeze(), terms, ending);
         if let Some(gap) = gap.filter(|_| closes) {

@@ -62,6 +62,8 @@ pub struct Terms {
     pub(super) closing: Option<(Arc<Closed>, Asker)>,
     /// What it gives first.
     pub snapshot: Option<Snapshot>,
+    /// Its subscriber asked for what there is, and not for what came since it was here.
+    pub begins_anew: bool,
 }
 
 impl Terms {
@@ -69,7 +71,16 @@ impl Terms {
     #[must_use]
     pub fn new(heartbeat: Heartbeat, retention: u64) -> Self {
         let retry = Duration::from_secs(2);
-        Self { heartbeat, retention, retry, limit: None, on_gap: OnGap::GoOn, closing: None, snapshot: None }
+        Self {
+            heartbeat,
+            retention,
+            retry,
+            limit: None,
+            on_gap: OnGap::GoOn,
+            closing: None,
+            snapshot: None,
+            begins_anew: false,
+        }
     }
 }
 
@@ -118,7 +129,10 @@ impl Stream {
     /// A stream that begins with `opening` and goes on behind `after`.
     #[must_use]
     pub fn new(hub: Arc<Hub>, feed: Arc<Feed>, after: Offset, opening: Bytes, terms: Terms, ending: Ending) -> Self {
-        let reader = Reader::new(Arc::clone(&feed.key().selection), after);
+        let mut reader = Reader::new(Arc::clone(&feed.key().selection), after);
+        if terms.begins_anew {
+            reader = reader.asking_for_what_is_there(hub.pages().edge());
+        }
         let next_beat = Instant::now() + terms.heartbeat.interval;
         Self {
             hub,

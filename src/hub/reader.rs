@@ -22,6 +22,8 @@ pub struct Reader {
     kept: bool,
     /// What matched and is gone right before the cursor, and was not told yet: a run of them is one gap.
     owed: Option<Missing>,
+    /// What is gone up to here was gone when reading began, and was not asked for: so it is no gap. Until the first event.
+    forgives: Offset,
 }
 
 /// How much one step may take.
@@ -55,7 +57,14 @@ impl Reader {
     /// Begins after `cursor`.
     #[must_use]
     pub fn new(selection: Arc<Selection>, cursor: Offset) -> Self {
-        Self { selection, cursor, given: None, removals: 0, kept: false, owed: None }
+        Self { selection, cursor, given: None, removals: 0, kept: false, owed: None, forgives: 0 }
+    }
+
+    /// Of a reader that asked for what there is, up to `edge`, and not for what came since it was here: what is gone before
+    /// the first event that it is given, is not missing.
+    #[must_use]
+    pub fn asking_for_what_is_there(self, edge: Offset) -> Self {
+        Self { forgives: edge, ..self }
     }
 
     /// The newest offset that was read, or passed over because it did not match.
@@ -148,9 +157,10 @@ impl Reader {
             } else {
                 self.selection.matches(&event.event)
             };
-            if matches {
+            let gone = if matches { hub.gone(event) } else { None };
+            let is_told = gone.is_none() || event.cursor.offset > self.forgives;
+            if matches && is_told {
                 let weight = event.event.weight();
-                let gone = hub.gone(event);
                 let full = gone.is_some() || found.bytes + weight > budget.bytes;
                 if full && !found.events.is_empty() {
                     return Some(found.take());
@@ -167,6 +177,7 @@ impl Reader {
                     return Some(Step::Gap(missing));
                 }
                 if gone.is_none() {
+                    self.forgives = 0;
                     found.bytes += weight;
                     found.events.push(self.selection.shown(event));
                 }

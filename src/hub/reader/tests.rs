@@ -138,6 +138,26 @@ fn what_is_gone_is_a_gap_at_its_place_for_those_that_it_concerned() {
 }
 
 /// Of an event that was removed its type is not kept.
+/// Five events, of which the first two and the fourth are gone.
+#[test]
+fn who_asks_for_what_is_there_misses_nothing_that_was_gone_before_the_first_of_it() {
+    let gone = |offset| removed(small(offset), Gone::Expired);
+    let hub = pages([vec![gone(1), gone(2), small(3), gone(4), small(5)]]);
+    let steps = |mut reader: Reader| {
+        let mut said_so_far = Vec::new();
+        loop {
+            match reader.step(&hub, 5, ENOUGH) {
+                Step::LiveEdge => return said_so_far,
+                Step::Gap(Missing { offsets, .. }) => said_so_far.push(format!("{offsets:?} gone")),
+                step => said_so_far.push(said(step)),
+            }
+        }
+    };
+    assert_eq!(steps(reader("t", 0)), ["Some(2) gone", "3", "Some(1) gone", "5"]);
+    assert_eq!(steps(reader("t", 0).asking_for_what_is_there(5)), ["3", "Some(1) gone", "5"]);
+    assert_eq!(steps(reader("t", 0).asking_for_what_is_there(1)), ["Some(1) gone", "3", "Some(1) gone", "5"]);
+}
+
 #[test]
 fn what_is_gone_may_have_been_of_any_type() {
     let hub = pages([vec![small(1), removed(small(2), Gone::Deleted), small(3)]]);
