@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::access::{Access, Limit, Limits, Open, Policy, Quota, Rule, Rules, Secret};
-use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, Store, TopicRule, Who};
+use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, TopicRule, Who};
 use crate::delivery::{self, Delivery, EndReason};
 use crate::http::{self, App, Guards, REFUSALS};
 use crate::hub::{Hub, PagesOptions};
@@ -152,11 +152,27 @@ impl Gateway {
     }
 }
 
-/// The names of the transports that there are.
+/// The names of the transports and stores that there are.
 #[must_use]
-pub fn transports() -> Vec<&'static str> {
-    TRANSPORTS.iter().map(|transport| transport.name).collect()
+pub fn names() -> config::Names {
+    let transports = TRANSPORTS.iter().map(|transport| (transport.name, "")).collect();
+    let stores = STORES.iter().map(|store| (store.name, store.what)).collect();
+    config::Names { transports, stores }
 }
+
+/// Where events can be kept.
+struct Store {
+    /// Its name, as `--store` spells it.
+    name: &'static str,
+    what: &'static str,
+    open: fn(&ServeArgs) -> Result<Arc<dyn Log>, OpenError>,
+}
+
+/// The stores that there are.
+const STORES: &[Store] = &[
+    Store { name: "sqlite", what: "In a file of the data directory", open: open_sqlite },
+    Store { name: "memory", what: "In memory: gone with the process", open: open_memory },
+];
 
 /// How long an answer of the admin listener may take at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -290,24 +306,30 @@ fn serve(
 }
 
 async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
-    let retention = retention(args);
-    if args.store == Store::Memory {
-        return Ok(Arc::new(MemoryLog::new(retention, system_clock())));
-    }
+    let store = STORES.iter().find(|store| store.name == args.store).expect("names are checked where they are read");
+    let args = args.clone();
+    // Opening waits for another process's lock and reads the disk: not on the executor.
+    let opened = tokio::task::spawn_blocking(move || (store.open)(&args)).await;
+    Ok(opened.expect("opening the log does not panic")?)
+}
+
+fn open_memory(args: &ServeArgs) -> Result<Arc<dyn Log>, OpenError> {
+    Ok(Arc::new(MemoryLog::new(retention(args), system_clock())))
+}
+
+fn open_sqlite(args: &ServeArgs) -> Result<Arc<dyn Log>, OpenError> {
     let durability = match args.durability {
         Durable::Fsync => Durability::Fsync,
         Durable::Os => Durability::Os,
     };
     let options = SqliteOptions {
         durability,
-        retention,
+        retention: retention(args),
         queue_events: args.queue_events,
         queue_bytes: args.queue_bytes,
         ..SqliteOptions::new(args.data.clone())
     };
-    // Opening waits for another process's lock and reads the disk: not on the executor.
-    let opened = tokio::task::spawn_blocking(move || SqliteLog::open(options)).await;
-    Ok(Arc::new(opened.expect("opening the log does not panic")?))
+    Ok(Arc::new(SqliteLog::open(options)?))
 }
 
 /// Who may do what. What a rule leaves open is as without a rule.

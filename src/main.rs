@@ -51,7 +51,7 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    let named = Command::command().mut_subcommand("serve", |serve| config::named(serve, &gateway::transports()));
+    let named = Command::command().mut_subcommand("serve", |serve| config::named(serve, &gateway::names()));
     let command = Command::from_arg_matches(&named.get_matches()).unwrap_or_else(|error| error.exit());
     let systemd = match Systemd::take() {
         Ok(systemd) => systemd,
@@ -97,7 +97,7 @@ async fn run(action: Action, systemd: Systemd) -> anyhow::Result<ExitCode> {
             Ok(if copied { ExitCode::SUCCESS } else { CliError::Interrupted.exit_code() })
         }
         Action::Configuration => {
-            print!("{}", config::reference(&config::command(&gateway::transports())));
+            print!("{}", config::reference(&config::command(&gateway::names())));
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -118,7 +118,7 @@ fn ended(outcome: Result<(), CliError>) -> ExitCode {
 
 /// `encke check`: says what is wrong, or what would be used.
 fn check(file: Option<&std::path::Path>) -> ExitCode {
-    match Source::of_file(config::command(&gateway::transports()), file).read() {
+    match Source::of_file(config::command(&gateway::names()), file).read() {
         Ok(configuration) => {
             print!("{configuration}");
             configuration.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -135,7 +135,7 @@ async fn serve(systemd: Systemd) -> anyhow::Result<ExitCode> {
     let Systemd { sockets, notify, watchdog } = systemd;
     // What stands behind `encke serve` on the command line; there are no options before it.
     let words = std::env::args_os().skip(2).collect();
-    let source = Source::new(config::command(&gateway::transports()), words).with_passed(&sockets);
+    let source = Source::new(config::command(&gateway::names()), words).with_passed(&sockets);
     let mut used = source.read()?;
     let level = start_logging(&used.args)?;
     used.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

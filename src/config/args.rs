@@ -64,8 +64,8 @@ pub struct ServeArgs {
     #[arg(long, env = "ENCKE_DATA", default_value = "./encke-data", value_name = "DIRECTORY", help_heading = LOG)]
     pub data: PathBuf,
     /// Where events are kept.
-    #[arg(long, env = "ENCKE_STORE", default_value = "sqlite", help_heading = LOG)]
-    pub store: Store,
+    #[arg(long, env = "ENCKE_STORE", default_value = "sqlite", value_name = "STORE", help_heading = LOG)]
+    pub store: String,
     /// What a publish waits for: `fsync` survives a power cut, `os` a crash of the process.
     #[arg(long, env = "ENCKE_DURABILITY", default_value = "fsync", help_heading = LOG)]
     pub durability: Durable,
@@ -169,15 +169,6 @@ const MESSAGES: &str = "Messages";
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-
-/// Where events are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Store {
-    /// In a file of the data directory.
-    Sqlite,
-    /// In memory: gone with the process.
-    Memory,
-}
 
 /// What a publish waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

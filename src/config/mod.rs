@@ -23,11 +23,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use address::Address;
-pub use args::{Durable, LogFormat, ServeArgs, Store, Who};
+pub use args::{Durable, LogFormat, ServeArgs, Who};
 pub use base_path::BasePath;
 pub use reference::reference;
 pub use reload::Changes;
-pub use source::{Configuration, Origin, Setting, Source, command, named, unknown_variables};
+pub use source::{Configuration, Names, Origin, Setting, Source, command, named, unknown_variables};
 pub use systemd::{Passed, PassedSocket, Systemd, SystemdError};
 pub use topics::{Keep, TopicRule};
 pub use value::{Quota, Times};

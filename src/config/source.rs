@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 
@@ -71,22 +72,36 @@ pub(super) enum Form {
     List,
 }
 
-/// `serve` with its options, of which `transports` takes these names.
-#[must_use]
-pub fn command(transports: &[&'static str]) -> clap::Command {
-    named(<ServeArgs as clap::Args>::augment_args(clap::Command::new("serve")), transports)
+/// What some options take by name, of things that others have: each name with what it is, which may be empty.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// `--transports`.
+    pub transports: Vec<(&'static str, &'static str)>,
+    /// `--store`.
+    pub stores: Vec<(&'static str, &'static str)>,
 }
 
-/// The command with the names that `--transports` takes.
+/// `serve` with its options, of which some take these names.
 #[must_use]
-pub fn named(serve: clap::Command, transports: &[&'static str]) -> clap::Command {
-    let names = clap::builder::PossibleValuesParser::new(transports);
+pub fn command(names: &Names) -> clap::Command {
+    named(<ServeArgs as clap::Args>::augment_args(clap::Command::new("serve")), names)
+}
+
+/// The command with the names that its options take.
+#[must_use]
+pub fn named(serve: clap::Command, names: &Names) -> clap::Command {
+    let value = |&(name, what): &(&'static str, &'static str)| match what {
+        "" => PossibleValue::new(name),
+        _ => PossibleValue::new(name).help(what),
+    };
+    let parser = |names: &[(&'static str, &'static str)]| PossibleValuesParser::new(names.iter().map(value));
+    let (transports, stores) = (parser(&names.transports), parser(&names.stores));
     // Of one argument, `mut_arg` would change its place.
-    serve.mut_args(
-        |argument| {
-            if argument.get_id() == "transports" { argument.value_parser(names.clone()) } else { argument }
-        },
-    )
+    serve.mut_args(|argument| match argument.get_id().as_str() {
+        "transports" => argument.value_parser(transports.clone()),
+        "store" => argument.value_parser(stores.clone()),
+        _ => argument,
+    })
 }
 
 impl Source {
@@ -280,7 +295,7 @@ pub(super) fn variable(name: &str) -> Option<String> {
 /// name of a service. Their values may be secrets that were meant for us.
 #[must_use]
 pub fn unknown_variables() -> Vec<String> {
-    let command = command(&[]);
+    let command = command(&Names::default());
     let options: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
     let known = |name: &OsStr| options.contains(&name) || NO_OPTIONS.iter().any(|known| name == *known);
     let ours = std::env::vars_os().map(|(name, _)| name).filter(|name| !known(name));

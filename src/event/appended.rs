@@ -24,12 +24,19 @@ pub struct Appended {
     tally: Option<Arc<Tally>>,
 }
 
-type Slots = [OnceLock<Bytes>; Appended::SLOTS];
+/// Renderings that are made when somebody needs them.
+type Slots = [OnceLock<Bytes>];
+
+/// One of the renderings of an event: the `nth` of the `of` that there are, which are the same for every event.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// Which one, from 0.
+    pub nth: usize,
+    /// How many there are.
+    pub of: usize,
+}
 
 impl Appended {
-    /// How many renderings of one event are kept.
-    pub const SLOTS: usize = 5;
-
     /// What an allocation costs beside its content: its header, rounding, and the counts of those that share it.
     const ALLOCATION: usize = 32;
     /// What a rendering costs beside its bytes: its allocations, and room that was reserved for it and not needed.
@@ -92,12 +99,13 @@ impl Appended {
     }
 
     /// The rendering in `slot`, made by `render` if nobody has needed it yet.
-    pub fn rendered(&self, slot: usize, render: impl FnOnce() -> Bytes) -> Bytes {
+    pub fn rendered(&self, slot: Slot, render: impl FnOnce() -> Bytes) -> Bytes {
         let slots = self.rendered.get_or_init(|| {
-            self.keep(size_of::<Slots>() + Self::ALLOCATION);
-            Box::default()
+            let slots: Box<Slots> = std::iter::repeat_with(OnceLock::new).take(slot.of).collect();
+            self.keep(size_of_val(&*slots) + Self::ALLOCATION);
+            slots
         });
-        let rendered = slots[slot].get_or_init(|| {
+        let rendered = slots[slot.nth].get_or_init(|| {
             let rendered = render();
             self.keep(rendered.len() + Self::RENDERING);
             rendered

@@ -19,19 +19,6 @@ pub(crate) enum Negotiated {
 /// `Lavf`: ffmpeg's demuxers (5.1) send `Accept: */*`; of what we have, they can play body parts.
 const USER_AGENTS: &[(&str, &str)] = &[("Lavf/", "multipart-replace")];
 
-/// What a media range stands for (RFC 9110 § 12.5.1).
-const MEDIA: &[(&str, &str)] = &[
-    ("text/event-stream", "sse"),
-    ("*/*", "sse"),
-    ("application/x-ndjson", "ndjson"),
-    ("application/ndjson", "ndjson"),
-    ("application/jsonl", "ndjson"),
-    ("application/json", "long-poll"),
-    ("multipart/x-mixed-replace", "multipart-replace"),
-    ("multipart/*", "multipart-replace"),
-    ("multipart/mixed", "multipart-mixed"),
-];
-
 /// Decides by `?transport=`, then by user agent, then by `Accept`: by q, then in the order written.
 pub(crate) fn negotiate(
     asked: Option<&str>,
@@ -65,7 +52,7 @@ fn by_accept(accept: &str, offered: Offered, pages: bool) -> Option<Negotiated> 
     let accepted = ranges.iter().find_map(|&(_, media)| match media {
         "text/html" | "application/xhtml+xml" if pages => Some(Negotiated::Page),
         media if media.starts_with("image/") && !html => named("multipart-replace"),
-        media => MEDIA.iter().find(|(range, _)| *range == media).and_then(|(_, name)| named(name)),
+        media => offered.iter().find(|transport| transport.accepts.contains(&media)).map(Negotiated::Transport),
     });
     accepted.or_else(|| named("sse")).or_else(|| offered.iter().next().map(Negotiated::Transport))
 }

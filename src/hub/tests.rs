@@ -10,7 +10,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::*;
 use crate::event::{Appended, Cursor, Epoch, Event, Timestamp, Topic, TopicSelector};
-use crate::log::{AppendError, Bounds, Change, Commit, Delete, Durability, PAGE, Page as Stored, Receipt, Stats};
+use crate::log::{
+    AppendError, Bounds, Change, Commit, Delete, Durability, PAGE, Page as Stored, Receipt, Stats, Wanted,
+};
 
 pub(super) fn appended(offset: Offset, topic: &str, data: impl Into<bytes::Bytes>) -> Arc<Appended> {
     let event = Event::new(Topic::parse(topic).expect("a topic"), data);
@@ -81,7 +83,7 @@ impl Log for Told {
         unreachable!("nobody deletes here")
     }
 
-    fn has_trimmed(&self, _: &[TopicSelector], _: Offset, _: Offset) -> bool {
+    fn has_trimmed(&self, _: Wanted<'_>, _: Offset, _: Offset) -> bool {
         true
     }
 
@@ -93,7 +95,7 @@ impl Log for Told {
         upto
     }
 
-    fn seek<'a>(&'a self, _: Start, _: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
+    fn seek<'a>(&'a self, _: Start, _: Wanted<'a>) -> BoxFuture<'a, Result<Position, ReadError>> {
         unreachable!("nobody seeks here")
     }
 

@@ -19,7 +19,7 @@ mod timestamp;
 
 use bytes::Bytes;
 
-use crate::event::Appended;
+use crate::event::{Appended, Slot};
 pub use json::answer;
 pub use notice::{Bye, Notice, Resume};
 
@@ -30,6 +30,8 @@ pub struct Transport {
     pub name: &'static str,
     /// What its bytes look like.
     pub format: Format,
+    /// The media ranges that stand for it in `Accept` (RFC 9110 § 12.5.1).
+    pub accepts: &'static [&'static str],
     /// How the response is carried.
     pub carry: Carry,
     /// What it owes its reader.
@@ -75,17 +77,26 @@ pub enum Format {
 
 /// The transports there are.
 pub static TRANSPORTS: &[Transport] = &[
-    row("sse", Format::EventStream, Carry::Stream),
-    row("ndjson", Format::JsonLines, Carry::Stream),
-    row("long-poll", Format::Answer, Carry::Wait),
-    row("poll", Format::Answer, Carry::AtOnce),
-    Transport { keeps: Keeps::State, embeddable: true, ..row("multipart-replace", Format::Part, Carry::Stream) },
-    row("multipart-mixed", Format::Mixed, Carry::Stream),
+    row("sse", Format::EventStream, Carry::Stream, &["text/event-stream", "*/*"]),
+    row(
+        "ndjson",
+        Format::JsonLines,
+        Carry::Stream,
+        &["application/x-ndjson", "application/ndjson", "application/jsonl"],
+    ),
+    row("long-poll", Format::Answer, Carry::Wait, &["application/json"]),
+    row("poll", Format::Answer, Carry::AtOnce, &[]),
+    Transport {
+        keeps: Keeps::State,
+        embeddable: true,
+        ..row("multipart-replace", Format::Part, Carry::Stream, &["multipart/x-mixed-replace", "multipart/*"])
+    },
+    row("multipart-mixed", Format::Mixed, Carry::Stream, &["multipart/mixed"]),
 ];
 
 /// A transport that gives every event, to those that ask for it with a script or by themselves.
-const fn row(name: &'static str, format: Format, carry: Carry) -> Transport {
-    Transport { name, format, carry, keeps: Keeps::Events, embeddable: false }
+const fn row(name: &'static str, format: Format, carry: Carry, accepts: &'static [&'static str]) -> Transport {
+    Transport { name, format, accepts, carry, keeps: Keeps::Events, embeddable: false }
 }
 
 /// The transport of that name.
@@ -178,15 +189,17 @@ impl Rendering {
     #[must_use]
     pub fn event(&self, event: &Appended) -> Bytes {
         match self.format {
-            Format::EventStream if self.envelope => event.rendered(slot::ENVELOPE, || event_stream::envelope(event)),
-            Format::EventStream => event.rendered(slot::EVENT_STREAM, || event_stream::event(event)),
-            Format::JsonLines => event.rendered(slot::JSON_LINE, || json::line(event)),
+            Format::EventStream if self.envelope => {
+                event.rendered(Kept::Envelope.slot(), || event_stream::envelope(event))
+            }
+            Format::EventStream => event.rendered(Kept::EventStream.slot(), || event_stream::event(event)),
+            Format::JsonLines => event.rendered(Kept::JsonLine.slot(), || json::line(event)),
             Format::Answer => {
-                let line = event.rendered(slot::JSON_LINE, || json::line(event));
+                let line = event.rendered(Kept::JsonLine.slot(), || json::line(event));
                 line.slice(..line.len() - 1)
             }
-            Format::Part => event.rendered(slot::PART, || part::event(event)),
-            Format::Mixed => event.rendered(slot::MIXED, || mixed::event(event)),
+            Format::Part => event.rendered(Kept::Part.slot(), || part::event(event)),
+            Format::Mixed => event.rendered(Kept::Mixed.slot(), || mixed::event(event)),
         }
     }
 
@@ -224,14 +237,20 @@ impl Rendering {
     }
 }
 
-/// Which rendering of an event is kept in which of its slots.
-mod slot {
-    pub(super) const EVENT_STREAM: usize = 0;
-    pub(super) const ENVELOPE: usize = 1;
-    pub(super) const JSON_LINE: usize = 2;
-    pub(super) const PART: usize = 3;
-    pub(super) const MIXED: usize = 4;
-    const _: () = assert!(MIXED < crate::event::Appended::SLOTS);
+/// The renderings of an event that are kept, each in its slot.
+#[derive(Clone, Copy)]
+enum Kept {
+    EventStream,
+    Envelope,
+    JsonLine,
+    Part,
+    Mixed,
+}
+
+impl Kept {
+    fn slot(self) -> Slot {
+        Slot { nth: self as usize, of: Self::Mixed as usize + 1 }
+    }
 }
 
 /// What the tables beside the formats share.

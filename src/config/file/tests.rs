@@ -5,8 +5,12 @@ use std::time::Duration;
 use super::super::{Keep, Quota, Who, source};
 use super::*;
 
+fn names() -> source::Names {
+    source::Names { transports: vec![("sse", ""), ("ndjson", "")], stores: vec![("sqlite", ""), ("memory", "")] }
+}
+
 fn read(text: &str) -> Result<File, Vec<String>> {
-    let command = source::command(&["sse", "ndjson"]).no_binary_name(true);
+    let command = source::command(&names()).no_binary_name(true);
     parse(Path::new("f"), text, &command)
 }
 

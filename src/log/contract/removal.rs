@@ -123,9 +123,9 @@ async fn a_quiet_topic_is_told_no_gap_for_what_others_lost(open: Open) {
     let seek = async |selectors: &[&str], offset| {
         let topics: Vec<_> = selectors.iter().map(|text| TopicSelector::parse(text).expect("a selector")).collect();
         let start = Start::Cursor(Cursor { offset, ..log.cursor(1) });
-        let position = log.seek(start, &topics).await.expect("a position");
+        let position = log.seek(start, Wanted::all(&topics)).await.expect("a position");
         assert_eq!(position.after, offset.max(14));
-        assert_eq!(log.has_trimmed(&topics, offset, 14), position.missing.is_some());
+        assert_eq!(log.has_trimmed(Wanted::all(&topics), offset, 14), position.missing.is_some());
         position.missing.map(|missing| missing.reason.as_str())
     };
     for (selectors, last) in [(&["quiet"][..], 1), (&["x/1"], 4), (&["x/*"], 4), (&["also"], 14), (&["busy"], 14)] {

@@ -11,6 +11,7 @@ use rusqlite::{Connection, params};
 
 use super::super::{Keys, PAGE};
 use super::codec::{self, Stored};
+use super::keyed::Keyed;
 use super::removed::Removed;
 use super::{places, retention};
 use crate::event::{Event, Gone, Offset, Timestamp};
@@ -169,12 +170,12 @@ fn flush(transaction: &Connection, gathered: Option<Gathered>, keys: &Keys) -> r
         }
     }
     let end = first + stored.len() as u64;
-    let with_keys = stored.iter().filter(|stored| stored.gone.is_none() && stored.event.key.is_some()).count();
+    let keyed = Keyed::of(stored.iter().filter(|stored| stored.gone.is_none()).map(|stored| &stored.event));
     retention::keep_keys(transaction, keys, first..end)?;
     transaction.prepare_cached("DELETE FROM commits WHERE first >= ?1 AND first < ?2")?.execute([first, end])?;
     transaction
         .prepare_cached("INSERT INTO commits (first, count, time, keys, events) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![first, stored.len(), time, with_keys, row])?;
+        .execute(params![first, stored.len(), time, keyed.number(), row])?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use super::super::contract::{
 };
 use super::super::{GapReason, Keep, Keys, Missing, PAGE_BYTES, TopicRetention};
 use super::*;
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Publisher, Timestamp};
 
 fn options(directory: &Path, clock: &TestClock) -> SqliteOptions {
     SqliteOptions {
@@ -95,11 +95,16 @@ async fn keys_of_events_that_are_gone_outlive_the_process_too() {
     let reopen = || {
         SqliteLog::open(SqliteOptions { retention: retention.clone(), ..options(directory.path(), &clock) }).unwrap()
     };
+    // Every second one is of the public.
+    let by = |number: usize, key: &str, data: &str| {
+        let publisher = if number % 2 == 1 { Publisher::Public } else { Publisher::Key };
+        Event { publisher, ..keyed(key, data) }
+    };
     let mut log = reopen();
     let mut cursors = Vec::new();
     for number in 0..6 {
         let key = format!("k{number}");
-        cursors.push(log.append(vec![keyed(&key, "paid")]).await.unwrap()[0].cursor);
+        cursors.push(log.append(vec![by(number, &key, "paid")]).await.unwrap()[0].cursor);
         clock.advance(Duration::from_secs(60));
     }
     for _ in 0..2 {
@@ -107,19 +112,24 @@ async fn keys_of_events_that_are_gone_outlive_the_process_too() {
         log = reopen();
         assert_eq!(log.bounds(), Bounds { first: 5, last: 6 });
         for (number, &cursor) in cursors.iter().enumerate() {
-            let repeat = log.append(vec![keyed(&format!("k{number}"), "paid")]).await.unwrap()[0];
+            let repeat = log.append(vec![by(number, &format!("k{number}"), "paid")]).await.unwrap()[0];
             assert_eq!(repeat, Receipt { cursor, duplicate: true });
         }
-        let other = log.append(vec![keyed("k0", "other")]).await;
-        assert!(matches!(other, Err(AppendError::KeyReused { index: 0 })));
+        for number in 0..2 {
+            let other = log.append(vec![by(number, &format!("k{number}"), "other")]).await;
+            assert!(matches!(other, Err(AppendError::KeyReused { index: 0 })));
+        }
     }
+    assert_eq!(log.append(vec![by(1, "k0", "other")]).await.unwrap()[0].cursor.offset, 7, "as whom counts, still");
 
     clock.advance(Keys::WINDOW);
     assert!(!log.append(vec![keyed("k0", "paid")]).await.unwrap()[0].duplicate, "ten minutes are over");
     log.close().await;
     let connection = Connection::open(directory.path().join("encke.db")).unwrap();
-    let kept: u64 = connection.query_row("SELECT count(*) FROM expired_keys", (), |row| row.get(0)).unwrap();
-    assert_eq!(kept, 0, "what is remembered no more leaves the file");
+    for table in ["expired_keys", "expired_public_keys"] {
+        let kept: u64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap();
+        assert_eq!(kept, 0, "what is remembered no more leaves {table}");
+    }
 }
 
 #[tokio::test]
@@ -128,7 +138,7 @@ async fn a_cursor_of_an_earlier_run_is_good_up_to_where_that_run_ended() {
     let before = closed_log(directory.path(), vec![event("a"), event("b")]).await;
     let log = open(directory.path());
     log.append(vec![event("c"), event("d")]).await.unwrap();
-    let seek = async |cursor| log.seek(Start::Cursor(cursor), &*EVERY_TOPIC).await.unwrap();
+    let seek = async |cursor| log.seek(Start::Cursor(cursor), Wanted::all(&*EVERY_TOPIC)).await.unwrap();
     assert_eq!(seek(before[0]).await, Position { after: 1, missing: None });
     assert_eq!(seek(before[1]).await, Position { after: 2, missing: None });
     // As if the first run had stored a third event that a power cut or a restored backup took away.
@@ -317,7 +327,7 @@ async fn a_damaged_row_is_a_hole_and_its_neighbours_are_read() {
         let short = damage.contains("count - 1"); // The row does not reach to the next one, either.
         assert_eq!(said, if short { &[1034, 1043][..] } else { &[1034] }, "{damage}");
         assert_eq!(log.append(vec![event("y")]).await.unwrap()[0].cursor.offset, 2124);
-        assert_eq!(log.seek(Start::Since(Timestamp(1)), &*EVERY_TOPIC).await.unwrap().after, 2124);
+        assert_eq!(log.seek(Start::Since(Timestamp(1)), Wanted::all(&*EVERY_TOPIC)).await.unwrap().after, 2124);
     }
 }
 
@@ -413,7 +423,7 @@ async fn a_write_that_fails_ends_appends_but_not_reads() {
     assert!(log.append(vec![event("c")]).await.is_err(), "what the disk holds is not known any more");
     assert!(!log.stats().writable);
     assert_eq!(data(&log.read(1).await.unwrap().events), ["a"]);
-    assert_eq!(log.seek(Start::Earliest, &*EVERY_TOPIC).await.unwrap().after, 0);
+    assert_eq!(log.seek(Start::Earliest, Wanted::all(&*EVERY_TOPIC)).await.unwrap().after, 0);
     log.close().await;
     assert_eq!(open(directory.path()).append(vec![event("c")]).await.unwrap()[0].cursor.offset, 2);
 }

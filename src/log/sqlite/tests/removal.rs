@@ -96,7 +96,9 @@ async fn what_was_removed_stays_removed_when_the_log_opens_again() {
     let known = |log: &SqliteLog| {
         let next: Vec<Offset> = ["quiet", "a", "b", "r", "nothing"].map(|name| log.next_on(&exact(name), 1)).into();
         let trimmed = |name: &str| {
-            (0..bounds.first + 3).map(|at| log.has_trimmed(&exact(name), at, Offset::MAX)).collect::<Vec<_>>()
+            (0..bounds.first + 3)
+                .map(|at| log.has_trimmed(Wanted::all(&exact(name)), at, Offset::MAX))
+                .collect::<Vec<_>>()
         };
         (next, ["quiet", "a", "b"].map(trimmed))
     };
