@@ -77,8 +77,8 @@ async fn a_step_takes_no_more_than_it_may_and_can_be_taken_back() {
 async fn what_goes_after_it_was_taken_is_a_gap_at_its_place() {
     let hub = hub(["a", "b", "c", "d", "e"].map(|name| on(name, ""))).await;
     let mut snapshot = taken(&hub, "**").await;
-    hub.pages().remove(&Arc::from([2, 3]), Gone::Deleted);
-    hub.pages().remove(&Arc::from([4]), Gone::Expired);
+    hub.pages().remove(&[2, 3].into(), Gone::Deleted);
+    hub.pages().remove(&[4].into(), Gone::Expired);
     let mut told = Vec::new();
     while !snapshot.is_over() {
         told.push(step(&mut snapshot, &hub, ENOUGH));
