@@ -250,6 +250,8 @@ mod tests {
         assert_eq!(["t", "rare"].map(|name| full.next_on(&selectors(&[name]), 1)), [1, PAGE]);
         let filling = Index::recovered(1, PAGE - 2, [(0, Some(Box::from([hash("t")])))]);
         assert_eq!(filling.next_on(&selectors(&["t"]), 1), PAGE - 1, "of one that is not, the row is not believed");
+        let trimmed = Index::recovered(7 * PAGE + 5, 9 * PAGE, []);
+        assert_eq!((trimmed.first, trimmed.closed.len()), (7, 2), "what was trimmed takes no room");
     }
 
     /// Files of every version hold these.
