@@ -224,12 +224,16 @@ impl Recent {
         }
     }
 
-    /// Drops every batch if events were removed since: some may hold them.
+    /// Drops the batches that may hold events that were removed since, and those before them.
     fn heed_removals(&mut self, hub: &Hub) {
-        let removals = hub.pages().removals();
-        if removals != self.removals {
-            self.removals = removals;
-            self.drop_up_to(self.reader.cursor());
+        let pages = hub.pages();
+        let before = std::mem::replace(&mut self.removals, pages.removals());
+        if before == self.removals {
+            return;
+        }
+        let concerned = |kept: &&Kept| pages.may_be_removed(kept.first..=kept.batch.to, before);
+        if let Some(upto) = self.batches.iter().rev().find(concerned).map(|kept| kept.batch.to) {
+            self.drop_up_to(upto);
         }
     }
 

@@ -53,8 +53,11 @@ impl Fetch {
         loop {
             let Some((at, coming)) = &mut self.coming else { return std::future::pending().await };
             let (at, page) = (*at, coming.await);
-            if self.hub.pages().removals() != self.removals {
-                // It lay here while events were removed. Nobody marks them in a page that memory has let go.
+            let is_stale = |page: &Page| self.hub.pages().may_be_removed(page.first()..=page.last(), self.removals);
+            if let Ok(Ok(page)) = &page
+                && is_stale(page)
+            {
+                // It lay here while events of it were removed. Nobody marks them in a page that memory has let go.
                 self.coming = Some((at, self.begin(at)));
                 continue;
             }

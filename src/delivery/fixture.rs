@@ -14,7 +14,7 @@ use crate::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
 use crate::log::{
     AppendError, Bounds, Change, Delete, Durability, Log, MemoryLog, Page, Position, ReadError, Receipt, Retention,
-    Start, Stats,
+    Start, Stats, Wanted as Asked,
 };
 use crate::metrics::{Labels, Metrics};
 use crate::shutdown::Shutdown;
@@ -168,8 +168,8 @@ impl Log for Slow {
         self.log.delete(which)
     }
 
-    fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool {
-        self.log.has_trimmed(topics, after, upto)
+    fn has_trimmed(&self, wanted: Asked<'_>, after: Offset, upto: Offset) -> bool {
+        self.log.has_trimmed(wanted, after, upto)
     }
 
     fn next_on(&self, topics: &[TopicSelector], from: Offset) -> Offset {
@@ -180,10 +180,10 @@ impl Log for Slow {
         self.log.previous_on(topics, upto)
     }
 
-    fn seek<'a>(&'a self, start: Start, topics: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
+    fn seek<'a>(&'a self, start: Start, wanted: Asked<'a>) -> BoxFuture<'a, Result<Position, ReadError>> {
         Box::pin(async move {
             tokio::time::sleep(self.read).await;
-            self.log.seek(start, topics).await
+            self.log.seek(start, wanted).await
         })
     }
 

@@ -91,12 +91,14 @@ pub struct Stream {
     beats: u32,
     farewell: Option<Farewell>,
     ending: Ending,
+    /// How often events had been removed when its last step began.
+    removals: u64,
 }
 
-/// What a state transport shows.
+/// What a state transport shows: one event, at the end of its batch.
 struct Shown {
     batch: Batch,
-    /// How often events had been removed then.
+    /// How often events had been removed when it was known to be there.
     removals: u64,
 }
 
@@ -131,6 +133,7 @@ impl Stream {
             beats: 0,
             farewell: None,
             ending,
+            removals: 0,
         }
     }
 
@@ -177,6 +180,7 @@ impl Stream {
                 return Step::End;
             }
         }
+        self.removals = self.hub.pages().removals();
         if self.terms.snapshot.is_some() {
             return self.tell_snapshot(now);
         }
@@ -259,7 +263,7 @@ impl Stream {
         }
         let (bytes, events, skipped) = (batch.bytes.clone(), batch.events, batch.skipped);
         if self.keeps_state() {
-            self.shown = Some(Shown { batch, removals: self.hub.pages().removals() });
+            self.shown = Some(Shown { batch, removals: self.removals });
             self.again = Some(now + Self::AGAIN);
             self.beats = 0;
         }
@@ -284,8 +288,12 @@ impl Stream {
             return None;
         }
         if self.again.take_if(|again| *again <= now).is_some() {
-            let shown = self.shown().unwrap_or_default();
-            return Some(self.write(shown, 0, 0, now));
+            if let Some(shown) = self.shown() {
+                return Some(self.write(shown, 0, 0, now));
+            }
+            if now < self.next_beat {
+                return None;
+            }
         }
         if let Some(missing) = self.reader.take_gap() {
             return Some(self.tell_gap(missing, now)); // Who comes back behind it would not be told.
@@ -314,8 +322,9 @@ impl Stream {
 
     fn beat(&mut self) -> Bytes {
         self.beats += 1;
+        let shown = self.shown(); // At each beat, as older removals are not known.
         if self.beats.is_multiple_of(Self::BEATS_A_PART)
-            && let Some(shown) = self.shown()
+            && let Some(shown) = shown
         {
             return shown;
         }
@@ -328,9 +337,18 @@ impl Stream {
 
     /// What a state transport shows, if it is still to be shown.
     fn shown(&mut self) -> Option<Bytes> {
-        let removals = self.hub.pages().removals();
-        let shown = self.shown.take_if(|shown| shown.removals == removals && !shown.batch.is_over(&self.hub))?;
-        Some(self.shown.insert(shown).batch.bytes.clone())
+        let Shown { batch, removals } = self.shown.take()?;
+        let (pages, at) = (self.hub.pages(), batch.to);
+        let now = pages.removals();
+        // What is in memory is marked when it goes; of what is not, the newest removals tell.
+        let held = || pages.get(at).and_then(|page| page.events(at, at).next().map(|event| event.gone().is_none()));
+        let is_there = !pages.may_be_removed(at..=at, removals) || held().unwrap_or(false);
+        if !is_there || batch.is_over(&self.hub) {
+            return None;
+        }
+        let bytes = batch.bytes.clone();
+        self.shown = Some(Shown { batch, removals: now });
+        Some(bytes)
     }
 
     #[cold]

@@ -183,7 +183,7 @@ impl Hub {
         };
         self.loads.fetch_add(1, Ordering::Relaxed);
         loop {
-            let (last, removal) = (self.log.bounds().last, self.pages.next_removal());
+            let (last, removal) = (self.log.bounds().last, self.pages.removals());
             let page = self.log.read(at).await?;
             if page.events.is_empty() {
                 // Nothing is left of what there was, or nothing that can be read: what comes next, comes behind it.
@@ -204,7 +204,7 @@ impl Hub {
         match start {
             // At the live edge as far as it is in memory: what is durable but not here yet will still be delivered.
             Start::Latest => Ok(Position { after: self.pages.edge(), missing: None }),
-            _ => self.log.seek(start, selection.topics()).await,
+            _ => self.log.seek(start, selection.wanted()).await,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The pages that are in memory: the newest ones, pinned, and those that readers behind them asked for.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -51,7 +52,7 @@ type Flight = tokio::sync::Mutex<()>;
 #[derive(Debug, Default)]
 struct Removed {
     newest: VecDeque<(Arc<[Offset]>, Gone)>,
-    /// The number of the first of them; each has the next number.
+    /// The number of the first of them; each has the next number. So many there were when [`Pages::removals`] is that.
     begin: u64,
     offsets: usize,
     /// Everything before this is gone.
@@ -109,8 +110,8 @@ impl Pages {
     }
 
     /// Marks events as gone, at rising offsets, in every page that holds them.
-    pub(super) fn remove(&self, offsets: &[Offset], why: Gone) {
-        self.removed().push(offsets, why); // First: a page that comes in now either is found below, or finds this.
+    pub(crate) fn remove(&self, offsets: &Arc<[Offset]>, why: Gone) {
+        self.removed().push(Arc::clone(offsets), why); // First: a page that comes in now either is found below, or finds this.
         self.for_each_page(|page| mark(page, offsets, why));
         self.removals.fetch_add(1, Ordering::Release); // After the marks: who sees the new count sees them.
     }
@@ -138,9 +139,19 @@ impl Pages {
         self.removals.load(Ordering::Acquire)
     }
 
-    /// The number of the next removal, for [`Pages::keep_since`].
-    pub(super) fn next_removal(&self) -> u64 {
-        self.removed().next()
+    /// Whether one of these events was removed after events had been removed `since` times. In doubt it may be: the newest
+    /// removals are known, and no older ones.
+    ///
+    /// Cost: a look at one number where nothing was removed since; else a lock, and a search in each removal.
+    pub(crate) fn may_be_removed(&self, offsets: RangeInclusive<Offset>, since: u64) -> bool {
+        if since == self.removals() {
+            return false;
+        }
+        let removed = self.removed();
+        let (first, last) = offsets.into_inner();
+        let within =
+            |removed: &[Offset]| removed.get(removed.partition_point(|at| *at < first)).is_some_and(|at| *at <= last);
+        first < removed.floor || removed.since(since).is_none_or(|mut newest| newest.any(|(these, _)| within(these)))
     }
 
     /// Lets every page go: what they hold may be gone.
@@ -223,11 +234,11 @@ impl Pages {
     /// Keeps a page that was read from the log; it holds at least one event.
     #[cfg(test)]
     pub(super) fn keep(&self, read: &crate::log::Page) -> Arc<Page> {
-        self.keep_since(read, self.next_removal()).expect("nothing is removed meanwhile")
+        self.keep_since(read, self.removals()).expect("nothing is removed meanwhile")
     }
 
-    /// Keeps a page that was read from the log after removals before that number, and at least one event with it; without
-    /// what was removed since then. Nothing if it is not known any more what that was: then it is to be read again.
+    /// Keeps a page that was read from the log when events had been removed so often ([`Pages::removals`]), and at least one
+    /// event with it; without what was removed since then. Nothing if it is not known any more what that was: then it is to be read again.
     pub(super) fn keep_since(&self, read: &crate::log::Page, removal: u64) -> Option<Arc<Page>> {
         let page = Arc::new(Page::of(&read.events, &self.grown).behind_hole(read.hole));
         let removed = self.removed(); // Held until the page can be found.
@@ -289,9 +300,9 @@ impl Removed {
     /// How many are known, and how many offsets in them, beside those of the newest one.
     const KEPT: (usize, usize) = (256, 128 * 1024);
 
-    fn push(&mut self, offsets: &[Offset], why: Gone) {
+    fn push(&mut self, offsets: Arc<[Offset]>, why: Gone) {
         self.offsets += offsets.len();
-        self.newest.push_back((offsets.into(), why));
+        self.newest.push_back((offsets, why));
         while self.newest.len() > Self::KEPT.0 || (self.offsets > Self::KEPT.1 && self.newest.len() > 1) {
             self.offsets -= self.newest.pop_front().map_or(0, |(offsets, _)| offsets.len());
             self.begin += 1;

@@ -195,7 +195,7 @@ impl Reader {
     fn come_to(&mut self, hub: &Hub, page: &Arc<Page>) -> Option<Step> {
         let (before, upto) = (self.cursor, page.first() - 1);
         let hole = page.is_behind_hole();
-        if hole || hub.log().has_trimmed(self.selection.topics(), before, upto) {
+        if hole || hub.log().has_trimmed(self.selection.wanted(), before, upto) {
             // Of a selection nobody knows how many of them it would have matched.
             let offsets = self.selection.is_everything().then_some(upto - before);
             if let Some(other) = self.lose(Missing { reason: GapReason::of_missing(hole), offsets }) {
@@ -210,10 +210,9 @@ impl Reader {
     /// Moves on over pages that are not in memory and of which the log knows that they hold nothing for this reader.
     #[cold]
     fn pass_over(&mut self, hub: &Hub, edge: Offset) -> bool {
-        let topics = self.selection.topics();
-        let upto = hub.log().next_on(topics, self.cursor + 1).min(edge + 1) - 1;
+        let upto = hub.log().next_on(self.selection.topics(), self.cursor + 1).min(edge + 1) - 1;
         // In this order: what was trimmed before it was asked for the next one is seen by the second question.
-        let passes = upto > self.cursor && !hub.log().has_trimmed(topics, self.cursor, upto);
+        let passes = upto > self.cursor && !hub.log().has_trimmed(self.selection.wanted(), self.cursor, upto);
         if passes {
             self.cursor = upto;
         }

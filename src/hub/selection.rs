@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::access::Permit;
 use crate::event::{Appended, Event, EventType, Topic, TopicSelector};
+use crate::log::Wanted;
 
 /// The events of one subscriber: wanted ∧ may read ∧ types. Equal selections are equal values, whatever order they were
 /// written in.
@@ -47,6 +48,12 @@ impl Selection {
     #[must_use]
     pub fn topics(&self) -> &[TopicSelector] {
         &self.topics
+    }
+
+    /// What of it the log is to tell gaps of: types are not remembered.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted { topics: &self.topics, permit: &self.permit }
     }
 
     /// What its reader may read.

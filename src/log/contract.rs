@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 
 use super::*;
+use crate::access::{self, Access, Policy, Rule, Rules};
 use crate::event::{ContentType, EventType, Key, Publisher, Timestamp, Topic};
 
 /// A log with a clock that only the test moves.
@@ -317,7 +318,7 @@ async fn every_start_position_is_found(open: Open) {
     let Fixture { log, clock, _directory } = open(Retention { events: 10, ..EVERYTHING });
     let at = |offset| Cursor { offset, ..log.cursor(1) };
     let missing = |reason, offsets| Some(Missing { reason, offsets });
-    let seek = async |start| log.seek(start, &*EVERY_TOPIC).await.expect("a position");
+    let seek = async |start| log.seek(start, Wanted::all(&*EVERY_TOPIC)).await.expect("a position");
     for start in [Start::Latest, Start::Earliest, Start::Cursor(at(0)), Start::Since(Timestamp(0))] {
         assert_eq!(seek(start).await, Position { after: 0, missing: None }, "{start:?} in an empty log");
     }
@@ -362,7 +363,7 @@ async fn a_time_is_found_among_many_commits(open: Open) {
     }
     for time in 0..=400 {
         let expected = first_at.range(time..).next().map_or(log.bounds().last, |(_, before)| *before);
-        let found = log.seek(Start::Since(Timestamp(time)), &*EVERY_TOPIC).await.expect("a position");
+        let found = log.seek(Start::Since(Timestamp(time)), Wanted::all(&*EVERY_TOPIC)).await.expect("a position");
         assert_eq!(found.after, expected, "since {time}");
     }
 }
@@ -477,6 +478,18 @@ pub(super) const EVERYTHING: Retention =
 
 /// `**`.
 pub(super) static EVERY_TOPIC: LazyLock<[TopicSelector; 1]> = LazyLock::new(|| [TopicSelector::everything()]);
+
+/// The permit of who has no key, where all topics are public but these.
+pub(super) fn anonymous(shut: &[&str]) -> Permit {
+    let rule = |text: &&str| Rule {
+        matches: TopicSelector::parse(text).expect("a selector"),
+        read: access::Open::Key,
+        publish: access::Open::Key,
+    };
+    let all = Rules::all(access::Open::Public, access::Open::Key);
+    let rules = Rules { rules: shut.iter().map(rule).collect(), ..all };
+    Access::new(Policy { rules: rules.into(), keys: Vec::new(), open: false }).permit(None)
+}
 
 pub(super) fn topic(name: &str) -> Topic {
     Topic::parse(name).expect("a topic")

@@ -2,9 +2,9 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::Bounds;
 use super::index::Index;
 use super::marks::Marks;
+use super::{Bounds, Wanted};
 use crate::event::{Offset, TopicSelector};
 
 /// Written by the store, before what it says can be seen; asked by readers.
@@ -20,8 +20,8 @@ impl Known {
     }
 
     /// See [`super::Log::has_trimmed`].
-    pub(super) fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool {
-        self.marks().has_trimmed(topics, after, upto)
+    pub(super) fn has_trimmed(&self, wanted: Wanted<'_>, after: Offset, upto: Offset) -> bool {
+        self.marks().has_trimmed(wanted, after, upto)
     }
 
     /// See [`super::Log::next_on`].

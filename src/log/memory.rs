@@ -8,7 +8,7 @@ use futures_core::stream::BoxStream;
 
 use super::{
     AppendError, Bounds, Change, Clock, Delete, Durability, Epochs, Keys, Live, Log, PAGE, PAGE_BYTES, Page, Position,
-    ReadError, Receipt, Repeat, Retention, Start, Stats, Steady,
+    ReadError, Receipt, Repeat, Retention, Start, Stats, Steady, Wanted,
     clock::{Now, Trusted},
     counted,
     keep::Kept,
@@ -138,8 +138,8 @@ impl Inner {
             if !over {
                 break;
             }
-            let offset = oldest.cursor.offset;
-            oldest.event.topics.iter().for_each(|topic| topics.note(topic.as_str(), offset));
+            let (offset, private) = (oldest.cursor.offset, oldest.event.private);
+            oldest.event.topics.iter().for_each(|topic| topics.note(topic.as_str(), offset, private));
             state.bytes -= oldest.event.weight() as u64;
             let gone = u64::from(oldest.gone().is_some());
             state.gone -= gone;
@@ -291,8 +291,8 @@ impl Log for MemoryLog {
         })
     }
 
-    fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool {
-        self.inner.known.has_trimmed(topics, after, upto)
+    fn has_trimmed(&self, wanted: Wanted<'_>, after: Offset, upto: Offset) -> bool {
+        self.inner.known.has_trimmed(wanted, after, upto)
     }
 
     fn next_on(&self, topics: &[TopicSelector], from: Offset) -> Offset {
@@ -303,13 +303,13 @@ impl Log for MemoryLog {
         self.inner.known.previous_on(topics, upto, self.inner.live.bounds())
     }
 
-    fn seek<'a>(&'a self, start: Start, topics: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
+    fn seek<'a>(&'a self, start: Start, wanted: Wanted<'a>) -> BoxFuture<'a, Result<Position, ReadError>> {
         let state = self.inner.state();
         let since = |time: Timestamp| {
             let older = state.events.partition_point(|event| event.time < time) as u64;
             state.last - state.events.len() as u64 + older
         };
-        let has_trimmed = |after, upto| self.has_trimmed(topics, after, upto);
+        let has_trimmed = |after, upto| self.has_trimmed(wanted, after, upto);
         let position = Position::decide(start, &self.inner.epochs, self.inner.live.bounds(), since, has_trimmed);
         Box::pin(async move { Ok(position) })
     }

@@ -18,12 +18,13 @@ pub mod memory;
 mod position;
 pub mod sqlite;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 
+use crate::access::Permit;
 use crate::event::{Appended, Cursor, Event, Gone, Offset, Topic, TopicSelector};
 
 pub use clock::{Clock, Steady, steady_clock, system_clock};
@@ -56,16 +57,15 @@ pub trait Log: Send + Sync + 'static {
     /// As for an append.
     fn delete(&self, which: Delete) -> BoxFuture<'_, Result<u64, AppendError>>;
 
-    /// Turns a start position into the offset after which reading begins, and says what is missing there of the events on
-    /// `topics`.
+    /// Turns a start position into the offset after which reading begins, and says what is missing there of what is wanted.
     ///
     /// # Errors
     /// The store could not be read.
-    fn seek<'a>(&'a self, start: Start, topics: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>>;
+    fn seek<'a>(&'a self, start: Start, wanted: Wanted<'a>) -> BoxFuture<'a, Result<Position, ReadError>>;
 
-    /// Whether an event on `topics` may have been trimmed at an offset above `after` and up to `upto`. Exact as far as the
-    /// log remembers how far each topic was trimmed; beyond that, in doubt, it is so.
-    fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool;
+    /// Whether an event that is wanted may have been trimmed at an offset above `after` and up to `upto`. Exact as far as
+    /// the log remembers how far each topic was trimmed; beyond that, in doubt, it is so, whatever is wanted.
+    fn has_trimmed(&self, wanted: Wanted<'_>, after: Offset, upto: Offset) -> bool;
 
     /// The first offset, `from` or later, at which an event on `topics` may stand, as far as can be told from memory; up to
     /// one past the newest.
@@ -105,6 +105,24 @@ pub trait Log: Send + Sync + 'static {
 
     /// Stores what was accepted and closes the store; later appends are refused.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What somebody asks for, and of that may read. A gap is told only of this: else it would say what exists.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Events on these topics.
+    pub topics: &'a [TopicSelector],
+    /// As far as this lets read them.
+    pub permit: &'a Permit,
+}
+
+impl<'a> Wanted<'a> {
+    /// Everything on `topics`, as who has a key asks for it.
+    #[must_use]
+    pub fn all(topics: &'a [TopicSelector]) -> Self {
+        static EVERYTHING: LazyLock<Permit> = LazyLock::new(Permit::everything);
+        Self { topics, permit: &EVERYTHING }
+    }
 }
 
 /// What a tail tells.

@@ -481,8 +481,8 @@ impl World {
     fn justified(&self, client: usize, before: Offset, after: Offset) -> Result<(), TestCaseError> {
         let (now, asked) = (self.now(), &self.clients[client].asked);
         prop_assert!(before < after, "a gap from {before} to {after}");
-        // The log remembers how far topics were trimmed, not types, nor who could read.
-        let mut lost = before + 1 < now.bounds.first && !(asked.types.is_empty() && asked.keyed);
+        // The log remembers how far topics were trimmed, not types.
+        let mut lost = before + 1 < now.bounds.first && !asked.types.is_empty();
         for offset in before + 1..=after {
             let (gone, concerns) = (self.ledger.is_gone(offset, now), self.ledger.concerns(asked, offset));
             let excused = asked.conflate && self.ledger.is_replaced(asked, offset);

@@ -83,6 +83,26 @@ async fn a_reader_that_stopped_is_given_what_the_feed_no_longer_keeps() {
     stopped_beside_another(60, &"x".repeat(100_000)).await;
 }
 
+/// A removal concerns the batches that hold what is removed, and those before: the newer ones are still shared.
+#[tokio::test]
+async fn a_feed_keeps_what_a_removal_does_not_concern() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let feed = fixture.feed("t");
+    for offset in [2, 4, 6, 8] {
+        fixture.publish("other", 1, "x").await;
+        fixture.publish("t", 1, "x").await;
+        assert!(matches!(feed.after(offset - 1, &fixture.hub, false), FeedStep::Batch(batch) if batch.to == offset));
+    }
+    let served = |cursor| matches!(feed.after(cursor, &fixture.hub, false), FeedStep::Batch(_));
+    let remove = |offset| fixture.hub.pages().remove(&Arc::from([offset]), crate::event::Gone::Expired);
+    [1, 3, 5, 7].into_iter().for_each(remove);
+    assert_eq!([1, 3, 5, 7].map(served), [true; 4], "what was removed is in no batch");
+    remove(4);
+    assert_eq!([1, 3, 5, 7].map(served), [false, false, true, true]);
+    (0..300).for_each(|_| remove(7));
+    assert_eq!([5, 7].map(served), [false; 2], "some of them are not known any more");
+}
+
 /// Publishes `count` events one by one, each read at once by a first reader, and answers from which cursors on a second one
 /// is served by the feed.
 async fn kept_of(count: u64, size: usize) -> Offset {

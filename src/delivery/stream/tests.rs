@@ -236,8 +236,38 @@ async fn a_state_that_has_outlived_its_time_is_not_shown_again() {
     fixture.look(1);
     assert_eq!(written(&mut stream), Some(shown(&fixture, 1, &feed)));
     fixture.time.store(5001, std::sync::atomic::Ordering::Relaxed);
+    advance(Stream::AGAIN).await;
+    assert_eq!(written(&mut stream), None, "nothing is written in its place");
     for _ in 0..80 {
-        let (_, bytes) = waited(&mut stream).await;
-        assert!(bytes.is_empty() || bytes == heartbeat(&feed), "{bytes}");
+        assert_eq!(waited(&mut stream).await.1, heartbeat(&feed));
+    }
+}
+
+async fn delete(fixture: &Fixture, offset: Offset) {
+    let removals = fixture.hub.pages().removals();
+    fixture.log.delete(crate::log::Delete::Event(fixture.log.cursor(offset))).await.expect("it can be removed");
+    while fixture.hub.pages().removals() < removals + 2 {
+        tokio::task::yield_now().await; // The removal, and the last word on it.
+    }
+}
+
+/// Other events are removed all the time: that is no reason to show a state no more. Its own removal is.
+#[tokio::test(start_paused = true)]
+async fn a_state_is_shown_again_though_others_are_removed_and_not_once_it_is() {
+    let fixture = Fixture::new(100_000, 60_000).await;
+    let (feed, mut stream, first) = state(&fixture, BEAT).await;
+    let others = fixture.publish("other", 50, "x").await - 49;
+    delete(&fixture, others).await;
+    assert_eq!(waited(&mut stream).await, (Stream::AGAIN, first.clone()));
+    for other in 1..40 {
+        delete(&fixture, others + other).await;
+        assert_eq!(waited(&mut stream).await.1, heartbeat(&feed));
+    }
+    // More than anybody remembers: it is looked at in memory.
+    (0..300).for_each(|_| fixture.hub.pages().remove(&Arc::from([others + 45]), crate::event::Gone::Expired));
+    assert_eq!(waited(&mut stream).await, (BEAT, first));
+    delete(&fixture, 1).await;
+    for _ in 0..80 {
+        assert_eq!(waited(&mut stream).await, (BEAT, heartbeat(&feed)));
     }
 }

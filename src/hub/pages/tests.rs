@@ -180,8 +180,8 @@ fn a_page_that_was_read_before_a_removal_brings_nothing_back() {
     let gone = |page: &Page| page.events(1, 9).map(|event| event.gone()).collect::<Vec<_>>();
     let read = crate::log::Page { events: (1..=3).map(small).collect(), hole: false };
     let pages = live(NO_LIMIT, (1..=3).map(small));
-    let (early, before) = (keep(&pages, (1..=3).map(small)), pages.next_removal());
-    pages.remove(&[2], Gone::Deleted);
+    let (early, before) = (keep(&pages, (1..=3).map(small)), pages.removals());
+    pages.remove(&Arc::from([2]), Gone::Deleted);
     let late = pages.keep_since(&read, before).expect("what was removed is known");
     for page in [&early, &late, &pages.get(1).expect("in memory")] {
         assert_eq!(gone(page), [None, Some(Gone::Deleted), None]);
@@ -189,11 +189,33 @@ fn a_page_that_was_read_before_a_removal_brings_nothing_back() {
     pages.remove_before(2);
     assert_eq!(gone(&pages.get(1).expect("in memory")), [Some(Gone::Expired), Some(Gone::Deleted), None]);
     assert_eq!(gone(&pages.keep_since(&read, before).expect("known"))[0], Some(Gone::Expired));
-    (0..1000).for_each(|_| pages.remove(&[7], Gone::Deleted));
+    (0..1000).for_each(|_| pages.remove(&Arc::from([7]), Gone::Deleted));
     assert!(pages.keep_since(&read, before).is_none(), "it is to be read again");
-    let before = pages.next_removal();
+    let before = pages.removals();
     pages.forget();
     assert!(pages.keep_since(&read, before).is_none() && pages.get(3).is_none());
     pages.push(&[small(4)]);
     assert_eq!(held(&pages, 1..=5), [4]);
+}
+
+#[test]
+fn what_was_removed_is_known_for_a_while() {
+    let pages = live(NO_LIMIT, (1..=9).map(small));
+    let before = pages.removals();
+    pages.remove(&Arc::from([3, 5]), Gone::Deleted);
+    let between = pages.removals();
+    pages.remove(&Arc::from([8]), Gone::Deleted);
+    let removed = |range, since| pages.may_be_removed(range, since);
+    assert_eq!(
+        [1..=2, 3..=3, 4..=4, 4..=9, 6..=7, 8..=9, 9..=9].map(|range| removed(range, before)),
+        [false, true, false, true, false, true, false]
+    );
+    assert!(!removed(1..=7, between) && removed(1..=8, between) && !removed(1..=9, pages.removals()));
+    pages.remove_before(4);
+    assert!(removed(3..=9, between) && !removed(4..=7, between));
+    (0..300).for_each(|_| pages.remove(&Arc::from([8]), Gone::Deleted));
+    assert!(removed(9..=9, before), "nobody knows");
+    let before = pages.removals();
+    pages.forget();
+    assert!(removed(9..=9, before) && !removed(9..=9, pages.removals()));
 }

@@ -172,3 +172,52 @@ fn an_event_with_a_time_of_its_own_is_delivered_as_it_comes_and_not_after_that()
         assert_eq!(way(&hub, "t", 1), [expected], "{ttl} ms, {now} ms later");
     }
 }
+
+/// A gap must not say what exists: neither of topics that are hidden from a reader, nor of private events.
+#[tokio::test]
+async fn what_a_reader_may_not_read_is_no_gap_for_it() {
+    use crate::access::{Access, Open, Policy, Rule, Rules};
+    use crate::event::{Cursor, Event, Topic};
+    use crate::log::Start;
+    let log = MemoryLog::new(Retention { events: 1, ..Retention::default() }, system_clock());
+    let event = |name, private| Event { private, ..Event::new(Topic::parse(name).expect("a topic"), "x") };
+    for (name, private) in
+        [("pub/seen", false), ("secret/acme-merger", false), ("pub/a", true), ("pub/last", false), ("secret/x", false)]
+    {
+        log.append(vec![event(name, private)]).await.expect("an append");
+    }
+    let (epoch, hub) = (log.cursor(1).epoch, {
+        let pages = Pages::new(5, &[], PagesOptions::default());
+        Hub::over(Arc::new(log), pages, system_clock(), 64)
+    });
+    let public = TopicSelector::parse("pub/**").expect("a selector");
+    let rules = Rules {
+        rules: vec![Rule { matches: public, read: Open::Public, publish: Open::Key }],
+        ..Rules::all(Open::Key, Open::Key)
+    };
+    let anonymous = Access::new(Policy { rules: rules.into(), keys: Vec::new(), open: false }).permit(None);
+    for (text, after, all, some) in [
+        ("secret/*", 0, true, false),
+        ("other/*", 0, false, false),
+        ("*/acme-merger", 0, true, false),
+        ("*/other-merger", 0, false, false),
+        ("pub/a", 0, true, false),
+        ("pub/seen", 0, true, true),
+        ("pub/seen", 1, false, false),
+        ("**", 0, true, true),
+        ("pub/*", 1, true, true),
+        ("**", 3, true, true),
+        ("**", 4, false, false),
+    ] {
+        let selection = || Selection::new(vec![TopicSelector::parse(text).expect("a selector")]);
+        for (selection, gap) in [(selection(), all), (selection().for_reader(anonymous.clone()), some)] {
+            let start = Start::Cursor(Cursor { epoch, offset: after });
+            let position = hub.seek(start, &selection).await.expect("a position");
+            assert_eq!(position.missing.is_some(), gap, "{text} after {after}, {:?}", selection.permit());
+            let mut reader = Reader::new(Arc::new(selection), after);
+            reader.give(Arc::new(Page::of(&[small(5)], &Arc::default())));
+            let told = said(reader.step(&hub, 5, ENOUGH));
+            assert_eq!(told.starts_with("Gap"), gap, "{text} after {after}: {told}");
+        }
+    }
+}

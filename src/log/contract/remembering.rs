@@ -12,13 +12,16 @@ const TOPICS: [&str; 4] = ["a", "a/b", "c", "ruled"];
 const RULED: u8 = 8;
 const KEPT: usize = 3;
 
+/// Those of them that are for who has a key.
+const SHUT: [&str; 2] = ["a/b", "ruled"];
+
 /// What readers ask for.
-const SELECTORS: [&str; 7] = ["a", "a/b", "a/*", "c", "ruled", "never", "**"];
+const SELECTORS: [&str; 9] = ["a", "a/b", "a/*", "*/b", "c", "*", "ruled", "never", "**"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Append so many events on the topics of this mask.
-    Append(usize, u8),
+    /// Append so many events on the topics of this mask, for all or for who has a key.
+    Append(usize, u8, bool),
     /// Delete a topic.
     DeleteTopic(usize),
     /// Delete the event at this percentage of all there were.
@@ -31,8 +34,9 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (1..300_usize, prop_oneof![4 => 1..8_u8, 1 => Just(RULED)]).prop_map(|(count, mask)| Step::Append(count, mask)),
-        1 => (600..1_500_usize, Just(RULED)).prop_map(|(count, mask)| Step::Append(count, mask)),
+        6 => (1..300_usize, prop_oneof![4 => 1..8_u8, 1 => Just(RULED)], prop::bool::weighted(0.3))
+            .prop_map(|(count, mask, private)| Step::Append(count, mask, private)),
+        1 => (600..1_500_usize, any::<bool>()).prop_map(|(count, private)| Step::Append(count, RULED, private)),
         1 => (0..3_usize).prop_map(Step::DeleteTopic),
         2 => (0..105_u64).prop_map(Step::DeleteEvent),
         2 => (0..3_000_u64).prop_map(Step::Wait),
@@ -57,6 +61,7 @@ proptest! {
 /// An event as it should be: its topics, and why it is gone, if it is.
 struct Place {
     mask: u8,
+    private: bool,
     gone: Option<Gone>,
 }
 
@@ -66,7 +71,17 @@ impl Place {
     }
 
     fn matches(&self, selector: &TopicSelector) -> bool {
-        (0..TOPICS.len()).any(|nth| self.is_on(nth) && selector.matches(&topic(TOPICS[nth])))
+        self.matches_where(selector, |_| true)
+    }
+
+    /// Whether it is for who has no key, and asks so.
+    fn matches_for_all(&self, selector: &TopicSelector) -> bool {
+        !self.private && self.matches_where(selector, |name| !SHUT.contains(&name))
+    }
+
+    fn matches_where(&self, selector: &TopicSelector, readable: impl Fn(&str) -> bool) -> bool {
+        let matches = |name| readable(name) && selector.matches(&topic(name));
+        TOPICS.iter().enumerate().any(|(nth, name)| self.is_on(nth) && matches(name))
     }
 }
 
@@ -81,12 +96,12 @@ async fn check(open: Open, events: u64, steps: Vec<Step>) {
     for step in steps {
         let log = Arc::clone(&fixture.log);
         match step {
-            Step::Append(count, mask) => {
+            Step::Append(count, mask, private) => {
                 let on: Vec<_> = TOPICS.iter().enumerate().filter(|(nth, _)| mask & (1 << nth) != 0).collect();
                 let topics = on.iter().map(|(_, name)| topic(name)).collect();
-                let event = Event { topics, ..event("x") };
+                let event = Event { topics, private, ..event("x") };
                 log.append(vec![event; count]).await.expect("stored");
-                all.extend(std::iter::repeat_with(|| Place { mask, gone: None }).take(count));
+                all.extend(std::iter::repeat_with(|| Place { mask, private, gone: None }).take(count));
             }
             Step::DeleteTopic(nth) => {
                 let before = log.bounds().first;
@@ -161,6 +176,7 @@ async fn compare(log: &Arc<dyn Log>, all: &mut [Place]) {
                 .map(|nth| TOPICS[nth])
                 .collect();
             assert_eq!(names, expected, "at {offset}");
+            assert_eq!(event.event.private, all[nth].private, "at {offset}");
             if event.gone() == Some(Gone::Expired) && all[nth].gone.is_none() {
                 let newer = all[nth + 1..]
                     .iter()
@@ -176,21 +192,27 @@ async fn compare(log: &Arc<dyn Log>, all: &mut [Place]) {
     assert_eq!(log.bounds().last, all.len() as u64);
     for text in SELECTORS {
         let selector = [TopicSelector::parse(text).expect("a selector")];
-        let matching = |offsets: std::ops::Range<Offset>| {
-            offsets.rev().find(|at| all[usize::try_from(*at).expect("small") - 1].matches(&selector[0])).unwrap_or(0)
+        let first = log.bounds().first;
+        let last_trimmed = |matches: fn(&Place, &TopicSelector) -> bool| {
+            let trimmed = &all[..usize::try_from(first).expect("small") - 1];
+            trimmed.iter().rposition(|place| matches(place, &selector[0])).map_or(0, |nth| nth as u64 + 1)
         };
-        let before = log.bounds().first;
-        let (last_trimmed, first) = (matching(1..before), before);
-        for after in [0, last_trimmed.saturating_sub(1), last_trimmed, first - 1, first] {
-            let after = after.min(log.bounds().last);
-            let position = log.seek(Start::Cursor(log.cursor(after)), &selector).await.expect("a position");
-            if log.bounds().first == before {
-                assert_eq!(
-                    position.missing.is_some(),
-                    after < last_trimmed,
-                    "{text} after {after} of what begins at {first}"
-                );
-                assert_eq!(position.after, after.max(first - 1));
+        for (permit, last_trimmed) in [
+            (&Permit::everything(), last_trimmed(Place::matches)),
+            (&anonymous(&SHUT), last_trimmed(Place::matches_for_all)),
+        ] {
+            let wanted = Wanted { topics: &selector, permit };
+            for after in [0, last_trimmed.saturating_sub(1), last_trimmed, first - 1, first] {
+                let after = after.min(log.bounds().last);
+                let position = log.seek(Start::Cursor(log.cursor(after)), wanted).await.expect("a position");
+                if log.bounds().first == first {
+                    assert_eq!(
+                        position.missing.is_some(),
+                        after < last_trimmed,
+                        "{text} after {after} of what begins at {first}, for {permit:?}"
+                    );
+                    assert_eq!(position.after, after.max(first - 1));
+                }
             }
         }
         // Where an event is, it is not passed over.

@@ -353,7 +353,7 @@ mod tests {
     use super::super::{SqliteLog, SqliteOptions};
     use super::*;
     use crate::event::TopicSelector;
-    use crate::log::{Durability, GapReason, Log, Start};
+    use crate::log::{Durability, GapReason, Log, Start, Wanted};
 
     fn open(directory: &Path) -> SqliteLog {
         let options = SqliteOptions {
@@ -418,9 +418,11 @@ mod tests {
         // Restored: what it holds is there, what came later is told as lost, and no cursor means two events.
         fs::copy(&copy, restored.path().join("encke.db")).expect("copied");
         let log = open(restored.path());
-        let position = log.seek(Start::Cursor(before), &[TopicSelector::everything()]).await.expect("a position");
+        let position =
+            log.seek(Start::Cursor(before), Wanted::all(&[TopicSelector::everything()])).await.expect("a position");
         assert_eq!((position.after, position.missing.is_none()), (before.offset, true));
-        let position = log.seek(Start::Cursor(after[0]), &[TopicSelector::everything()]).await.expect("a position");
+        let position =
+            log.seek(Start::Cursor(after[0]), Wanted::all(&[TopicSelector::everything()])).await.expect("a position");
         assert_eq!(position.missing.map(|missing| missing.reason), Some(GapReason::Ahead));
         let again = log.append(vec![keyed("k", "the last one before")]).await.expect("a repeat")[0];
         assert_eq!((again.cursor, again.duplicate), (before, true));

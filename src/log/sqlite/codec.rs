@@ -64,6 +64,8 @@ pub(super) struct Scanned<'a> {
     pub(super) count: u64,
     /// Whether they are gone.
     pub(super) gone: bool,
+    /// Whether they are private.
+    pub(super) private: bool,
 }
 
 /// What is kept of an event that is gone.
@@ -171,14 +173,16 @@ pub(super) fn scan(row: &[u8], mut each: impl FnMut(&Scanned<'_>)) -> Result<(),
     while !input.0.is_empty() {
         let record = input.part()?;
         let (count, gone) = count(record)?;
-        let mut topics: SmallVec<[&str; 4]> = SmallVec::new();
+        let (mut topics, mut private): (SmallVec<[&str; 4]>, _) = (SmallVec::new(), false);
         let mut fields = Input(record);
         while let Some((tag, value)) = fields.field()? {
-            if tag == TOPIC {
-                topics.push(text(value)?);
+            match tag {
+                TOPIC => topics.push(text(value)?),
+                PRIVATE => private = true,
+                _ => {}
             }
         }
-        each(&Scanned { topics: &topics, count, gone });
+        each(&Scanned { topics: &topics, count, gone, private });
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AppendError, Bounds, Change, Clock, Delete, Durability, Epochs, Live, Log, Page, Position, ReadError, Receipt,
-    Retention, Start, Stats, Steady, clock::Trusted, keep::Kept, known::Known, steady_clock, system_clock,
+    Retention, Start, Stats, Steady, Wanted, clock::Trusted, keep::Kept, known::Known, steady_clock, system_clock,
 };
 use crate::event::{Cursor, Event, Offset, TopicSelector};
 
@@ -258,8 +258,8 @@ impl Log for SqliteLog {
         })
     }
 
-    fn has_trimmed(&self, topics: &[TopicSelector], after: Offset, upto: Offset) -> bool {
-        self.inner.known.has_trimmed(topics, after, upto)
+    fn has_trimmed(&self, wanted: Wanted<'_>, after: Offset, upto: Offset) -> bool {
+        self.inner.known.has_trimmed(wanted, after, upto)
     }
 
     fn next_on(&self, topics: &[TopicSelector], from: Offset) -> Offset {
@@ -270,14 +270,14 @@ impl Log for SqliteLog {
         self.inner.known.previous_on(topics, upto, self.inner.live.bounds())
     }
 
-    fn seek<'a>(&'a self, start: Start, topics: &'a [TopicSelector]) -> BoxFuture<'a, Result<Position, ReadError>> {
+    fn seek<'a>(&'a self, start: Start, wanted: Wanted<'a>) -> BoxFuture<'a, Result<Position, ReadError>> {
         Box::pin(async move {
             let Inner { epochs, live, readers, known, .. } = &*self.inner;
             let before = match start {
                 Start::Since(time) => Arc::clone(readers).before(time, live.bounds().last).await?,
                 Start::Latest | Start::Earliest | Start::Cursor(_) | Start::Unreadable => 0,
             };
-            let has_trimmed = |after, upto| known.has_trimmed(topics, after, upto);
+            let has_trimmed = |after, upto| known.has_trimmed(wanted, after, upto);
             Ok(Position::decide(start, epochs, live.bounds(), |_| before, has_trimmed))
         })
     }

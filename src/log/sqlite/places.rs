@@ -7,11 +7,14 @@ use rusqlite::{Connection, params};
 
 use super::super::index::{Closed, Index, sorted};
 use super::super::keep::Kept;
-use super::super::marks::Marks;
+use super::super::marks::{Mark, Marks};
 use super::super::{Bounds, PAGE, index};
 use super::codec;
 use super::removed::Removed;
 use crate::event::{Offset, Timestamp, Topic};
+
+/// In an offset: the one behind it is that of the last event that was not private. SQLite's integers leave this bit free.
+const TWO: Offset = 1 << 63;
 
 /// Writes the rows of pages that are full; one of which nothing is known gets none.
 pub(super) fn write_pages(transaction: &Connection, removed: &Removed, closed: &[Closed]) -> rusqlite::Result<()> {
@@ -35,11 +38,16 @@ pub(super) fn write_marks<'a>(
     transaction: &Connection,
     first: Offset,
     floor: Offset,
-    marks: impl IntoIterator<Item = (&'a Topic, Offset)>,
+    marks: impl IntoIterator<Item = (&'a Topic, Mark)>,
 ) -> rusqlite::Result<u64> {
     let mut blob = floor.to_le_bytes().to_vec();
-    for (topic, offset) in marks {
-        blob.extend_from_slice(&offset.to_le_bytes());
+    for (topic, Mark { last, open }) in marks {
+        if open == last {
+            blob.extend_from_slice(&last.to_le_bytes());
+        } else {
+            blob.extend_from_slice(&(last | TWO).to_le_bytes());
+            blob.extend_from_slice(&open.to_le_bytes());
+        }
         codec::put_varint(&mut blob, topic.as_str().len());
         blob.extend_from_slice(topic.as_str().as_bytes());
     }
@@ -70,30 +78,36 @@ pub(super) fn read_marks(connection: &Connection, first: Offset) -> rusqlite::Re
             break;
         };
         marks.raise_floor(floor);
-        let upto = read.last().map_or(0, |(_, offset)| *offset);
+        let upto = read.last().map_or(0, |(_, mark)| mark.last);
         marks.add(read, upto);
     }
     marks.add([], first - 1);
     Ok((marks, bytes))
 }
 
-fn parse_marks(blob: &[u8]) -> Option<(Offset, Vec<(Topic, Offset)>)> {
-    let (floor, rest) = blob.split_first_chunk()?;
-    let mut input = codec::Input(rest);
+fn parse_marks(blob: &[u8]) -> Option<(Offset, Vec<(Topic, Mark)>)> {
+    let mut input = codec::Input(blob);
+    let floor = take_offset(&mut input)?;
     let mut marks = Vec::new();
     let mut before = 0;
     while !input.0.is_empty() {
-        let (offset, rest) = input.0.split_first_chunk()?;
-        let offset = Offset::from_le_bytes(*offset);
-        input.0 = rest;
+        let first = take_offset(&mut input)?;
+        let last = first & !TWO;
+        let open = if first == last { last } else { take_offset(&mut input)? };
         let topic = Topic::parse(std::str::from_utf8(input.part().ok()?).ok()?).ok()?;
-        if offset < before {
+        if last < before || open > last {
             return None;
         }
-        before = offset;
-        marks.push((topic, offset));
+        before = last;
+        marks.push((topic, Mark { last, open }));
     }
-    Some((Offset::from_le_bytes(*floor), marks))
+    Some((floor, marks))
+}
+
+fn take_offset(input: &mut codec::Input<'_>) -> Option<Offset> {
+    let (offset, rest) = input.0.split_first_chunk()?;
+    input.0 = rest;
+    Some(Offset::from_le_bytes(*offset))
 }
 
 /// What is known of the places of a log that opens.

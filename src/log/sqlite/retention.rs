@@ -153,7 +153,7 @@ fn note_topics(transaction: &Connection, offsets: Range<Offset>, topics: &mut Tr
     let mut at = offsets.start;
     let whole = scan(transaction, offsets.start, |record| {
         at += record.count;
-        record.topics.iter().for_each(|topic| topics.note(topic, at - 1));
+        record.topics.iter().for_each(|topic| topics.note(topic, at - 1, record.private));
     })?;
     if !whole || at != offsets.end {
         topics.unknown = offsets.end - 1;

@@ -124,7 +124,7 @@ pub(super) fn compact(
         compacted.gone += stored.iter().filter(|stored| stored.gone.is_some()).count() as u64;
         let dead = stored.iter().all(|stored| stored.gone.is_some());
         match &mut pending {
-            Some(before) if dead && before.dead => before.append(&row, stored, fresh),
+            Some(before) if dead && before.dead => before.append(&row, stored),
             _ => {
                 flush(transaction, pending.take(), keys)?;
                 pending = Some(Gathered { first: row.first, time: row.time, rows: 1, stored, fresh, dead });
@@ -142,17 +142,16 @@ struct Gathered {
     time: u64,
     rows: usize,
     stored: Vec<Stored>,
-    /// Something in them is gone that they do not show.
+    /// Something in the first of them is gone that it does not show.
     fresh: bool,
     /// Nothing in them is left.
     dead: bool,
 }
 
 impl Gathered {
-    fn append(&mut self, row: &Row, stored: Vec<Stored>, fresh: bool) {
+    fn append(&mut self, row: &Row, stored: Vec<Stored>) {
         self.rows += 1;
         self.time = row.time; // That of the newest: time must not fall.
-        self.fresh |= fresh;
         self.stored.extend(stored);
     }
 }

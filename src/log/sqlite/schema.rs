@@ -21,7 +21,8 @@
 //! trims: how far each topic was trimmed; a row in each transaction that trims, with the topics that it concerns. Now and
 //!        then one row with all of them takes the place of the others
 //!   first   offset of the oldest event after it
-//!   marks   below which offset nothing is known any more, then offset and name of each (see `places`)
+//!   marks   below which offset nothing is known any more, then for each its last offset, the last that was not
+//!           private if that is another, and its name (see `places`)
 //!
 //! epochs: the runs of the log, oldest first                                             ~20 bytes a start
 //!   run     rising number

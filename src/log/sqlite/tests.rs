@@ -138,7 +138,7 @@ async fn a_cursor_of_an_earlier_run_is_good_up_to_where_that_run_ended() {
     let before = closed_log(directory.path(), vec![event("a"), event("b")]).await;
     let log = open(directory.path());
     log.append(vec![event("c"), event("d")]).await.unwrap();
-    let seek = async |cursor| log.seek(Start::Cursor(cursor), &*EVERY_TOPIC).await.unwrap();
+    let seek = async |cursor| log.seek(Start::Cursor(cursor), Wanted::all(&*EVERY_TOPIC)).await.unwrap();
     assert_eq!(seek(before[0]).await, Position { after: 1, missing: None });
     assert_eq!(seek(before[1]).await, Position { after: 2, missing: None });
     // As if the first run had stored a third event that a power cut or a restored backup took away.
@@ -327,7 +327,7 @@ async fn a_damaged_row_is_a_hole_and_its_neighbours_are_read() {
         let short = damage.contains("count - 1"); // The row does not reach to the next one, either.
         assert_eq!(said, if short { &[1034, 1043][..] } else { &[1034] }, "{damage}");
         assert_eq!(log.append(vec![event("y")]).await.unwrap()[0].cursor.offset, 2124);
-        assert_eq!(log.seek(Start::Since(Timestamp(1)), &*EVERY_TOPIC).await.unwrap().after, 2124);
+        assert_eq!(log.seek(Start::Since(Timestamp(1)), Wanted::all(&*EVERY_TOPIC)).await.unwrap().after, 2124);
     }
 }
 
@@ -423,7 +423,7 @@ async fn a_write_that_fails_ends_appends_but_not_reads() {
     assert!(log.append(vec![event("c")]).await.is_err(), "what the disk holds is not known any more");
     assert!(!log.stats().writable);
     assert_eq!(data(&log.read(1).await.unwrap().events), ["a"]);
-    assert_eq!(log.seek(Start::Earliest, &*EVERY_TOPIC).await.unwrap().after, 0);
+    assert_eq!(log.seek(Start::Earliest, Wanted::all(&*EVERY_TOPIC)).await.unwrap().after, 0);
     log.close().await;
     assert_eq!(open(directory.path()).append(vec![event("c")]).await.unwrap()[0].cursor.offset, 2);
 }

@@ -440,7 +440,7 @@ fn mark(
         let whole = places::write_all_marks(transaction, trimmed.first, &marks)?;
         return Ok(MarksBytes { whole, since: 0 });
     }
-    let fresh = fresh.iter().map(|(topic, offset)| (topic, *offset));
+    let fresh = fresh.iter().map(|(topic, mark)| (topic, *mark));
     let since = places::write_marks(transaction, trimmed.first, marks.floor(), fresh)?;
     Ok(MarksBytes { since: bytes.since + since, ..bytes })
 }

@@ -56,7 +56,7 @@ async fn format_1_is_made_into_the_newest_and_goes_on() {
         for (asked, after, ahead) in
             [("apouwrs4-1", 1, false), ("nqhluhhn-17", 17, false), ("apouwrs4-4", 40 + run, true)]
         {
-            let position = log.seek(Start::Cursor(cursor(asked)), &*EVERY_TOPIC).await.unwrap();
+            let position = log.seek(Start::Cursor(cursor(asked)), Wanted::all(&*EVERY_TOPIC)).await.unwrap();
             assert_eq!((position.after, position.missing.is_some()), (after, ahead), "{asked}");
         }
         assert!(log.append(vec![expected]).await.unwrap()[0].duplicate, "its key is remembered");
@@ -78,7 +78,8 @@ async fn format_1_that_was_trimmed_remembers_keys_and_is_in_doubt_of_what_was_be
     );
     let log = open_at(directory.path(), 1_795_646_058_000);
     assert!(
-        log.has_trimmed(&exact("anything"), 9, Offset::MAX) && !log.has_trimmed(&exact("anything"), 10, Offset::MAX)
+        log.has_trimmed(Wanted::all(&exact("anything")), 9, Offset::MAX)
+            && !log.has_trimmed(Wanted::all(&exact("anything")), 10, Offset::MAX)
     );
     let reused = log.append(vec![keyed("k-2", "other")]).await;
     assert!(matches!(reused, Err(AppendError::KeyReused { .. })), "{reused:?}");
@@ -120,9 +121,11 @@ async fn format_2_is_read_and_goes_on() {
     for (key, data) in [("gone-key", "deleted"), ("early-key", "trimmed")] {
         assert!(log.append(vec![keyed(key, data)]).await.unwrap()[0].duplicate, "{key}");
     }
-    assert!(log.has_trimmed(&exact("early"), 0, 2) && !log.has_trimmed(&exact("early"), 1, 2));
-    assert!(log.has_trimmed(&exact("t"), 1, 2) && !log.has_trimmed(&exact("t"), 2, 2));
-    assert!(!log.has_trimmed(&exact("even"), 0, 2));
+    assert!(
+        log.has_trimmed(Wanted::all(&exact("early")), 0, 2) && !log.has_trimmed(Wanted::all(&exact("early")), 1, 2)
+    );
+    assert!(log.has_trimmed(Wanted::all(&exact("t")), 1, 2) && !log.has_trimmed(Wanted::all(&exact("t")), 2, 2));
+    assert!(!log.has_trimmed(Wanted::all(&exact("even")), 0, 2));
     let next = |name: &str| log.next_on(&exact(name), 3);
     assert_eq!(["even", "orders/2", "shops/7", "t", "nothing"].map(next), [3, 1_024, 1_024, 3, 1_404]);
     assert_eq!(log.append(vec![event("new")]).await.unwrap()[0].cursor.offset, 1_404);
