@@ -5,11 +5,12 @@ use tokio::sync::watch;
 use super::{Permit, Policy};
 use crate::event::TopicSelector;
 
-/// A reader's leave to stay: it is withdrawn when the rules or keys change so that it could not come in again as it did.
+/// Leave to stay, a reader's or a publisher's: it is withdrawn when the rules or keys change so that it could not come in
+/// again as it did.
 ///
 /// Costs nothing while nothing changes. A change that concerns other topics ends nobody; of a reader of globs it cannot be
 /// told what it would get no more, so any change of who may read what ends its stream. It comes back at once, and gets what
-/// it may.
+/// it may. The same goes for a publisher without a key, who may name any topic.
 #[derive(Debug)]
 pub struct Leave {
     permit: Permit,
@@ -25,29 +26,57 @@ impl Leave {
 
     /// Whether a reader of `topics` must leave.
     pub fn is_withdrawn(&mut self, topics: &[TopicSelector]) -> bool {
-        if self.policy.as_ref().is_some_and(|policy| policy.has_changed().unwrap_or(false)) {
-            self.look(topics);
-        }
-        self.withdrawn
+        self.is_withdrawn_from(Doing::Reading(topics))
     }
 
     /// Resolves when a reader of `topics` must leave. Dropping the future loses nothing.
     pub async fn withdrawn(&mut self, topics: &[TopicSelector]) {
+        self.withdrawn_from(Doing::Reading(topics)).await;
+    }
+
+    /// Whether nothing more may be published by it.
+    pub fn is_withdrawn_to_publish(&mut self) -> bool {
+        self.is_withdrawn_from(Doing::Publishing)
+    }
+
+    /// Resolves when nothing more may be published by it. Dropping the future loses nothing.
+    pub async fn withdrawn_to_publish(&mut self) {
+        self.withdrawn_from(Doing::Publishing).await;
+    }
+
+    fn is_withdrawn_from(&mut self, doing: Doing<'_>) -> bool {
+        if self.policy.as_ref().is_some_and(|policy| policy.has_changed().unwrap_or(false)) {
+            self.look(doing);
+        }
+        self.withdrawn
+    }
+
+    async fn withdrawn_from(&mut self, doing: Doing<'_>) {
         while !self.withdrawn {
             let Some(policy) = &mut self.policy else { return std::future::pending().await };
             if policy.changed().await.is_err() {
                 return std::future::pending().await; // Nothing will change any more.
             }
-            self.look(topics);
+            self.look(doing);
         }
     }
 
     #[cold]
-    fn look(&mut self, topics: &[TopicSelector]) {
+    fn look(&mut self, doing: Doing<'_>) {
         let Some(policy) = &mut self.policy else { return };
         let now = policy.borrow_and_update().permit_again(&self.permit);
-        self.withdrawn |= self.permit.is_narrowed_by(&now, topics);
+        self.withdrawn |= match doing {
+            Doing::Reading(topics) => self.permit.is_narrowed_by(&now, topics),
+            Doing::Publishing => self.permit.is_narrowed_to_publish_by(&now),
+        };
     }
+}
+
+/// What the leave is for.
+#[derive(Clone, Copy)]
+enum Doing<'a> {
+    Reading(&'a [TopicSelector]),
+    Publishing,
 }
 
 #[cfg(test)]
@@ -88,6 +117,31 @@ mod tests {
         check(&["**"], Some("k"), policy(&["a"], &["k"]), policy(&[], &["k"]), false);
         check(&["a"], Some("wrong"), policy(&["a"], &["k"]), policy(&[], &["k"]), true);
         check(&["a"], None, policy(&["a"], &[]), Policy { open: true, ..policy(&[], &[]) }, false);
+    }
+
+    #[test]
+    fn who_could_not_publish_again_must_stop_and_readers_changes_stop_nobody() {
+        let open_to = |topics: &[&str], keys: &[&str]| {
+            let mut policy = policy(topics, keys);
+            let mut rules = (*policy.rules).clone();
+            rules.rules.iter_mut().for_each(|rule| rule.publish = Open::Public);
+            policy.rules = Arc::new(rules);
+            policy
+        };
+        let check = |credential: Option<&str>, before: Policy, after: Policy, withdrawn: bool| {
+            let access = Access::new(before);
+            let mut leave = access.permit(credential).leave();
+            assert!(!leave.is_withdrawn_to_publish());
+            access.replace(after);
+            assert_eq!(leave.is_withdrawn_to_publish(), withdrawn, "{credential:?}");
+        };
+        check(Some("k"), policy(&[], &["k"]), policy(&[], &["k2"]), true);
+        check(Some("k"), policy(&[], &["k"]), policy(&["a"], &["k2", "k"]), false);
+        check(Some("k"), open_to(&["a"], &["k"]), open_to(&["a"], &["k2"]), true);
+        check(None, open_to(&["a"], &["k"]), open_to(&["b"], &["k"]), true);
+        check(None, open_to(&["a"], &["k"]), open_to(&["a"], &["k2"]), false);
+        check(Some("wrong"), open_to(&["a"], &["k"]), policy(&["a"], &["k"]), true);
+        check(None, open_to(&["a"], &["k"]), Policy { open: true, ..policy(&[], &[]) }, false);
     }
 
     #[tokio::test]

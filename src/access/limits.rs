@@ -101,6 +101,19 @@ impl Limits {
         take(&mut buckets, &needed, now)
     }
 
+    /// Gives back what was taken for these events, as they were not stored.
+    pub fn give_back<'a>(&self, events: impl Iterator<Item = &'a [Topic]>) {
+        let mut buckets = self.buckets();
+        let given = count(&buckets, events);
+        buckets.iter_mut().zip(given).for_each(|(bucket, count)| bucket.give_back(count));
+    }
+
+    /// Whether there is no limit, so that nothing is ever taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.buckets().is_empty()
+    }
+
     fn buckets(&self) -> MutexGuard<'_, Vec<Bucket>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,6 +168,13 @@ impl Bucket {
             let from = self.paid.map_or(now, |paid| paid.max(now));
             // An account that is overdrawn for longer than there is time stays as it is.
             self.paid = Some(from.checked_add(quota.cost(count)).unwrap_or(from));
+        }
+    }
+
+    /// What was paid for `count` events is paid no more. A rest that is longer than a whole quota is worth no more than that.
+    fn give_back(&mut self, count: u64) {
+        if let (Some(quota), Some(paid)) = (self.limit.quota, self.paid) {
+            self.paid = paid.checked_sub(quota.cost(count));
         }
     }
 }
@@ -226,6 +246,20 @@ mod tests {
         assert_eq!(some(begin), Ok(4));
         assert_eq!(some(begin), Err(Duration::from_millis(500)));
         assert_eq!(Limits::default().take_some(events.iter().map(<[_; 1]>::as_slice), begin), Ok(6));
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_no_more_than_that() {
+        let limits = Limits::new(vec![limit("a", Some(10), None)]);
+        let begin = Instant::now() + Duration::from_secs(60);
+        let give_back = |count| limits.give_back(std::iter::repeat_n(&[topic("a")][..], count));
+        assert_eq!(take(&limits, &[&["a"] as &[_]; 10], begin), Ok(()));
+        give_back(4);
+        assert_eq!(take(&limits, &[&["a"] as &[_]; 4], begin), Ok(()));
+        assert_eq!(take(&limits, &[&["a"]], begin), Err(100));
+        give_back(1000);
+        assert_eq!(take(&limits, &[&["a"] as &[_]; 10], begin), Ok(()));
+        assert_eq!(take(&limits, &[&["a"]], begin), Err(100), "never more than the quota");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::rules::{Open, Rules};
 use super::{Decision, Leave, Policy, Secret};
-use crate::event::{Event, Topic, TopicSelector};
+use crate::event::{Event, Publisher, Topic, TopicSelector};
 
 /// What one caller may do, by the rules as they were when it came. Cheap to clone; equal permits open the same doors.
 #[derive(Clone, Debug)]
@@ -57,6 +57,15 @@ impl Permit {
         })
     }
 
+    /// Whether `other` may not let publish all that this one lets publish. Without a key any change of who may publish
+    /// what is taken for that, as a stream of events may name any topic.
+    pub(super) fn is_narrowed_to_publish_by(&self, other: &Self) -> bool {
+        if other.holds == Holds::Key || self.holds == Holds::Key {
+            return other.holds != Holds::Key;
+        }
+        !self.rules.publish_alike(&other.rules)
+    }
+
     /// That of whoever holds a key.
     #[must_use]
     pub fn everything() -> Self {
@@ -98,6 +107,12 @@ impl Permit {
     #[must_use]
     pub fn publishes_something(&self) -> bool {
         self.holds == Holds::Key || self.rules.any_open_to_publish()
+    }
+
+    /// As whom the caller publishes.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        if self.holds == Holds::Key { Publisher::Key } else { Publisher::Public }
     }
 
     /// Whether the caller may remove events.

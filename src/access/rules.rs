@@ -78,6 +78,13 @@ impl Rules {
             && self.rules.iter().zip(&other.rules).all(alike)
     }
 
+    /// Whether each topic is open to the same publishers by these rules as by the others.
+    pub(super) fn publish_alike(&self, other: &Self) -> bool {
+        let publish =
+            |rules: &Self| rules.rules.iter().map(|rule| (rule.matches.clone(), rule.publish)).collect::<Vec<_>>();
+        self.publish == other.publish && publish(self) == publish(other)
+    }
+
     fn of(&self, topic: &Topic) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.matches.matches(topic))
     }

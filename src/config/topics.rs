@@ -58,8 +58,7 @@ fn read_rules(tables: &DeArray<'_>, options: &[String], faults: &mut Faults<'_>)
     for table in tables {
         let fields = table.get_ref().as_table().expect("they were looked at");
         let Some((rule, at)) = rule(fields, table.span(), options, faults) else { continue };
-        // Only what stands above can hide it: an equal selector, or everything.
-        let hiding = rules.iter().find(|above| above.selector == rule.selector || above.selector.is_everything());
+        let hiding = rules.iter().find(|above| above.selector.covers(&rule.selector));
         if let Some(above) = hiding {
             faults.add(at, format!("this rule has no effect: `{}` above it matches first", above.written));
         }

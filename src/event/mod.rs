@@ -50,6 +50,18 @@ pub struct Event {
     pub conflate: Option<Key>,
     /// Only for readers who hold a key.
     pub private: bool,
+    /// Who published it: each has keys of its own. Readers are not told.
+    pub publisher: Publisher,
+}
+
+/// Who publishes, as far as repeats go: what one of them says under a key is no repeat of what the other said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publisher {
+    /// Whoever holds a key of the gateway.
+    #[default]
+    Key,
+    /// Everybody else, where a rule lets everybody publish.
+    Public,
 }
 
 impl Event {
@@ -65,6 +77,7 @@ impl Event {
             ttl: None,
             conflate: None,
             private: false,
+            publisher: Publisher::Key,
         }
     }
 

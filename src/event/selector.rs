@@ -73,6 +73,16 @@ impl TopicSelector {
             Self::Glob(glob) => glob.matches(topic.as_str()),
         }
     }
+
+    /// Whether every topic that `other` asks for is asked for by this one, too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(_), _) => self == other,
+            (Self::Glob(glob), Self::Exact(topic)) => glob.matches(topic.as_str()),
+            (Self::Glob(glob), Self::Glob(other)) => glob.covers(other),
+        }
+    }
 }
 
 impl Glob {
@@ -86,7 +96,22 @@ impl Glob {
     }
 }
 
+impl Glob {
+    fn covers(&self, other: &Self) -> bool {
+        let long_enough = match (self.open_end, other.open_end) {
+            (true, true) => other.segments.len() >= self.segments.len(),
+            (true, false) => other.segments.len() > self.segments.len(),
+            (false, open_end) => !open_end && other.segments.len() == self.segments.len(),
+        };
+        long_enough && self.segments.iter().zip(&other.segments).all(|(one, other)| one.covers(other))
+    }
+}
+
 impl Segment {
+    fn covers(&self, other: &Self) -> bool {
+        *self == Self::Any || self == other
+    }
+
     fn parse(text: &str) -> Result<Self, SelectorError> {
         match text {
             "*" => Ok(Self::Any),
@@ -158,6 +183,27 @@ mod tests {
             ("**", "a/b/c", true),
         ] {
             assert_eq!(matches(selector, topic), expected, "{selector} on {topic}");
+        }
+    }
+
+    #[test]
+    fn one_selector_covers_another_if_it_matches_all_that_that_one_does() {
+        let selectors = [
+            "a", "b", "a/b", "a/b/c", "*", "*/*", "a/*", "*/b", "a/*/c", "**", "*/**", "a/**", "a/b/**", "*/b/**",
+            "a/*/**",
+        ];
+        let segments = ["a", "b", "c"];
+        let two = segments.iter().flat_map(|one| segments.map(|other| format!("{one}/{other}")));
+        let three = two.clone().flat_map(|two| segments.map(|third| format!("{two}/{third}")));
+        let four = three.clone().flat_map(|three| segments.map(|fourth| format!("{three}/{fourth}")));
+        let topics: Vec<String> =
+            segments.iter().map(|one| (*one).to_owned()).chain(two).chain(three).chain(four).collect();
+        for one in selectors {
+            for other in selectors {
+                let parse = |text| TopicSelector::parse(text).expect("a selector");
+                let all = topics.iter().all(|topic| !matches(other, topic) || matches(one, topic));
+                assert_eq!(parse(one).covers(&parse(other)), all, "{one} over {other}");
+            }
         }
     }
 

@@ -58,9 +58,12 @@ impl Problem {
 
     /// There are as many connections as there may be.
     pub(crate) fn crowded() -> Self {
-        let problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections just now; come back later");
-        Self { retry_after: Some(Duration::from_secs(5)), ..problem }
+        Self::too_many("there are too many connections just now; come back later")
+    }
+
+    /// There is no room for more of this kind just now.
+    pub(crate) fn too_many(detail: &'static str) -> Self {
+        Self { retry_after: Some(Duration::from_secs(5)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
     /// More is published to these topics than there may be.

@@ -1,5 +1,7 @@
 //! What a request says in its target: decoded once, strictly.
 
+use std::borrow::Cow;
+
 use axum::http::Uri;
 use percent_encoding::percent_decode_str;
 
@@ -11,28 +13,15 @@ use super::want::LAST_EVENT_ID_QUERY;
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Decodes `application/x-www-form-urlencoded` (WHATWG URL § 5.1), but refuses what is not UTF-8 instead of
-    /// replacing it: a topic must not turn into another one.
+    /// Decodes the query. What is not UTF-8 is refused instead of replaced: a topic must not turn into another one. How
+    /// many pairs there are is bounded by the head.
     pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
-        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        let decoded = pairs.map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name)?;
+        let decoded = pairs(uri.query().unwrap_or_default(), "the query").map(|pair| {
+            let (name, value) = pair?;
             // An unreadable cursor is a gap, and never a 4xx that would stop an `EventSource` for good.
-            let is_cursor = LAST_EVENT_ID_QUERY.contains(&name.as_str());
-            let value = if is_cursor { decode_lossily(value) } else { decode(value)? };
-            Ok((name, value))
-        });
-        decoded.collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Decodes a form, which is written in the same way.
-    pub(crate) fn of_form(text: &str) -> Result<Self, Problem> {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        let decoded = pairs.map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let decode = |text: &str| percent_decoded(&text.replace('+', " "), "the form");
-            Ok((decode(name)?, decode(value)?))
+            let is_cursor = LAST_EVENT_ID_QUERY.contains(&&*name);
+            let value = if is_cursor { decode_lossily(value) } else { decode(value, "the query")?.into_owned() };
+            Ok((name.into_owned(), value))
         });
         decoded.collect::<Result<_, _>>().map(Self)
     }
@@ -52,8 +41,34 @@ impl Query {
     }
 }
 
-fn decode(text: &str) -> Result<String, Problem> {
-    percent_decoded(&text.replace('+', " "), "the query")
+/// The values of the field `name` of a form, which is written as a query is. The values of other fields are the form's own
+/// affair, and not looked at: of 4 MiB of `a&a&…` nothing is kept.
+pub(crate) fn form_values<'a>(form: &'a str, name: &str) -> impl Iterator<Item = Result<Cow<'a, str>, Problem>> {
+    pairs(form, FORM).zip(1..).filter_map(move |(pair, number)| match pair {
+        _ if number > FORM_FIELDS => Some(Err(Problem::bad(format!("a form has at most {FORM_FIELDS} fields")))),
+        Ok((field, value)) => (field == name).then(|| decode(value, FORM)),
+        Err(problem) => Some(Err(problem)),
+    })
+}
+
+/// How many fields a form may have.
+pub(crate) const FORM_FIELDS: usize = 1000;
+const FORM: &str = "the form";
+
+/// The pairs of `application/x-www-form-urlencoded` (WHATWG URL § 5.1), in order: the name decoded, and the value as it is
+/// written.
+fn pairs<'a>(text: &'a str, what: &'static str) -> impl Iterator<Item = Result<(Cow<'a, str>, &'a str), Problem>> {
+    text.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((decode(name, what)?, value))
+    })
+}
+
+fn decode<'a>(text: &'a str, what: &str) -> Result<Cow<'a, str>, Problem> {
+    if !text.contains(['+', '%']) {
+        return Ok(text.into());
+    }
+    percent_decoded(&text.replace('+', " "), what).map(Cow::Owned)
 }
 
 fn decode_lossily(text: &str) -> String {
@@ -104,6 +119,16 @@ mod tests {
             assert_eq!(query(text), Err(400), "{text}");
         }
         assert_eq!(query("lastEventId=%FF%zz"), Ok(vec![pair("lastEventId", "\u{fffd}%zz")]));
+    }
+
+    #[test]
+    fn a_form_is_read_no_further_than_it_may_have_fields() {
+        let values =
+            |form: &str| form_values(form, "data").collect::<Result<Vec<_>, _>>().map(|values| values.concat());
+        let rest = "a&".repeat(FORM_FIELDS - 1);
+        assert_eq!(values(&format!("{rest}data=x+y")).expect("as many as there may be"), "x y");
+        assert_eq!(values(&format!("{rest}data=x&a")).expect_err("one too many").status().as_u16(), 400);
+        assert_eq!(values("a=%zz&data=x").expect("the others are not looked at"), "x");
     }
 
     #[test]

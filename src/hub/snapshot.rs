@@ -162,3 +162,6 @@ fn is_newest(selection: &Selection, event: &Appended, seen: &mut HashSet<Subject
     }
     newest
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 
 use super::*;
 use crate::access::{self, Access, Policy, Rule, Rules};
-use crate::event::{ContentType, EventType, Key, Timestamp, Topic};
+use crate::event::{ContentType, EventType, Key, Publisher, Timestamp, Topic};
 
 /// A log with a clock that only the test moves.
 pub(super) struct Fixture {
@@ -51,6 +51,7 @@ macro_rules! on_every_store {
     };
 }
 
+mod keys;
 mod removal;
 
 pub(super) use removal::{exact, places};
@@ -60,9 +61,6 @@ on_every_store! {
     an_append_is_seen_by_read_and_tail_and_bounds,
     an_empty_batch_stores_nothing,
     every_field_comes_back,
-    a_batch_with_a_reused_key_stores_nothing,
-    a_repeat_gets_the_first_cursor,
-    a_key_is_free_again_after_ten_minutes,
     time_never_falls_though_the_clock_does,
     a_publisher_that_goes_away_does_not_undo_its_append,
     a_tail_catches_up_from_far_behind,
@@ -140,44 +138,12 @@ async fn every_field_comes_back(open: Open) {
     full.conflate = Some(Key::parse("orders/42").expect("a key"));
     full.ttl = Some(Duration::from_millis(123_456_789));
     full.private = true;
+    full.publisher = Publisher::Public;
     let events = vec![full, event(""), Event::new(topic(&"t".repeat(1024)), vec![7; 100_000])];
     log.append(events.clone()).await.expect("stored");
     let page = log.read(1).await.expect("a page");
     assert_eq!(page.events.iter().map(|event| event.event.clone()).collect::<Vec<_>>(), events);
     assert!(page.events.iter().all(|event| event.time == Timestamp(1_234_567)));
-}
-
-async fn a_batch_with_a_reused_key_stores_nothing(open: Open) {
-    let Fixture { log, _directory, .. } = open(EVERYTHING);
-    log.append(vec![keyed("k", "a")]).await.expect("stored");
-    let refused = log.append(vec![keyed("new", "x"), event("y"), keyed("k", "b")]).await;
-    assert!(matches!(refused, Err(AppendError::KeyReused { index: 2 })), "{refused:?}");
-    assert_eq!(log.bounds().last, 1);
-    let free = log.append(vec![keyed("new", "other"), event("z")]).await.expect("its keys are free");
-    assert_eq!((free[0].cursor.offset, free[0].duplicate), (2, false));
-    let within = log.append(vec![keyed("twice", "1"), keyed("twice", "2")]).await;
-    assert!(matches!(within, Err(AppendError::KeyReused { index: 1 })), "{within:?}");
-    assert_eq!(everything(&log).await, ["a", "other", "z"]);
-}
-
-async fn a_repeat_gets_the_first_cursor(open: Open) {
-    let Fixture { log, _directory, .. } = open(EVERYTHING);
-    let first = log.append(vec![event("x"), keyed("k", "a")]).await.expect("stored")[1];
-    let again = log.append(vec![keyed("k", "a"), event("y"), keyed("n", "b"), keyed("n", "b")]).await.expect("stored");
-    assert_eq!(again[0], Receipt { cursor: first.cursor, duplicate: true });
-    assert_eq!(again[3], Receipt { cursor: again[2].cursor, duplicate: true });
-    let only = log.append(vec![keyed("k", "a")]).await.expect("known");
-    assert_eq!(only, [Receipt { cursor: first.cursor, duplicate: true }]);
-    assert_eq!(everything(&log).await, ["x", "a", "y", "b"]);
-}
-
-async fn a_key_is_free_again_after_ten_minutes(open: Open) {
-    let Fixture { log, clock, _directory } = open(EVERYTHING);
-    log.append(vec![keyed("k", "a")]).await.expect("stored");
-    clock.advance(Keys::WINDOW);
-    assert!(log.append(vec![keyed("k", "a")]).await.expect("known")[0].duplicate);
-    clock.advance(Duration::from_millis(1));
-    assert!(!log.append(vec![keyed("k", "b")]).await.expect("stored")[0].duplicate);
 }
 
 async fn time_never_falls_though_the_clock_does(open: Open) {

@@ -241,6 +241,21 @@ mod tests {
         assert_eq!(index.previous_on(&selectors(&["rare"]), 5000, 2100), 2099);
         index.trim(5001);
         assert_eq!(index.next_on(&selectors(&["rare"]), 5001), 5001);
+        assert_eq!((index.closed.len(), index.hashes), (0, 0), "what they took is free");
+    }
+
+    #[test]
+    fn a_page_whose_last_place_is_taken_is_full_when_the_log_opens() {
+        let full = Index::recovered(1, PAGE - 1, [(0, Some(Box::from([hash("t")])))]);
+        assert_eq!(["t", "rare"].map(|name| full.next_on(&selectors(&[name]), 1)), [1, PAGE]);
+        let filling = Index::recovered(1, PAGE - 2, [(0, Some(Box::from([hash("t")])))]);
+        assert_eq!(filling.next_on(&selectors(&["t"]), 1), PAGE - 1, "of one that is not, the row is not believed");
+    }
+
+    /// Files of every version hold these.
+    #[test]
+    fn a_topic_has_the_hash_that_was_written_to_disk() {
+        assert_eq!(["t", "orders/42"].map(hash), [0x2961_ebef, 0xe94a_f829]);
     }
 
     #[test]

@@ -6,14 +6,24 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::event::{Event, Key, Offset, Timestamp};
+use crate::event::{Event, Key, Offset, Publisher, Timestamp};
 
-/// The keys of the last ten minutes, at most 100 000, oldest out first. Of each only a digest is kept: an event that is
-/// removed for good must not live on in its key.
+/// The keys of the last ten minutes, at most 100 000, oldest out first; beside them a tenth as many of those of the public,
+/// which can so neither take a key that a holder's event has, nor push one out. Of each only a digest is kept: an event that
+/// is removed for good must not live on in its key.
 ///
 /// Cost: about 100 bytes a key, and SHA-256 of the key and of the event when it has one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keys {
+    holders: Share,
+    public: Share,
+}
+
+/// The keys of one publisher.
+#[derive(Debug)]
+struct Share {
+    /// How many there may be.
+    most: usize,
     seen: HashMap<Digested, Seen>,
     order: VecDeque<(Timestamp, Digested, Offset)>,
     /// How many of the oldest belong to events that are gone.
@@ -32,6 +42,8 @@ struct Seen {
 /// A key with what is known of its event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
+    /// Whose key it is.
+    pub publisher: Publisher,
     /// Where the event is, or was.
     pub offset: Offset,
     /// When it was stored.
@@ -53,16 +65,24 @@ pub enum Repeat {
     Other,
 }
 
+impl Default for Keys {
+    fn default() -> Self {
+        Self { holders: Share::of(Self::MAX), public: Share::of(Self::MAX_PUBLIC) }
+    }
+}
+
 impl Keys {
     /// How long a key is remembered.
     pub const WINDOW: Duration = Duration::from_secs(600);
-    /// How many keys are remembered.
+    /// How many keys are remembered of those who hold a key of the gateway.
     pub const MAX: usize = 100_000;
+    /// How many of the public.
+    pub const MAX_PUBLIC: usize = Self::MAX / 10;
 
-    /// Looks an event up by its key.
+    /// Looks an event up by its publisher and key.
     #[must_use]
     pub fn check(&self, event: &Event) -> Repeat {
-        match event.key.as_ref().and_then(|key| self.seen.get(&digest(key))) {
+        match event.key.as_ref().and_then(|key| self.of(event.publisher).seen.get(&digest(key))) {
             None => Repeat::New,
             Some(seen) if seen.content == content(event) => Repeat::Same(seen.offset),
             Some(_) => Repeat::Other,
@@ -72,67 +92,115 @@ impl Keys {
     /// Remembers the key of an event stored at `offset`, if it has one.
     pub fn remember(&mut self, event: &Event, offset: Offset, time: Timestamp) {
         let Some(key) = &event.key else { return };
-        if self.is_full() {
-            self.forget_oldest();
-        }
-        let key = digest(key);
-        self.seen.insert(key, Seen { offset, content: content(event) });
-        self.order.push_back((time, key, offset));
+        self.of_mut(event.publisher).remember(digest(key), Seen { offset, content: content(event) }, time);
     }
 
     /// Remembers the key of an event that is older than all those remembered. A store calls it when it opens, from the
-    /// newest event backwards, until the keys are [full](Self::is_full).
+    /// newest event backwards, until the keys of its publisher are [full](Self::is_full).
     pub fn recall(&mut self, event: &Event, offset: Offset, time: Timestamp) {
         let Some(key) = &event.key else { return };
-        self.recall_remembered(Remembered { offset, time, key: digest(key), content: content(event) });
+        let (publisher, key, content) = (event.publisher, digest(key), content(event));
+        self.recall_remembered(Remembered { publisher, offset, time, key, content });
     }
 
     /// The same for a key whose event is gone.
-    pub fn recall_remembered(&mut self, Remembered { offset, time, key, content }: Remembered) {
-        if !self.is_full() && !self.seen.contains_key(&key) {
-            self.seen.insert(key, Seen { offset, content });
-            self.order.push_front((time, key, offset));
-        }
+    pub fn recall_remembered(&mut self, Remembered { publisher, offset, time, key, content }: Remembered) {
+        self.of_mut(publisher).recall(key, Seen { offset, content }, time);
     }
 
-    /// The keys of events at these offsets, in their order. Costs a binary search and what it gives.
-    pub fn within(&self, offsets: Range<Offset>) -> impl Iterator<Item = Remembered> {
-        let begin = self.order.partition_point(|&(_, _, offset)| offset < offsets.start);
-        let these = self.order.range(begin..).take_while(move |&&(_, _, offset)| offset < offsets.end);
-        these.filter_map(|(time, key, offset)| {
-            let seen = self.seen.get(key).filter(|seen| seen.offset == *offset)?;
-            Some(Remembered { offset: *offset, time: *time, key: *key, content: seen.content })
+    /// The keys of this publisher's events at these offsets, in their order. Costs a binary search and what it gives.
+    pub fn within(&self, publisher: Publisher, offsets: Range<Offset>) -> impl Iterator<Item = Remembered> {
+        let share = self.of(publisher);
+        let begin = share.order.partition_point(|&(_, _, offset)| offset < offsets.start);
+        let these = share.order.range(begin..).take_while(move |&&(_, _, offset)| offset < offsets.end);
+        these.filter_map(move |(time, key, offset)| {
+            let seen = share.seen.get(key).filter(|seen| seen.offset == *offset)?;
+            Some(Remembered { publisher, offset: *offset, time: *time, key: *key, content: seen.content })
         })
     }
 
     /// Events before `first` are gone. Costs a look at each key that this says for the first time.
     pub fn trimmed(&mut self, first: Offset) {
-        while self.order.get(self.gone).is_some_and(|&(_, _, at)| at < first) {
-            self.gone += 1;
-        }
+        self.holders.trimmed(first);
+        self.public.trimmed(first);
     }
 
     /// About how many bytes a store takes for the keys of events that are gone.
     #[must_use]
     pub fn gone_bytes(&self) -> u64 {
-        self.gone as u64 * STORED_BYTES
+        (self.holders.gone + self.public.gone) as u64 * STORED_BYTES
     }
 
-    /// The offset of the oldest key that is remembered.
+    /// The offset of the oldest key of this publisher that is remembered.
     #[must_use]
-    pub fn oldest(&self) -> Option<Offset> {
-        self.order.front().map(|&(_, _, offset)| offset)
+    pub fn oldest(&self, publisher: Publisher) -> Option<Offset> {
+        self.of(publisher).order.front().map(|&(_, _, offset)| offset)
     }
 
-    /// Whether another key would push the oldest out.
+    /// Whether another key of this publisher would push its oldest out.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.order.len() >= Self::MAX
+    pub fn is_full(&self, publisher: Publisher) -> bool {
+        self.of(publisher).is_full()
     }
 
     /// Drops a key again whose event was not stored after all. Newest first, this costs nothing.
     pub fn forget(&mut self, event: &Event, offset: Offset) {
         let Some(key) = event.key.as_ref().map(digest) else { return };
+        self.of_mut(event.publisher).forget(key, offset);
+    }
+
+    /// Drops what is older than the window.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.holders.expire(now);
+        self.public.expire(now);
+    }
+
+    fn of(&self, publisher: Publisher) -> &Share {
+        match publisher {
+            Publisher::Key => &self.holders,
+            Publisher::Public => &self.public,
+        }
+    }
+
+    fn of_mut(&mut self, publisher: Publisher) -> &mut Share {
+        match publisher {
+            Publisher::Key => &mut self.holders,
+            Publisher::Public => &mut self.public,
+        }
+    }
+}
+
+impl Share {
+    fn of(most: usize) -> Self {
+        Self { most, seen: HashMap::new(), order: VecDeque::new(), gone: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.order.len() >= self.most
+    }
+
+    fn remember(&mut self, key: Digested, seen: Seen, time: Timestamp) {
+        if self.is_full() {
+            self.forget_oldest();
+        }
+        self.seen.insert(key, seen);
+        self.order.push_back((time, key, seen.offset));
+    }
+
+    fn recall(&mut self, key: Digested, seen: Seen, time: Timestamp) {
+        if !self.is_full() && !self.seen.contains_key(&key) {
+            self.seen.insert(key, seen);
+            self.order.push_front((time, key, seen.offset));
+        }
+    }
+
+    fn trimmed(&mut self, first: Offset) {
+        while self.order.get(self.gone).is_some_and(|&(_, _, at)| at < first) {
+            self.gone += 1;
+        }
+    }
+
+    fn forget(&mut self, key: Digested, offset: Offset) {
         if self.seen.get(&key).is_some_and(|seen| seen.offset == offset) {
             self.seen.remove(&key);
             if let Some(at) = self.order.iter().rposition(|&(_, _, known)| known == offset) {
@@ -141,9 +209,8 @@ impl Keys {
         }
     }
 
-    /// Drops what is older than the window.
-    pub fn expire(&mut self, now: Timestamp) {
-        let window = u64::try_from(Self::WINDOW.as_millis()).unwrap_or(u64::MAX);
+    fn expire(&mut self, now: Timestamp) {
+        let window = u64::try_from(Keys::WINDOW.as_millis()).unwrap_or(u64::MAX);
         while self.order.front().is_some_and(|(time, ..)| time.0.saturating_add(window) < now.0) {
             self.forget_oldest();
         }
@@ -257,11 +324,11 @@ mod tests {
             keys.remember(&event(&offset.to_string(), ""), offset, Timestamp(offset));
         }
         keys.forget(&event("5", ""), 5);
-        let offsets = |range| keys.within(range).map(|key| key.offset).collect::<Vec<_>>();
+        let offsets = |range| keys.within(Publisher::Key, range).map(|key| key.offset).collect::<Vec<_>>();
         assert_eq!(offsets(2..4), [2, 3]);
         assert_eq!(offsets(0..9), [1, 2, 3, 4]);
         assert_eq!(offsets(7..9), [0; 0]);
-        assert_eq!(keys.oldest(), Some(1));
+        assert_eq!(keys.oldest(Publisher::Key), Some(1));
     }
 
     #[test]
@@ -287,5 +354,20 @@ mod tests {
         }
         assert_eq!(keys.check(&event("0", "")), Repeat::New);
         assert_eq!(keys.check(&event("1", "")), Repeat::Same(2));
+    }
+
+    #[test]
+    fn the_public_shares_no_key_with_those_who_hold_one_and_pushes_none_of_theirs_out() {
+        let public = |key: &str, data| Event { publisher: Publisher::Public, ..event(key, data) };
+        let mut keys = Keys::default();
+        keys.remember(&public("k", "a"), 1, Timestamp(1));
+        assert_eq!(keys.check(&event("k", "b")), Repeat::New);
+        keys.remember(&event("k", "b"), 2, Timestamp(1));
+        assert_eq!([keys.check(&public("k", "a")), keys.check(&public("k", "b"))], [Repeat::Same(1), Repeat::Other]);
+        for n in 0..Keys::MAX_PUBLIC {
+            keys.remember(&public(&n.to_string(), ""), n as u64 + 3, Timestamp(1));
+        }
+        assert_eq!([keys.is_full(Publisher::Public), keys.is_full(Publisher::Key)], [true, false]);
+        assert_eq!([keys.check(&public("k", "b")), keys.check(&event("k", "b"))], [Repeat::New, Repeat::Same(2)]);
     }
 }

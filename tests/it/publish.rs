@@ -4,6 +4,7 @@ mod batch;
 mod clients;
 mod forms;
 mod limits;
+mod public;
 mod removal;
 mod stream;
 

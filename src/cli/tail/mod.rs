@@ -33,7 +33,7 @@ use super::publish::of_bytes;
 use super::resuming::Resuming;
 use super::stop::{self, Signal, Stop};
 use super::{CliError, Connect, EXIT_CODES, Kind, Secret};
-use crate::event::{ContentType, Event, Topic, Topics};
+use crate::event::{ContentType, Event, Publisher, Topic, Topics};
 
 /// The least time between two writes of the state while lines come without a pause.
 const STATE_INTERVAL: Duration = Duration::from_millis(200);
@@ -140,6 +140,7 @@ impl Tail {
             ttl: None,
             conflate: None,
             private: false,
+            publisher: Publisher::Key,
         };
         let (state_due, acknowledged, progress) = (Instant::now(), None, Progress::new());
         Ok((Self { gateway, template, keys, pace, state, state_due, acknowledged, console, progress }, input))

@@ -130,7 +130,11 @@ pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// The media type that the head names.
 pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<ContentType>, Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::bad("the Content-Type is given more than once"));
+    }
     let text = value.to_str().map_err(|_| Problem::bad("the Content-Type is not ASCII"))?;
     let media = ContentType::parse(text)?;
     check_charset(&media)?;
@@ -142,6 +146,31 @@ pub(super) fn check_charset(media: &ContentType) -> Result<(), Problem> {
     let charset = media.charset();
     if media.is_text() && charset.as_deref().is_some_and(|name| !matches!(name, "utf-8" | "utf8" | "us-ascii")) {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text is published as UTF-8; re-encode it"));
+    }
+    Ok(())
+}
+
+/// How deep arrays and objects may stand within one another: many parsers of readers give up at a few hundred, and one such
+/// event would make the whole answer that it is in unreadable for them.
+const MAX_DEPTH: usize = 128;
+
+/// Refuses JSON that is nested too deeply.
+fn check_depth(json: &str) -> Result<(), Problem> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(Problem::bad(format!(
+                "the JSON is nested too deeply: at most {MAX_DEPTH} arrays and objects stand within one another"
+            )));
+        }
     }
     Ok(())
 }
@@ -164,6 +193,33 @@ pub(super) fn check_data(data: &[u8], content_type: Option<&ContentType>) -> Res
                 "the data is not JSON, though its Content-Type says so (line {line}, column {column})"
             ))
         })?;
+        check_depth(text)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_is_nested_too_deeply_is_refused() {
+        let json = ContentType::parse("application/json").expect("a media type");
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let text = format!("[\"{}\\\"{}\"]", "[".repeat(500), "{".repeat(500));
+        let siblings = format!("[{}{{}}]", "{\"a\":[]},".repeat(500));
+        for (data, fits) in [(nested(128), true), (nested(129), false), (text, true), (siblings, true)] {
+            assert_eq!(check_data(data.as_bytes(), Some(&json)).is_ok(), fits, "{data}");
+        }
+        assert!(check_data(nested(1000).as_bytes(), None).is_ok(), "text is text");
+    }
+
+    #[test]
+    fn two_content_types_are_none() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONTENT_TYPE, "text/html".parse().expect("a value"));
+        assert!(media_type(&headers).is_ok());
+        headers.append(header::CONTENT_TYPE, "text/html".parse().expect("a value"));
+        assert!(media_type(&headers).is_err());
+    }
 }

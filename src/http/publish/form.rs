@@ -8,16 +8,18 @@ use axum::response::{IntoResponse, Response};
 use super::super::App;
 use super::super::guard;
 use super::super::problem::Problem;
-use super::super::query::Query;
+use super::super::query::form_values;
 use super::content::{Content, media_type};
 use super::one;
 use super::target::Named;
+use crate::event::Publisher;
 
 /// The content, and as much for the other fields and for the coding, which makes three characters of one.
 const ROOM: usize = 4;
 
 pub(super) async fn publish(
     app: &App,
+    publisher: Publisher,
     named: Named,
     field: &str,
     parts: &Parts,
@@ -37,21 +39,20 @@ pub(super) async fn publish(
         let detail = format!("an event has at most {} bytes of data", app.options.event_bytes);
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    one::append(app, named, data.into(), None).await?;
+    one::append(app, publisher, named, data.into(), None).await?;
     Ok(back(parts).map_or_else(|| StatusCode::NO_CONTENT.into_response(), see))
 }
 
 /// The value of the field, which must be there once. The others are the form's own affair.
 pub(super) fn data(content: &[u8], field: &str) -> Result<String, Problem> {
     let text = std::str::from_utf8(content).map_err(|_| Problem::bad("a form is sent percent-encoded, in UTF-8"))?;
-    let form = Query::of_form(text)?;
-    let mut values = form.all(field);
+    let mut values = form_values(text, field);
     let name: String = field.chars().take(64).collect();
-    let value = values.next().ok_or_else(|| Problem::bad(format!("the form has no field `{name}`")))?;
-    if values.next().is_some() {
+    let value = values.next().ok_or_else(|| Problem::bad(format!("the form has no field `{name}`")))??;
+    if values.next().transpose()?.is_some() {
         return Err(Problem::bad(format!("the form has more than one field `{name}`")));
     }
-    Ok(value.to_owned())
+    Ok(value.into_owned())
 }
 
 /// The page that the form is on, if it is one of this origin.

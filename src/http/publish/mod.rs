@@ -42,9 +42,10 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
         Ok(target) => target,
         Err(problem) => return Err(content.refuse(problem).await),
     };
+    let publisher = permit.publisher();
     match target {
-        Target::One(named, content_type) => one::publish(&app, named, content_type, content).await,
-        Target::Form(named, field) => form::publish(&app, named, &field, &parts, content).await,
+        Target::One(named, content_type) => one::publish(&app, publisher, named, content_type, content).await,
+        Target::Form(named, field) => form::publish(&app, publisher, named, &field, &parts, content).await,
         Target::Batch => batch::publish(&app, &permit, content).await,
         Target::Lines { each } => Ok(ndjson::publish(app, permit, &parts, content, each).await),
     }

@@ -2,8 +2,8 @@
 //!
 //! Lines are read, stored and told in their order: while some are on their way to the disk, the next ones gather, and no
 //! more is read than they may be. So the publisher writes as fast as the log stores, and what is held of it is bounded. It
-//! has a task of its own: when the publisher goes, the lines that had come are still stored, and receipts that nobody reads
-//! yet hold up nothing.
+//! has a task of its own: when the publisher goes, the lines that had come are still stored, as far as that needs no waiting,
+//! and receipts that nobody reads yet hold up nothing.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use prometheus::IntGauge;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::super::App;
 use super::super::problem::Problem;
@@ -26,7 +27,7 @@ use super::lines::Lines;
 use super::object::{self, Said};
 use super::receipts::{Outcome, Sum, answer};
 use super::store;
-use crate::access::Permit;
+use crate::access::{Leave, Permit};
 use crate::event::Event;
 use crate::log::{AppendError, Receipt};
 
@@ -37,9 +38,17 @@ const GROUP_BYTES: usize = 1 << 20;
 const IDLE: Duration = Duration::from_secs(120);
 /// How soon a log that is busy is asked again; later each time, up to what it says.
 const AGAIN: Duration = Duration::from_millis(10);
+/// How long none of them may be stored, for want of a quota or as the log is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many streams are read at a time, all publishers together. Each holds up to twice [`GROUP_BYTES`] of events, and a
+/// line.
+const STREAMS: i64 = 512;
 
 /// Stores the lines; answers at their end, or with `each` at once.
 pub(super) async fn publish(app: App, permit: Permit, parts: &Parts, content: Content, each: bool) -> Response {
+    let Some(active) = Active::new(&app.metrics.intakes) else {
+        return content.refuse(crowded()).await.into_response();
+    };
     let acks = each.then(Acks::default);
     let (begun, has_begun) = oneshot::channel();
     let (end, ended) = oneshot::channel();
@@ -51,7 +60,8 @@ pub(super) async fn publish(app: App, permit: Permit, parts: &Parts, content: Co
         sum: Sum::new(app.log.durability()),
         acks: acks.clone(),
         permit,
-        _active: Active::new(&app.metrics.intakes),
+        gone: CancellationToken::new(),
+        _active: active,
         app: app.clone(),
     };
     app.shutdown.spawn(intake.run(content, begun, end));
@@ -81,6 +91,8 @@ struct Intake {
     upto: usize,
     sum: Sum,
     acks: Option<Acks>,
+    /// Set once the content ended before it was complete: nobody is there to wait for.
+    gone: CancellationToken,
     _active: Active,
 }
 
@@ -124,6 +136,7 @@ impl Intake {
     async fn store_all(&mut self, content: &mut Content, begun: oneshot::Sender<()>) -> Option<Stop> {
         let mut begun = Some(begun);
         let shutdown = self.app.shutdown.clone();
+        let mut leave = self.permit.leave();
         let mut trying: Option<Try> = None;
         // Why nothing more is read: at the end of the content nothing is wrong.
         let mut over: Option<Result<(), Problem>> = None;
@@ -151,6 +164,7 @@ impl Intake {
                         return Some(self.stop(problem));
                     }
                 }
+                () = leave.withdrawn_to_publish(), if over.is_none() => over = Some(Err(withdrawn())),
                 () = shutdown.draining(), if over.is_none() => over = Some(Err(Problem::shutting_down())),
                 // Dropped by the others: `piece` loses nothing, and whoever is waited for has more time.
                 piece = timeout(IDLE, content.piece()), if reads => {
@@ -163,7 +177,10 @@ impl Intake {
                             }
                             over = Some(Ok(()));
                         }
-                        Ok(Err(problem)) => over = Some(Err(problem)),
+                        Ok(Err(problem)) => {
+                            self.gone.cancel();
+                            over = Some(Err(problem));
+                        }
                         Err(_) => over = Some(Err(late("no line came for 120 s; an empty one is enough to go on"))),
                     }
                 }
@@ -220,7 +237,10 @@ impl Intake {
             first || bytes <= GROUP_BYTES
         });
         let events: Vec<Event> = fitting.take(self.upto).cloned().collect();
-        (!events.is_empty()).then(|| Box::pin(store(self.app.clone(), events)) as Try)
+        (!events.is_empty()).then(|| {
+            let patience = Patience::new(&self.gone);
+            Box::pin(store(self.app.clone(), self.permit.leave(), patience, events)) as Try
+        })
     }
 
     /// Tells what became of events, and of the lines between them.
@@ -316,51 +336,111 @@ fn unread() -> Problem {
 }
 
 /// Stores the first of these events, as many as their quotas allow. What is too much for now waits: the stream is held up
-/// by it, and nothing fails.
-async fn store(app: App, mut events: Vec<Event>) -> Tried {
-    loop {
-        match app.limits.take_some(store::topics(&events), Instant::now()) {
-            Ok(allowed) => break events.truncate(allowed),
-            Err(wait) if !pause(&app, wait).await => return Tried::Failed(Problem::shutting_down()),
-            Err(_) => {}
-        }
-    }
+/// by it, and fails only when that takes too long, or nobody is there any more to whom it would matter.
+async fn store(app: App, mut leave: Leave, patience: Patience, mut events: Vec<Event>) -> Tried {
     let mut again = AGAIN;
     loop {
-        match store::append(&app, events.clone()).await {
-            Ok(receipts) => return Tried::Stored(receipts),
-            Err(AppendError::KeyReused { index }) => return Tried::KeyReused(index),
-            Err(AppendError::Busy { retry_after }) => {
-                if !pause(&app, again.min(retry_after)).await {
-                    return Tried::Failed(Problem::shutting_down());
+        if leave.is_withdrawn_to_publish() {
+            return Tried::Failed(withdrawn());
+        }
+        let (wait, problem) = match app.limits.take_some(store::topics(&events), Instant::now()) {
+            Err(wait) => (wait, Problem::over_quota(wait)),
+            Ok(allowed) => {
+                events.truncate(allowed);
+                match store::append(&app, events.clone()).await {
+                    Ok(receipts) => return Tried::Stored(receipts),
+                    Err(AppendError::KeyReused { index }) => return Tried::KeyReused(index),
+                    Err(error @ AppendError::Busy { retry_after }) => {
+                        let wait = again.min(retry_after);
+                        again = wait.saturating_mul(2);
+                        (wait, error.into())
+                    }
+                    Err(error @ (AppendError::Full | AppendError::ReadOnly(_))) => return Tried::Failed(error.into()),
                 }
-                again *= 2;
             }
-            Err(error @ (AppendError::Full | AppendError::ReadOnly(_))) => return Tried::Failed(error.into()),
+        };
+        if !patience.lasts(wait) {
+            return Tried::Failed(problem);
+        }
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = patience.gone.cancelled() => {} // What is allowed now is stored, and the next time nothing waits.
+            () = leave.withdrawn_to_publish() => {}
+            () = app.shutdown.draining() => return Tried::Failed(Problem::shutting_down()),
         }
     }
 }
 
-/// Waits. Answers whether there is still time for anything.
-async fn pause(app: &App, time: Duration) -> bool {
-    tokio::select! {
-        () = sleep(time) => true,
-        () = app.shutdown.draining() => false,
+/// How long events may wait for a quota or a busy log.
+struct Patience {
+    until: Instant,
+    /// The publisher is gone.
+    gone: CancellationToken,
+}
+
+impl Patience {
+    fn new(gone: &CancellationToken) -> Self {
+        Self { until: Instant::now() + PATIENCE, gone: gone.clone() }
     }
+
+    fn lasts(&self, wait: Duration) -> bool {
+        !self.gone.is_cancelled() && Instant::now() + wait <= self.until
+    }
+}
+
+/// What the publisher had when it came is not enough any more.
+fn withdrawn() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "who may publish has changed, and this stream may no longer; send the rest with another key",
+    )
+}
+
+/// There are as many streams of events as there may be.
+fn crowded() -> Problem {
+    Problem::too_many("there are too many streams of events just now; come back later, or send a batch")
 }
 
 /// Counts a stream while it is read.
 struct Active(IntGauge);
 
 impl Active {
-    fn new(gauge: &IntGauge) -> Self {
+    /// None: there are as many as there may be.
+    fn new(gauge: &IntGauge) -> Option<Self> {
         gauge.inc();
-        Self(gauge.clone())
+        let active = Self(gauge.clone());
+        (gauge.get() <= STREAMS).then_some(active)
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_streams_are_read_and_one_that_ends_makes_room() {
+        let gauge = IntGauge::new("active", "streams").expect("a gauge");
+        let mut streams: Vec<_> = (0..STREAMS).map(|_| Active::new(&gauge).expect("there is room")).collect();
+        assert!(Active::new(&gauge).is_none() && Active::new(&gauge).is_none());
+        assert_eq!(gauge.get(), STREAMS, "those that were refused are not counted");
+        streams.pop();
+        assert!(Active::new(&gauge).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_with_its_time_and_with_the_publisher() {
+        let gone = CancellationToken::new();
+        let patience = Patience::new(&gone);
+        assert!(patience.lasts(PATIENCE) && !patience.lasts(PATIENCE + Duration::from_millis(1)));
+        tokio::time::advance(PATIENCE).await;
+        assert!(patience.lasts(Duration::ZERO) && !patience.lasts(Duration::from_millis(1)));
+        gone.cancel();
+        assert!(!Patience::new(&gone).lasts(Duration::ZERO));
     }
 }

@@ -16,7 +16,7 @@ use super::content::{check_charset, check_data};
 use super::lifetime::lifetime;
 use super::target::{Named, add_topic};
 use crate::access::Permit;
-use crate::event::{ContentType, Event, EventType, Key, Topics};
+use crate::event::{ContentType, Event, EventType, Key, Publisher, Topics};
 
 /// What a line or an element says.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) fn parse(text: &[u8], permit: &Permit, options: &Options) -> Result<S
     if members.is_notice() {
         return Ok(Said::Notice);
     }
-    let event = members.event(options.max_topics)?;
+    let event = members.event(options.max_topics, permit.publisher())?;
     let event_bytes = options.event_bytes;
     if event.data.len() > event_bytes {
         return Err(Problem::new(
@@ -102,13 +102,13 @@ impl<'a> Members<'a> {
             && self.get("type").and_then(string).is_some_and(|kind| own(&kind))
     }
 
-    fn event(&self, max_topics: usize) -> Result<Event, Problem> {
+    fn event(&self, max_topics: usize, publisher: Publisher) -> Result<Event, Problem> {
         if self.get("retry").is_some() {
             return Err(Problem::bad("an event has no `retry`; that is the subscriber's"));
         }
         let Named { topics, kind, key, ttl, conflate, private } = self.named(max_topics)?;
         let (data, content_type) = self.content()?;
-        Ok(Event { topics, kind, data, content_type, key, ttl, conflate, private })
+        Ok(Event { topics, kind, data, content_type, key, ttl, conflate, private, publisher })
     }
 
     fn named(&self, max_topics: usize) -> Result<Named, Problem> {

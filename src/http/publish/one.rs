@@ -11,7 +11,7 @@ use super::super::problem::Problem;
 use super::content::{Content, Most, check_data};
 use super::target::Named;
 use super::{receipts, store};
-use crate::event::{ContentType, Event};
+use crate::event::{ContentType, Event, Publisher};
 use crate::log::Receipt;
 
 /// How long the content of one event may take to arrive.
@@ -19,6 +19,7 @@ pub(super) const TIME: Duration = Duration::from_secs(30);
 
 pub(super) async fn publish(
     app: &App,
+    publisher: Publisher,
     named: Named,
     content_type: Option<ContentType>,
     content: Content,
@@ -26,7 +27,7 @@ pub(super) async fn publish(
     let data = content.whole(most(app)).await?;
     // A copy, as what arrived in one piece is a slice of the connection's read buffer, which must not live with the event.
     let data = Bytes::copy_from_slice(&data);
-    let receipt = append(app, named, data, content_type).await?;
+    let receipt = append(app, publisher, named, data, content_type).await?;
     Ok(receipts::answer(receipts::status(&[receipt]), receipts::receipt(receipt, app.log.durability())))
 }
 
@@ -38,13 +39,14 @@ pub(super) fn most(app: &App) -> Most {
 /// Stores one event.
 pub(super) async fn append(
     app: &App,
+    publisher: Publisher,
     named: Named,
     data: Bytes,
     content_type: Option<ContentType>,
 ) -> Result<Receipt, Problem> {
     check_data(&data, content_type.as_ref())?;
     let Named { topics, kind, key, ttl, conflate, private } = named;
-    let mut event = Event { topics, kind, data, content_type, key, ttl, conflate, private };
+    let mut event = Event { topics, kind, data, content_type, key, ttl, conflate, private, publisher };
     store::by_rule(app, &mut event);
     let events = vec![event];
     app.limits.take(store::topics(&events), Instant::now()).map_err(Problem::over_quota)?;

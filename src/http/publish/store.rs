@@ -3,11 +3,24 @@
 use tokio::time::Instant;
 
 use super::super::App;
-use crate::event::{Event, Topic};
+use crate::event::{Event, Topic, Topics};
 use crate::log::{AppendError, Receipt};
 
-/// Stores `events`, all of them or none.
+/// Stores `events`, all of them or none. What was taken of quotas for those that are not stored is given back: for all of
+/// them if this fails, and for repeats.
 pub(super) async fn append(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
+    let taken: Vec<Topics> = match app.limits.is_empty() {
+        true => Vec::new(),
+        false => events.iter().map(|event| event.topics.clone()).collect(),
+    };
+    let answer = counted(app, events).await;
+    let repeated = |nth: usize| answer.as_ref().map_or(true, |receipts| receipts[nth].duplicate);
+    let back = taken.iter().enumerate().filter(|(nth, _)| repeated(*nth));
+    app.limits.give_back(back.map(|(_, topics)| topics.as_slice()));
+    answer
+}
+
+async fn counted(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
     let begun = Instant::now();
     let sizes: Vec<u64> = events.iter().map(|event| event.data.len() as u64).collect();
     let receipts = app.log.append(events).await?;

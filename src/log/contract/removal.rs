@@ -14,7 +14,9 @@ on_every_store! {
     topics_are_found_by_page,
     a_topic_keeps_what_its_rule_says,
     what_a_topic_does_not_keep_pushes_nobody_out,
+    what_has_expired_stays_expired_though_it_is_deleted,
     many_events_are_deleted_at_once,
+    a_deletion_reaches_the_newest_event,
     a_closed_log_refuses_deletions,
 }
 
@@ -222,6 +224,18 @@ async fn what_a_topic_does_not_keep_pushes_nobody_out(open: Open) {
     assert!((5_000..14_000).contains(&kept), "{kept} places for 200 events");
 }
 
+async fn what_has_expired_stays_expired_though_it_is_deleted(open: Open) {
+    let Fixture { log, clock, _directory } = open(rules(&[("r", Keep { events: Some(1), ..Keep::default() })]));
+    let first = log.append(vec![on(&["r"], "1"), on(&["r"], "2"), on(&["r"], "3")]).await.expect("stored")[0];
+    clock.advance(Duration::from_secs(2));
+    until_gone(&log, 2).await;
+    assert_eq!(log.delete(Delete::Event(first.cursor)).await.expect("done"), 0, "it is gone already");
+    assert_eq!(places(&log).await, ["Expired r", "Expired r", "3"]);
+    assert_eq!(log.delete(Delete::Topic(topic("r"))).await.expect("done"), 1);
+    assert_eq!(places(&log).await, ["Expired r", "Expired r", "Deleted r"]);
+    assert_eq!(log.stats().gone, 3);
+}
+
 async fn many_events_are_deleted_at_once(open: Open) {
     let Fixture { log, _directory, .. } = open(EVERYTHING);
     for n in 0..60 {
@@ -243,6 +257,16 @@ async fn many_events_are_deleted_at_once(open: Open) {
     let places = places(&log).await;
     let gone = |name: &str| places.iter().filter(|place| place.as_str() == format!("Deleted {name}")).count();
     assert_eq!((gone("a"), gone("b"), places.len()), (40 * 997, 0, 60 * 997 + 1));
+}
+
+async fn a_deletion_reaches_the_newest_event(open: Open) {
+    // The newest is the only one on its page, and many pages come before it.
+    let Fixture { log, _directory, .. } = open(EVERYTHING);
+    for _ in 0..16 {
+        log.append(vec![on(&["a"], "x"); 1_024]).await.expect("stored");
+    }
+    assert_eq!(log.bounds().last % PAGE, 0);
+    assert_eq!(log.delete(Delete::Topic(topic("a"))).await.expect("done"), 16 * 1_024);
 }
 
 async fn a_closed_log_refuses_deletions(open: Open) {

@@ -50,6 +50,21 @@ fn the_newest_commits_are_kept_as_far_as_bytes_allow() {
 }
 
 #[test]
+fn the_newest_commits_are_kept_as_far_as_their_number_allows() {
+    let recent = Recent::default();
+    (1..=64).for_each(|offset| push(&recent, commit(offset..=offset, 1)));
+    assert_eq!(kept(&recent, 0), Some(vec![1]));
+    push(&recent, commit(65..=65, 1));
+    assert_eq!((kept(&recent, 0), kept(&recent, 1)), (None, Some(vec![2])));
+    // And removals among them.
+    let remove = |_| recent.push(Change::Removed { offsets: Arc::from([1]), why: Gone::Deleted }, 8);
+    (64..256).for_each(remove);
+    assert_eq!(kept(&recent, 1), Some(vec![2]));
+    (0..1).for_each(remove);
+    assert_eq!((kept(&recent, 1), kept(&recent, 2)), (None, Some(vec![3])));
+}
+
+#[test]
 fn small_events_count_with_all_that_they_take_in_memory() {
     let recent = Recent::default();
     for n in 0..20 {

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::super::PAGE;
-use crate::event::{ContentType, Event, EventType, Gone, Key, Topic, Topics};
+use crate::event::{ContentType, Event, EventType, Gone, Key, Publisher, Topic, Topics};
 
 /// The first byte of every row.
 const FORMAT: u8 = 1;
@@ -37,6 +37,7 @@ const KEY: u8 = 4;
 const DATA: u8 = 5; // Always there unless the event is gone, always last, so that the small fields share a database page.
 const TTL: u8 = 6; // Milliseconds, little-endian, without zeros at its end.
 const CONFLATE: u8 = 7;
+const PUBLIC: u8 = 8; // No value. Published without a key of the gateway; only for recognising repeats.
 const PRIVATE: u8 = 0x80; // No value.
 const EXPIRED: u8 = 0x81; // How many places this record stands for, if more than one (varint); then zeros.
 const DELETED: u8 = 0x82; // The same.
@@ -208,7 +209,7 @@ fn places(value: &[u8]) -> Result<u64, Damaged> {
 fn decode_record(mut record: Input<'_>, row: &Bytes) -> Result<(Stored, u64), Damaged> {
     let mut topics = Topics::new();
     let (mut kind, mut content_type, mut key, mut data, mut ttl, mut conflate) = (None, None, None, None, None, None);
-    let (mut private, mut gone) = (false, None);
+    let (mut private, mut publisher, mut gone) = (false, Publisher::Key, None);
     while let Some((tag, value)) = record.field()? {
         match tag {
             TOPIC => {
@@ -227,6 +228,7 @@ fn decode_record(mut record: Input<'_>, row: &Bytes) -> Result<(Stored, u64), Da
             CONFLATE => once(&mut conflate, Key::parse(text(value)?).map_err(|_| Damaged("a conflation key"))?)?,
             TTL => once(&mut ttl, Duration::from_millis(number(value)?))?,
             DATA => once(&mut data, row.slice_ref(value))?,
+            PUBLIC => publisher = Publisher::Public,
             PRIVATE => private = true,
             EXPIRED => once(&mut gone, (Gone::Expired, places(value)?))?,
             DELETED => once(&mut gone, (Gone::Deleted, places(value)?))?,
@@ -240,7 +242,7 @@ fn decode_record(mut record: Input<'_>, row: &Bytes) -> Result<(Stored, u64), Da
         return Ok((Stored { event, gone: Some(why) }, count));
     }
     let data = data.ok_or(Damaged("an event without data"))?;
-    let event = Event { topics, kind, data, content_type, key, ttl, conflate, private };
+    let event = Event { topics, kind, data, content_type, key, ttl, conflate, private, publisher };
     Ok((Stored { event, gone: None }, 1))
 }
 
@@ -253,7 +255,9 @@ fn fields<'a>(event: &'a Event, ttl: Option<&'a [u8]>) -> impl Iterator<Item = (
     let key = event.key.iter().map(|key| (KEY, key.as_str().as_bytes()));
     let conflate = event.conflate.iter().map(|key| (CONFLATE, key.as_str().as_bytes()));
     let ttl = ttl.map(|ttl| (TTL, ttl));
-    let small = topics.chain(private).chain(kind).chain(content_type).chain(key).chain(conflate).chain(ttl);
+    let public = (event.publisher == Publisher::Public).then_some((PUBLIC, &[][..]));
+    let small =
+        topics.chain(private).chain(kind).chain(content_type).chain(key).chain(conflate).chain(ttl).chain(public);
     small.chain([(DATA, &event.data[..])])
 }
 

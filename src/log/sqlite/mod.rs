@@ -19,6 +19,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod keyed;
 mod places;
 mod reader;
 mod recover;

@@ -9,9 +9,10 @@ use super::super::keep::Kept;
 use super::super::keys::Remembered;
 use super::super::marks::Marks;
 use super::super::{Bounds, Epochs, Keys, new_epoch};
+use super::keyed::Keyed;
 use super::places::{self, Places};
 use super::{OpenError, codec};
-use crate::event::{Epoch, Offset, Timestamp};
+use crate::event::{Epoch, Offset, Publisher, Timestamp};
 
 /// What the file held.
 pub(super) struct Recovered {
@@ -150,13 +151,14 @@ fn begin(connection: &mut Connection, run: Run, places: &Places) -> rusqlite::Re
 /// The keys of the last ten minutes, read backwards from the newest event until there are enough.
 fn keys(connection: &Connection, now: Timestamp) -> rusqlite::Result<Result<Keys, codec::Damaged>> {
     let window = u64::try_from(Keys::WINDOW.as_millis()).unwrap_or(u64::MAX);
-    let is_over = |keys: &Keys, time: u64| time.saturating_add(window) < now.0 || keys.is_full();
+    let is_old = |time: u64| time.saturating_add(window) < now.0;
+    let is_full = |keys: &Keys| keys.is_full(Publisher::Key) && keys.is_full(Publisher::Public);
     let mut keys = Keys::default();
     let mut of_gone = keys_of_gone(connection)?;
     // Those stand between the others, too, and are recalled in their places.
     let mut recall_behind = |keys: &mut Keys, offset: Offset| {
         while let Some(key) = of_gone.pop_if(|key| key.offset >= offset) {
-            if !is_over(keys, key.time.0) {
+            if !is_old(key.time.0) {
                 keys.recall_remembered(key);
             }
         }
@@ -165,10 +167,10 @@ fn keys(connection: &Connection, now: Timestamp) -> rusqlite::Result<Result<Keys
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         let time: u64 = row.get(0)?;
-        if is_over(&keys, time) {
+        if is_old(time) || is_full(&keys) {
             break;
         }
-        if row.get::<_, u64>(1)? == 0 {
+        if !Keyed::from_number(row.get(1)?).has_any_for(&keys) {
             continue; // The blob is not even read.
         }
         let first: Offset = row.get(2)?;
@@ -188,9 +190,14 @@ fn keys(connection: &Connection, now: Timestamp) -> rusqlite::Result<Result<Keys
 
 /// The keys of events that are gone, the newest last.
 fn keys_of_gone(connection: &Connection) -> rusqlite::Result<Vec<Remembered>> {
-    let mut select = connection.prepare("SELECT offset, time, key, content FROM expired_keys ORDER BY offset")?;
+    let mut select = connection.prepare(
+        "SELECT offset, time, key, content, 0 FROM expired_keys
+         UNION ALL SELECT offset, time, key, content, 1 FROM expired_public_keys ORDER BY offset",
+    )?;
     let keys = select.query_map((), |row| {
-        Ok(Remembered { offset: row.get(0)?, time: Timestamp(row.get(1)?), key: row.get(2)?, content: row.get(3)? })
+        let publisher = if row.get(4)? { Publisher::Public } else { Publisher::Key };
+        let (offset, time) = (row.get(0)?, Timestamp(row.get(1)?));
+        Ok(Remembered { publisher, offset, time, key: row.get(2)?, content: row.get(3)? })
     })?;
     keys.collect()
 }

@@ -167,8 +167,8 @@ impl Writer {
         {
             let mut removed = self.readers.removed_mut();
             for (_, erased) in pages {
-                let events = erased.events.iter().map(|(offset, _)| *offset);
-                events.chain(erased.expired.iter().copied()).for_each(|offset| removed.erase(offset));
+                erased.expired.iter().for_each(|offset| removed.erase(*offset, Gone::Expired));
+                erased.events.iter().for_each(|(offset, _)| removed.erase(*offset, Gone::Deleted));
             }
         }
         for (offset, event) in pages.iter().flat_map(|(_, erased)| &erased.events) {

@@ -54,14 +54,14 @@ impl Removed {
         }
     }
 
-    /// An event was erased from its row.
-    pub(super) fn erase(&mut self, offset: Offset) {
+    /// An event was erased from its row, which says why.
+    pub(super) fn erase(&mut self, offset: Offset, why: Gone) {
         let page = self.pages.entry(offset / PAGE).or_default();
         page.written += 1;
         match page.why(offset) {
             Some(_) => page.unwritten -= 1, // It had expired before.
             None => {
-                page.set(offset, Gone::Deleted);
+                page.set(offset, why);
                 self.total += 1;
             }
         }
@@ -139,9 +139,9 @@ mod tests {
         let mut removed = Removed::default();
         removed.recall(0, 10);
         [2000, 2001, 2000].iter().for_each(|at| removed.expire(*at));
-        removed.erase(2001);
-        removed.erase(2002);
-        assert_eq!(removed.total(), 13);
+        removed.erase(2001, Gone::Expired);
+        removed.erase(2002, Gone::Deleted);
+        assert_eq!((removed.total(), removed.of(1).map(OfPage::written)), (13, Some(2)));
         let why = |at| removed.of(at / PAGE).and_then(|of| of.why(at));
         assert_eq!(
             [1999, 2000, 2001, 2002].map(why),

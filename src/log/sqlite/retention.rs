@@ -17,7 +17,7 @@ use super::super::{Keys, PAGE, Retention, counted};
 use super::codec;
 use super::removed::Removed;
 use super::schema::PAGE_SIZE;
-use crate::event::{Offset, Timestamp};
+use crate::event::{Offset, Publisher, Timestamp};
 
 /// How many rows leave in one transaction at most: twice and more what a full group commit of small rows adds, and all that
 /// may stay too long.
@@ -186,15 +186,29 @@ pub(super) fn note_emptied(transaction: &Connection, last: Offset, time: Timesta
 /// Writes down the keys of events that are deleted in this transaction, so that repeats are recognised after a restart
 /// too; and forgets those that are remembered no more.
 ///
-/// Keys go in as they went into the log, so the table is written at its right edge.
+/// Keys go in as they went into the log, so a table is written at its right edge; and each publisher has its own, so that
+/// what is forgotten stands at its left edge.
 pub(super) fn keep_keys(transaction: &Connection, keys: &Keys, gone: Range<Offset>) -> rusqlite::Result<()> {
-    let mut insert = transaction
-        .prepare_cached("INSERT OR REPLACE INTO expired_keys (offset, time, key, content) VALUES (?1, ?2, ?3, ?4)")?;
-    for Remembered { offset, time, key, content } in keys.within(gone) {
-        insert.execute(params![offset, time.0, key, content])?;
+    for (publisher, insert, delete) in [
+        (
+            Publisher::Key,
+            "INSERT OR REPLACE INTO expired_keys (offset, time, key, content) VALUES (?1, ?2, ?3, ?4)",
+            "DELETE FROM expired_keys WHERE offset < ?1",
+        ),
+        (
+            Publisher::Public,
+            "INSERT OR REPLACE INTO expired_public_keys (offset, time, key, content) VALUES (?1, ?2, ?3, ?4)",
+            "DELETE FROM expired_public_keys WHERE offset < ?1",
+        ),
+    ] {
+        let mut insert = transaction.prepare_cached(insert)?;
+        for Remembered { offset, time, key, content, .. } in keys.within(publisher, gone.clone()) {
+            insert.execute(params![offset, time.0, key, content])?;
+        }
+        let oldest = keys.oldest(publisher).unwrap_or(Offset::try_from(i64::MAX).unwrap_or_default());
+        transaction.prepare_cached(delete)?.execute([oldest])?;
     }
-    let oldest = keys.oldest().unwrap_or(Offset::try_from(i64::MAX).unwrap_or_default());
-    transaction.prepare_cached("DELETE FROM expired_keys WHERE offset < ?1")?.execute([oldest]).map(drop)
+    Ok(())
 }
 
 /// The bytes of the file that hold something. Pages that were freed are used again before the file grows.

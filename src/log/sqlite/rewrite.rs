@@ -11,6 +11,7 @@ use rusqlite::{Connection, params};
 
 use super::super::{Keys, PAGE};
 use super::codec::{self, Stored};
+use super::keyed::Keyed;
 use super::removed::Removed;
 use super::{places, retention};
 use crate::event::{Event, Gone, Offset, Timestamp};
@@ -123,7 +124,7 @@ pub(super) fn compact(
         compacted.gone += stored.iter().filter(|stored| stored.gone.is_some()).count() as u64;
         let dead = stored.iter().all(|stored| stored.gone.is_some());
         match &mut pending {
-            Some(before) if dead && before.dead => before.append(&row, stored, fresh),
+            Some(before) if dead && before.dead => before.append(&row, stored),
             _ => {
                 flush(transaction, pending.take(), keys)?;
                 pending = Some(Gathered { first: row.first, time: row.time, rows: 1, stored, fresh, dead });
@@ -141,17 +142,16 @@ struct Gathered {
     time: u64,
     rows: usize,
     stored: Vec<Stored>,
-    /// Something in them is gone that they do not show.
+    /// Something in the first of them is gone that it does not show.
     fresh: bool,
     /// Nothing in them is left.
     dead: bool,
 }
 
 impl Gathered {
-    fn append(&mut self, row: &Row, stored: Vec<Stored>, fresh: bool) {
+    fn append(&mut self, row: &Row, stored: Vec<Stored>) {
         self.rows += 1;
         self.time = row.time; // That of the newest: time must not fall.
-        self.fresh |= fresh;
         self.stored.extend(stored);
     }
 }
@@ -170,12 +170,12 @@ fn flush(transaction: &Connection, gathered: Option<Gathered>, keys: &Keys) -> r
         }
     }
     let end = first + stored.len() as u64;
-    let with_keys = stored.iter().filter(|stored| stored.gone.is_none() && stored.event.key.is_some()).count();
+    let keyed = Keyed::of(stored.iter().filter(|stored| stored.gone.is_none()).map(|stored| &stored.event));
     retention::keep_keys(transaction, keys, first..end)?;
     transaction.prepare_cached("DELETE FROM commits WHERE first >= ?1 AND first < ?2")?.execute([first, end])?;
     transaction
         .prepare_cached("INSERT INTO commits (first, count, time, keys, events) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![first, stored.len(), time, with_keys, row])?;
+        .execute(params![first, stored.len(), time, keyed.number(), row])?;
     Ok(())
 }
 

@@ -7,8 +7,9 @@
 //!           old ones leave from the left, and no page between them is touched           8 bytes
 //!   count   how many events                                                             1–2 bytes
 //!   time    when they were stored, in milliseconds since 1970                           6 bytes
-//!   keys    how many of them carry a publisher's key, so that opening the log reads
-//!           only the rows it needs for recognising repeats                              0–2 bytes
+//!   keys    how many of them carry a publisher's key, those of the public in the upper
+//!           bits (see `keyed`), so that opening the log reads only the rows it needs
+//!           for recognising repeats                                                     0–4 bytes
 //!   events  the events (see `codec`); last, so that the other columns are read without it
 //!
 //! pages: what is known of a page of PAGE offsets once its last one is stored; written in that commit, so at the right
@@ -35,6 +36,8 @@
 //!               empty unless retention takes events of the last ten minutes              ~40 bytes a key
 //!   offset, time   where the event was, and when it was stored
 //!   key, content   a digest of its key, and one of what a repeat must share with it
+//!
+//! expired_public_keys: the same for events that were published without a key of the gateway
 //! ```
 //!
 //! There is no index by topic or key: it would be written at random places, which costs far more than the events
@@ -107,6 +110,16 @@ const TABLES_OF_2: &str = "
     ) STRICT;
 ";
 
+/// That of the public's keys, which the first databases of format 2 had not.
+const PUBLIC_KEYS: &str = "
+    CREATE TABLE IF NOT EXISTS expired_public_keys (
+        offset INTEGER PRIMARY KEY,
+        time INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        content BLOB NOT NULL
+    ) STRICT;
+";
+
 /// Opens the file for writing, or makes it. Every commit on this connection is synced.
 pub(super) fn open(file: &Path, write_ahead_log: &Path) -> Result<Connection, OpenError> {
     let failed = |error| OpenError::of_sqlite(file, error);
@@ -134,6 +147,7 @@ pub(super) fn open(file: &Path, write_ahead_log: &Path) -> Result<Connection, Op
     if header(&connection).map_err(failed)?.format == 1 {
         upgrade(&mut connection).map_err(failed)?;
     }
+    connection.execute_batch(PUBLIC_KEYS).map_err(failed)?;
     Ok(connection)
 }
 
@@ -175,6 +189,7 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(TABLES_OF_2)?;
+    transaction.execute_batch(PUBLIC_KEYS)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()

@@ -17,7 +17,7 @@ use super::super::contract::{
 };
 use super::super::{GapReason, Keep, Keys, Missing, PAGE_BYTES, TopicRetention};
 use super::*;
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Publisher, Timestamp};
 
 fn options(directory: &Path, clock: &TestClock) -> SqliteOptions {
     SqliteOptions {
@@ -95,11 +95,16 @@ async fn keys_of_events_that_are_gone_outlive_the_process_too() {
     let reopen = || {
         SqliteLog::open(SqliteOptions { retention: retention.clone(), ..options(directory.path(), &clock) }).unwrap()
     };
+    // Every second one is of the public.
+    let by = |number: usize, key: &str, data: &str| {
+        let publisher = if number % 2 == 1 { Publisher::Public } else { Publisher::Key };
+        Event { publisher, ..keyed(key, data) }
+    };
     let mut log = reopen();
     let mut cursors = Vec::new();
     for number in 0..6 {
         let key = format!("k{number}");
-        cursors.push(log.append(vec![keyed(&key, "paid")]).await.unwrap()[0].cursor);
+        cursors.push(log.append(vec![by(number, &key, "paid")]).await.unwrap()[0].cursor);
         clock.advance(Duration::from_secs(60));
     }
     for _ in 0..2 {
@@ -107,19 +112,24 @@ async fn keys_of_events_that_are_gone_outlive_the_process_too() {
         log = reopen();
         assert_eq!(log.bounds(), Bounds { first: 5, last: 6 });
         for (number, &cursor) in cursors.iter().enumerate() {
-            let repeat = log.append(vec![keyed(&format!("k{number}"), "paid")]).await.unwrap()[0];
+            let repeat = log.append(vec![by(number, &format!("k{number}"), "paid")]).await.unwrap()[0];
             assert_eq!(repeat, Receipt { cursor, duplicate: true });
         }
-        let other = log.append(vec![keyed("k0", "other")]).await;
-        assert!(matches!(other, Err(AppendError::KeyReused { index: 0 })));
+        for number in 0..2 {
+            let other = log.append(vec![by(number, &format!("k{number}"), "other")]).await;
+            assert!(matches!(other, Err(AppendError::KeyReused { index: 0 })));
+        }
     }
+    assert_eq!(log.append(vec![by(1, "k0", "other")]).await.unwrap()[0].cursor.offset, 7, "as whom counts, still");
 
     clock.advance(Keys::WINDOW);
     assert!(!log.append(vec![keyed("k0", "paid")]).await.unwrap()[0].duplicate, "ten minutes are over");
     log.close().await;
     let connection = Connection::open(directory.path().join("encke.db")).unwrap();
-    let kept: u64 = connection.query_row("SELECT count(*) FROM expired_keys", (), |row| row.get(0)).unwrap();
-    assert_eq!(kept, 0, "what is remembered no more leaves the file");
+    for table in ["expired_keys", "expired_public_keys"] {
+        let kept: u64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap();
+        assert_eq!(kept, 0, "what is remembered no more leaves {table}");
+    }
 }
 
 #[tokio::test]

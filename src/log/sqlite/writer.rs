@@ -23,6 +23,7 @@ use super::super::keep::Kept;
 use super::super::known::Known;
 use super::super::{AppendError, Epochs, Keys, Live, PAGE, PAGE_BYTES, Receipt, Repeat, Retention};
 use super::error::{Broken, Failure};
+use super::keyed::Keyed;
 use super::recover::Run;
 use super::removal::Deletion;
 use super::retention::{self, Incoming, Trimmed};
@@ -458,8 +459,8 @@ fn insert(
         codec::begin(row);
         let count = fill(row, events);
         let (these, rest) = events.split_at(count);
-        let keys = these.iter().filter(|event| event.event.key.is_some()).count();
-        insert.execute(params![first.cursor.offset, count, now.0, keys, &*row])?;
+        let keyed = Keyed::of(these.iter().map(|event| &event.event));
+        insert.execute(params![first.cursor.offset, count, now.0, keyed.number(), &*row])?;
         pages += 2 + row.len() as u64 / PAGE_SIZE;
         events = rest;
     }

@@ -176,6 +176,52 @@ fn a_key_is_changed_without_a_moment_in_which_neither_is_good() {
 }
 
 #[test]
+fn a_stream_of_events_whose_key_is_withdrawn_stores_no_further_line() {
+    let files = Files::with("");
+    let key = files.path("key");
+    files.write("key", KEY);
+    let open_to = |topic: &str| {
+        let rule = format!("[[topics]]\nmatch = \"{topic}\"\npublish = \"public\"\n");
+        files.write("encke.toml", &format!("publish-key-file = \"{}\"\n{rule}", key.display()));
+    };
+    open_to("in/*");
+    let mut gateway = Gateway::start(&["--config", &files.file()]);
+    let stream = |target: &str, bearer: Option<&str>| {
+        let head = Request::new("POST", target).field("Content-Type", "application/x-ndjson");
+        let head = bearer.map_or(head.clone(), |key| head.bearer(key)).field("Transfer-Encoding", "chunked");
+        let mut connection = Connection::open(gateway.address());
+        connection.send(head.head());
+        connection
+    };
+    let line = "{\"topic\":\"in/a\",\"data\":\"x\"}\n";
+    let write = |stream: &mut Connection| stream.send(format!("{:x}\r\n{line}\r\n", line.len()));
+    let mut with_key = stream("/events?ack=each", Some(KEY));
+    let mut quiet = stream("/events", Some(KEY));
+    let mut anybody = stream("/events?ack=each", None);
+    for stream in [&mut with_key, &mut anybody] {
+        assert_eq!(stream.head().status, 200);
+        write(stream);
+        stream.chunks_until("\"line\":1");
+    }
+
+    // 1. Another key: whoever holds the old one has published the last line, also who does not write just now.
+    let new = "another-key-for-tests-9876543210";
+    files.write("key", new);
+    reload(&mut gateway, READ_AGAIN);
+    let told = with_key.chunks_until("\n");
+    assert!(told.contains("\"status\":401") && told.contains("\"stopped\":2"), "{told}");
+    let answer = quiet.answer();
+    assert_eq!((answer.status, &answer.json()["stopped"]), (401, &serde_json::json!(1)));
+    // 2. Who needs no key goes on, until other topics are open.
+    write(&mut anybody);
+    anybody.chunks_until("\"line\":2");
+    open_to("elsewhere/*");
+    reload(&mut gateway, READ_AGAIN);
+    let told = anybody.chunks_until("\n");
+    assert!(told.contains("\"status\":401") && told.contains("\"stopped\":3"), "{told}");
+}
+
+#[test]
 fn the_log_is_as_loud_as_the_file_says() {
     let files = Files::with("log-level = \"info\"\n");
     let mut gateway = files.gateway();

@@ -29,6 +29,7 @@ fn full(data: &'static [u8]) -> Event {
     event.conflate = Some(Key::parse("c-1").unwrap());
     event.ttl = Some(Duration::from_millis(86_400_000));
     event.private = true;
+    event.publisher = crate::event::Publisher::Public;
     event
 }
 
@@ -71,7 +72,7 @@ fn a_row_cut_within_an_event_is_damaged() {
 #[test]
 fn fields_of_later_versions_are_skipped_unless_they_must_be_understood() {
     let event = full(b"x");
-    for (tag, readable) in [(8, true), (0, true), (0x7f, true), (0x83, false), (0xff, false)] {
+    for (tag, readable) in [(9, true), (0, true), (0x7f, true), (0x83, false), (0xff, false)] {
         let mut record = Vec::new();
         encode(&event, &mut record);
         let mut later = vec![FORMAT];

@@ -1,5 +1,6 @@
 //! What is erased from the files, and what of removal outlives the process.
 
+use super::super::super::PAGE;
 use super::super::super::contract::{EVERY_TOPIC, exact, places};
 use super::*;
 use crate::event::Gone;
@@ -116,6 +117,39 @@ async fn what_was_removed_stays_removed_when_the_log_opens_again() {
         }
         log.close().await;
     }
+}
+
+#[tokio::test]
+async fn how_many_are_gone_is_known_when_the_log_opens_again_though_some_were_trimmed() {
+    let (directory, clock) = (TempDir::new().unwrap(), TestClock::default());
+    let retention = Retention { events: 1_500, ..EVERYTHING };
+    let reopen = || -> SqliteLog {
+        SqliteLog::open(SqliteOptions { retention: retention.clone(), ..options(directory.path(), &clock) }).unwrap()
+    };
+    let append = async |log: &SqliteLog, rows| {
+        for _ in 0..rows {
+            log.append(vec![on("a", "x"); 100]).await.unwrap();
+        }
+    };
+    let log = reopen();
+    append(&log, 15).await;
+    for offset in [10, 900, 901, 1_200] {
+        assert_eq!(log.delete(Delete::Event(log.cursor(offset))).await.unwrap(), 1);
+    }
+    append(&log, 5).await;
+    until(|| log.bounds().first > 400).await;
+    assert_eq!(log.stats().gone, 3, "a part of the oldest page was trimmed");
+    log.close().await;
+    let log = reopen();
+    assert_eq!(log.stats().gone, 3);
+    append(&log, 8).await;
+    until(|| log.bounds().first > PAGE).await;
+    append(&log, 1).await;
+    let (first, gone) = (log.bounds().first, log.stats().gone);
+    log.close().await;
+    let connection = Connection::open(directory.path().join("encke.db")).unwrap();
+    let oldest: u64 = connection.query_row("SELECT min(page) FROM pages", (), |row| row.get(0)).unwrap();
+    assert_eq!((oldest, gone), (first / PAGE, u64::from(first <= 1_200)), "rows of pages go with them");
 }
 
 #[tokio::test]
