@@ -72,8 +72,10 @@ impl Rules {
 
     /// Whether each topic is for the same readers by these rules as by the others.
     pub(super) fn read_alike(&self, other: &Self) -> bool {
-        let reads = |rules: &Self| rules.rules.iter().map(|rule| (rule.matches.clone(), rule.read)).collect::<Vec<_>>();
-        self.read == other.read && reads(self) == reads(other)
+        let alike = |(one, another): (&Rule, &Rule)| one.matches == another.matches && one.read == another.read;
+        self.read == other.read
+            && self.rules.len() == other.rules.len()
+            && self.rules.iter().zip(&other.rules).all(alike)
     }
 
     /// Whether each topic is open to the same publishers by these rules as by the others.

@@ -219,21 +219,9 @@ impl Hub {
         let mut at = self.pages.edge();
         let mut wanted = count;
         let mut lost = 0;
-        while wanted > 0 {
-            at = self.log.previous_on(selection.topics(), at);
-            if at < self.log.bounds().first {
-                break;
-            }
-            let page = self.page(at).await?;
-            if page.first() > at && page.is_behind_hole() {
-                let before = self.before_hole(at).await?;
-                lost += at - before;
-                at = before;
-                continue;
-            }
-            if page.first() > at || page.is_empty() {
-                break; // Trimmed meanwhile.
-            }
+        while wanted > 0
+            && let Some(page) = self.page_before(selection, &mut at, &mut lost).await?
+        {
             let matching = page.events(page.first(), at).rev();
             let matching = matching.filter(|event| selection.matches(&event.event) && self.gone(event).is_none());
             let found: Vec<Offset> = matching.take(wanted).map(|event| event.cursor.offset).collect();
@@ -245,6 +233,31 @@ impl Hub {
         let after = at.max(self.log.bounds().first - 1);
         let missing = (lost > 0).then_some(Missing { reason: GapReason::Hole, offsets: Some(lost) });
         Ok(Position { after, missing })
+    }
+
+    /// The next page on the way back from `at`, which moves to where something of the selection may stand in it. What the
+    /// store lost on the way is counted. Nothing if there is none any more.
+    async fn page_before(
+        &self,
+        selection: &Selection,
+        at: &mut Offset,
+        lost: &mut u64,
+    ) -> Result<Option<Arc<Page>>, ReadError> {
+        loop {
+            *at = self.log.previous_on(selection.topics(), *at);
+            if *at < self.log.bounds().first {
+                return Ok(None);
+            }
+            let page = self.page(*at).await?;
+            if page.first() > *at && page.is_behind_hole() {
+                let before = self.before_hole(*at).await?;
+                *lost += *at - before;
+                *at = before;
+                continue;
+            }
+            let was_trimmed = page.first() > *at || page.is_empty();
+            return Ok((!was_trimmed).then_some(page));
+        }
     }
 
     /// The newest offset before `at`, which is lost, that can be read; if there is none, the one before the oldest.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::Page;
 use crate::event::{Appended, Gone, Offset};
-use crate::log::PAGE;
+use crate::log::{PAGE, within};
 
 /// How much is kept in memory.
 #[derive(Clone, Copy, Debug)]
@@ -149,9 +149,10 @@ impl Pages {
         }
         let removed = self.removed();
         let (first, last) = offsets.into_inner();
-        let within =
-            |removed: &[Offset]| removed.get(removed.partition_point(|at| *at < first)).is_some_and(|at| *at <= last);
-        first < removed.floor || removed.since(since).is_none_or(|mut newest| newest.any(|(these, _)| within(these)))
+        first < removed.floor
+            || removed
+                .since(since)
+                .is_none_or(|mut newest| newest.any(|(these, _)| !within(these, first, last).is_empty()))
     }
 
     /// Lets every page go: what they hold may be gone.
@@ -289,9 +290,7 @@ fn mark_before(page: &Page, first: Offset) {
 
 /// Marks events of a page as gone, of offsets that rise.
 fn mark(page: &Page, offsets: &[Offset], why: Gone) {
-    let (first, last) = (page.first(), page.last());
-    let begin = offsets.partition_point(|at| *at < first);
-    for at in offsets[begin..].iter().take_while(|at| **at <= last) {
+    for at in within(offsets, page.first(), page.last()) {
         page.events(*at, *at).for_each(|event| event.remove(why));
     }
 }

@@ -119,24 +119,9 @@ impl Hub {
         let edge = self.pages.edge();
         let (mut at, mut lost, mut offsets, mut seen) = (edge, 0, Vec::new(), HashSet::new());
         let mut limit = false;
-        while !limit {
-            at = self.log.previous_on(selection.topics(), at);
-            let first = self.log.bounds().first;
-            if at < first {
-                break;
-            }
-            let page = self.page(at).await?;
-            if page.first() > at && page.is_behind_hole() {
-                let before = self.before_hole(at).await?;
-                lost += at - before;
-                at = before;
-                continue;
-            }
-            if page.first() > at || page.is_empty() {
-                break; // Trimmed meanwhile.
-            }
+        while !limit && let Some(page) = self.page_before(selection, &mut at, &mut lost).await? {
             // What is still in memory, though it was trimmed, would be gone for whoever comes back to it.
-            for event in page.events(first, at).rev() {
+            for event in page.events(self.log.bounds().first, at).rev() {
                 if selection.matches(&event.event)
                     && self.gone(event).is_none()
                     && is_newest(selection, event, &mut seen)

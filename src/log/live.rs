@@ -13,7 +13,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use tokio::sync::watch;
 
-use super::{Bounds, Change, Page, ReadError};
+use super::{Bounds, Change, Page, ReadError, within};
 use crate::event::{Appended, Gone, Offset};
 
 /// One commit's events, by rising offset.
@@ -189,8 +189,7 @@ impl Recent {
         for (change, _) in &kept.changes {
             let Change::Commit(commit) = change else { continue };
             let Some((first, last)) = commit.first().zip(commit.last()) else { continue };
-            let begin = offsets.partition_point(|at| *at < first.cursor.offset);
-            for at in offsets[begin..].iter().take_while(|at| **at <= last.cursor.offset) {
+            for at in within(offsets, first.cursor.offset, last.cursor.offset) {
                 if let Ok(nth) = commit.binary_search_by_key(at, |event| event.cursor.offset) {
                     commit[nth].remove(why);
                 }

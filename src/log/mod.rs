@@ -268,6 +268,12 @@ impl Default for Retention {
     }
 }
 
+/// Those of rising offsets that stand between these two, both included.
+pub(crate) fn within(offsets: &[Offset], first: Offset, last: Offset) -> &[Offset] {
+    let behind = &offsets[offsets.partition_point(|at| *at < first)..];
+    &behind[..behind.partition_point(|at| *at <= last)]
+}
+
 /// For how many events these places count, so many of them being those of events that are gone: a place costs a little,
 /// too, so that no topic can make a log endless of which hardly anything is kept.
 fn counted(places: u64, gone: u64) -> u64 {

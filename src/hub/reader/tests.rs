@@ -3,8 +3,9 @@
 use super::super::tests::{appended, large, small};
 use super::super::{Pages, PagesOptions};
 use super::*;
-use crate::event::{Gone, Timestamp, TopicSelector};
-use crate::log::{Clock, Log, MemoryLog, Retention, system_clock};
+use crate::access::{Access, Open, Permit, Policy, Rule, Rules};
+use crate::event::{Cursor, Event, Gone, Timestamp, Topic, TopicSelector};
+use crate::log::{Clock, Log, MemoryLog, Retention, Start, system_clock};
 
 const ENOUGH: Budget = Budget { events: 1000, bytes: 1 << 20 };
 
@@ -193,12 +194,45 @@ fn an_event_with_a_time_of_its_own_is_delivered_as_it_comes_and_not_after_that()
     }
 }
 
+/// The permit of who has no key, where only `pub/**` is public.
+fn anonymous() -> Permit {
+    let public = TopicSelector::parse("pub/**").expect("a selector");
+    let rules = Rules {
+        rules: vec![Rule { matches: public, read: Open::Public, publish: Open::Key }],
+        ..Rules::all(Open::Key, Open::Key)
+    };
+    Access::new(Policy { rules: rules.into(), keys: Vec::new(), open: false }).permit(None)
+}
+
+/// The same at its place: of what was removed it is known who could read it.
+#[test]
+fn what_was_removed_and_could_not_be_read_is_no_gap() {
+    let private = Event { private: true, ..Event::new(Topic::parse("pub/b").expect("a topic"), "x") };
+    let private = Arc::new(Appended::new(Cursor { offset: 2, ..small(2).cursor }, Timestamp(0), private));
+    let hub = pages([vec![
+        removed(appended(1, "secret/a", "x"), Gone::Deleted),
+        removed(private, Gone::Deleted),
+        removed(appended(3, "pub/b", "x"), Gone::Deleted),
+        appended(4, "pub/b", "x"),
+    ]]);
+    let selection = |text| Selection::new(vec![TopicSelector::parse(text).expect("a selector")]);
+    for (text, keyed, gap) in [("**", 3, 1), ("*/b", 2, 1), ("pub/*", 2, 1)] {
+        for (selection, lost) in [(selection(text), keyed), (selection(text).for_reader(anonymous()), gap)] {
+            let mut reader = Reader::new(Arc::new(selection), 0);
+            let expected = format!("Gap(Missing {{ reason: Deleted, offsets: Some({lost}) }})");
+            assert_eq!(
+                [said(reader.step(&hub, 4, ENOUGH)), said(reader.step(&hub, 4, ENOUGH))],
+                [expected, "4".into()]
+            );
+        }
+    }
+    let mut hidden = Reader::new(Arc::new(selection("secret/*").for_reader(anonymous())), 0);
+    assert_eq!(said(hidden.step(&hub, 4, ENOUGH)), "LiveEdge");
+}
+
 /// A gap must not say what exists: neither of topics that are hidden from a reader, nor of private events.
 #[tokio::test]
 async fn what_a_reader_may_not_read_is_no_gap_for_it() {
-    use crate::access::{Access, Open, Policy, Rule, Rules};
-    use crate::event::{Cursor, Event, Topic};
-    use crate::log::Start;
     let log = MemoryLog::new(Retention { events: 1, ..Retention::default() }, system_clock());
     let event = |name, private| Event { private, ..Event::new(Topic::parse(name).expect("a topic"), "x") };
     for (name, private) in
@@ -210,12 +244,6 @@ async fn what_a_reader_may_not_read_is_no_gap_for_it() {
         let pages = Pages::new(5, &[], PagesOptions::default());
         Hub::over(Arc::new(log), pages, system_clock(), 64)
     });
-    let public = TopicSelector::parse("pub/**").expect("a selector");
-    let rules = Rules {
-        rules: vec![Rule { matches: public, read: Open::Public, publish: Open::Key }],
-        ..Rules::all(Open::Key, Open::Key)
-    };
-    let anonymous = Access::new(Policy { rules: rules.into(), keys: Vec::new(), open: false }).permit(None);
     for (text, after, all, some) in [
         ("secret/*", 0, true, false),
         ("other/*", 0, false, false),
@@ -230,7 +258,7 @@ async fn what_a_reader_may_not_read_is_no_gap_for_it() {
         ("**", 4, false, false),
     ] {
         let selection = || Selection::new(vec![TopicSelector::parse(text).expect("a selector")]);
-        for (selection, gap) in [(selection(), all), (selection().for_reader(anonymous.clone()), some)] {
+        for (selection, gap) in [(selection(), all), (selection().for_reader(anonymous()), some)] {
             let start = Start::Cursor(Cursor { epoch, offset: after });
             let position = hub.seek(start, &selection).await.expect("a position");
             assert_eq!(position.missing.is_some(), gap, "{text} after {after}, {:?}", selection.permit());
