@@ -7,7 +7,10 @@ use super::file::parse;
 /// Any text is options, or a list of faults that each name a place in the text.
 pub fn file(data: &[u8]) {
     thread_local! {
-        static COMMAND: clap::Command = super::command(&["sse", "ndjson"]);
+        static COMMAND: clap::Command = super::command(&super::Names {
+            transports: vec![("sse", ""), ("ndjson", "")],
+            stores: vec![("sqlite", ""), ("memory", "")],
+        });
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Err(faults) = COMMAND.with(|command| parse(Path::new("file"), text, command)) else { return };

@@ -30,6 +30,9 @@ const CALM: &[(&str, &str)] = &[
     ("Accept errors", "the machine would have to run out of descriptors"),
     ("Streams from publishers", "nobody streams; `publish::stream` reads both"),
     ("Events removed", "nobody removes any"),
+    ("Places of events that are gone", "nobody removes any"),
+    ("Pages made smaller", "nobody removes any"),
+    ("Readers that wait for a page", "there are fewer than may read at once"),
     ("Appends refused", "more must wait than one client can send"),
 ];
 

@@ -213,7 +213,8 @@ fn is_of_another_program(code: &str) -> bool {
         return true;
     }
     let ours = code.replace("cargo run --release --", "encke").contains("encke ");
-    let others = ["curl", "cargo", "docker", "ffmpeg", "ffplay", "git", "npm", "prometheus", "promtool", "run"];
+    let others =
+        ["curl", "cargo", "docker", "ffmpeg", "ffplay", "git", "mutants", "npm", "prometheus", "promtool", "run"];
     !ours && code.split([' ', '/']).any(|word| others.contains(&word))
 }
 
