@@ -27,6 +27,15 @@ pub struct Quota {
     pub per: Duration,
 }
 
+/// Why events may not be published now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverQuota {
+    /// In so much time they may.
+    Wait(Duration),
+    /// All at once they never may: a quota has at most so many.
+    TooMany(u64),
+}
+
 /// The limits of all topics: for each topic the first that matches. They may be replaced while they are in use.
 ///
 /// Cost of an event: a look at the selectors for each of its topics, under a lock; nothing where there are no limits. One
@@ -87,18 +96,22 @@ impl Limits {
         Ok(taken)
     }
 
-    /// Takes all of these events, or none. More than a quota has at once are let through when it is whole; those after
-    /// them wait the longer.
+    /// Takes all of these events, or none.
     ///
     /// # Errors
-    /// In how much time they may be published.
-    pub fn take<'a>(&self, events: impl Iterator<Item = &'a [Topic]>, now: Instant) -> Result<(), Duration> {
+    /// They may be published later, or are more than a quota ever has at once: let through, they would keep all others waiting.
+    pub fn take<'a>(&self, events: impl Iterator<Item = &'a [Topic]>, now: Instant) -> Result<(), OverQuota> {
         let mut buckets = self.buckets();
         if buckets.is_empty() {
             return Ok(());
         }
         let needed = count(&buckets, events);
-        take(&mut buckets, &needed, now)
+        let most =
+            |(bucket, count): (&Bucket, &u64)| bucket.limit.quota.map(|quota| quota.most()).filter(|most| count > most);
+        if let Some(most) = buckets.iter().zip(&needed).find_map(most) {
+            return Err(OverQuota::TooMany(most));
+        }
+        take(&mut buckets, &needed, now).map_err(OverQuota::Wait)
     }
 
     /// Gives back what was taken for these events, as they were not stored.
@@ -156,7 +169,7 @@ impl Bucket {
         buckets.iter().position(|bucket| bucket.limit.matches.matches(topic))
     }
 
-    /// How long `count` events must wait. No longer than for a whole quota, as more than that is never there at once.
+    /// How long `count` events must wait, which are no more than a quota has at once.
     fn wait(&self, count: u64, now: Instant) -> Duration {
         let (Some(quota), Some(paid)) = (self.limit.quota, self.paid) else { return Duration::ZERO };
         let room = quota.per.saturating_sub(quota.cost(count.min(quota.events)));
@@ -180,6 +193,11 @@ impl Bucket {
 }
 
 impl Quota {
+    /// How many there may be at once.
+    fn most(self) -> u64 {
+        self.events.max(1)
+    }
+
     /// In how much time `count` events come in at this rate.
     fn cost(self, count: u64) -> Duration {
         let nanoseconds = self.per.as_nanos() * u128::from(count) / u128::from(self.events.max(1));
@@ -206,7 +224,10 @@ mod tests {
     fn take(limits: &Limits, events: &[&[&str]], now: Instant) -> Result<(), u128> {
         let events: Vec<Vec<Topic>> =
             events.iter().map(|names| names.iter().map(|name| topic(name)).collect()).collect();
-        limits.take(events.iter().map(Vec::as_slice), now).map_err(|wait| wait.as_millis())
+        limits.take(events.iter().map(Vec::as_slice), now).map_err(|over| match over {
+            OverQuota::Wait(wait) => wait.as_millis(),
+            OverQuota::TooMany(most) => panic!("no more than {most} at once"),
+        })
     }
 
     #[test]
@@ -227,14 +248,16 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_batch_or_nothing_and_one_beyond_the_quota_is_paid_for_afterwards() {
+    fn all_of_a_batch_or_nothing_and_none_beyond_the_quota() {
         let limits = Limits::new(vec![limit("a", Some(10), None), limit("b", Some(2), None)]);
         let begin = Instant::now();
         assert_eq!(take(&limits, &[&["b"], &["b"]], begin), Ok(()));
         assert_eq!(take(&limits, &[&["a"], &["b"]], begin), Err(500));
-        assert_eq!(take(&limits, &[&["a"] as &[_]; 25], begin), Ok(()), "nothing was taken by what was refused");
-        assert_eq!(take(&limits, &[&["a"]], begin), Err(1600), "1.5 s for what was too much, and its own time");
-        assert_eq!(take(&limits, &[&["a"] as &[_]; 25], begin + Duration::from_millis(1600)), Err(900));
+        let (a, many) = ([topic("a")], 11);
+        let all = limits.take(std::iter::repeat_n(&a[..], many), begin);
+        assert_eq!(all, Err(OverQuota::TooMany(10)), "it would keep the others waiting");
+        assert_eq!(take(&limits, &[&["a"] as &[_]; 10], begin), Ok(()), "nothing was taken by what was refused");
+        assert_eq!(take(&limits, &[&["a"] as &[_]; 10], begin + Duration::from_millis(900)), Err(100));
     }
 
     #[test]

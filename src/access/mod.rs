@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
 pub use leave::Leave;
-pub use limits::{Limit, Limits, Quota};
+pub use limits::{Limit, Limits, OverQuota, Quota};
 use permit::Holds;
 pub use permit::Permit;
 pub use rules::{Open, Rule, Rules};

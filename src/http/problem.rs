@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::access::Decision;
+use crate::access::{Decision, OverQuota};
 use crate::event::{FieldError, SelectorError, TopicError};
 use crate::log::{AppendError, ReadError};
 
@@ -144,6 +144,20 @@ impl IntoResponse for Problem {
         }
         response.extensions_mut().insert(Refusal(kind));
         response
+    }
+}
+
+impl From<OverQuota> for Problem {
+    fn from(error: OverQuota) -> Self {
+        match error {
+            OverQuota::Wait(wait) => Self::over_quota(wait),
+            OverQuota::TooMany(most) => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "the quota of these topics has {most} events at once; send fewer together, or send them as NDJSON"
+                ),
+            ),
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn publish(app: &App, permit: &Permit, content: Content) -> Res
         return Ok(receipts::answer(StatusCode::OK, "[]".into()));
     }
     events.iter_mut().for_each(|event| store::by_rule(app, event));
-    app.limits.take(store::topics(&events), Instant::now()).map_err(Problem::over_quota)?;
+    app.limits.take(store::topics(&events), Instant::now())?;
     let stored = store::append(app, events).await.map_err(|error| refused(error, alone))?;
     let durability = app.log.durability();
     let told: Vec<String> = stored.iter().map(|stored| receipts::receipt(*stored, durability)).collect();

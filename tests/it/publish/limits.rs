@@ -34,6 +34,10 @@ fn what_is_beyond_the_quota_of_a_rule_is_refused_until_there_is_some_again() {
     assert_eq!(publish("quick").status, 201, "no other topic is concerned");
     let batch = json!([{ "topic": "quick", "data": 1 }, { "topic": "slow/c", "data": 2 }]);
     assert_eq!(post("/events", JSON, batch.to_string()).ask(gateway.address()).status, 429);
+    let never = json!([0, 1, 2, 3].map(|n| json!({ "topic": "slow/c", "data": n })));
+    let refused = post("/events", JSON, never.to_string()).ask(gateway.address());
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    assert!(refused.json()["detail"].as_str().expect("words").contains("3 events at once"));
     assert_eq!(data(&gateway), ["x", "x", "x", "x"], "all of a batch or nothing");
     assert_eq!(metric(&gateway, "encke_refused_total{reason=\"quota\"}"), 2.0);
 }
