@@ -300,8 +300,8 @@ fn authority(request: &Request<Body>) -> Result<Option<Authority>, Problem> {
 
 /// Whether an origin is where the request was sent, by host and port: which of `http` and `https` a proxy does not tell.
 pub(crate) fn is_same(origin: &str, authority: &Authority) -> bool {
-    let host = origin.split_once("://").map(|(_, host)| host);
-    host.is_some_and(|host| host.eq_ignore_ascii_case(authority.as_str()))
+    let host = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
+    host.is_some_and(|(_, host)| host.eq_ignore_ascii_case(authority.as_str()))
 }
 
 /// The origin of a page, as `Origin` would spell it.

@@ -102,6 +102,7 @@ mod tests {
             back(&request.body(()).expect("a request").into_parts().0).is_some()
         };
         assert!(back("http://a.example:81/page?x=1"));
+        assert!(!back("javascript://a.example:81/%0aalert(1)") && !back("data://a.example:81/,x"));
         assert!(back("https://A.example:81/"));
         for referer in [
             "http://a.example/",
