@@ -22,7 +22,7 @@ pub struct Reader {
     kept: bool,
     /// What matched and is gone right before the cursor, and was not told yet: a run of them is one gap.
     owed: Option<Missing>,
-    /// What is gone up to here was gone when reading began, and was not asked for: so it is no gap. Until the first event.
+    /// What was removed up to here was not asked for: so it is no gap.
     forgives: Offset,
 }
 
@@ -60,8 +60,8 @@ impl Reader {
         Self { selection, cursor, given: None, removals: 0, kept: false, owed: None, forgives: 0 }
     }
 
-    /// Of a reader that asked for what there is, up to `edge`, and not for what came since it was here: what is gone before
-    /// the first event that it is given, is not missing.
+    /// Of a reader that asked for what there is, up to `edge`, and not for what came since it was here: what was removed up to
+    /// there is not missing. Else who fetches the state anew on a gap, and asks for what there is, would never end.
     #[must_use]
     pub fn asking_for_what_is_there(self, edge: Offset) -> Self {
         Self { forgives: edge, ..self }
@@ -177,7 +177,6 @@ impl Reader {
                     return Some(Step::Gap(missing));
                 }
                 if gone.is_none() {
-                    self.forgives = 0;
                     found.bytes += weight;
                     found.events.push(self.selection.shown(event));
                 }
