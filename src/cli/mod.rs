@@ -42,7 +42,7 @@ pub use publish::PublishArgs;
 pub use subscribe::SubscribeArgs;
 pub use tail::TailArgs;
 
-use crate::event::{EventType, FieldError};
+use crate::event::{self, EventType, FieldError};
 
 /// What the help of each command ends with.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the network or a file failed, 2 wrong usage, 3 the gateway refused, \
@@ -179,25 +179,12 @@ impl FromStr for Kind {
 
 /// A time that passes: `90s`, `5m`, `12h`, `7d`.
 fn age(text: &str) -> Result<Duration, String> {
-    let parsed = || {
-        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86400,
-            _ => return None,
-        };
-        let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-        digits.parse::<u64>().ok()?.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs)
-    };
-    parsed().ok_or_else(|| "use a form like 90s, 5m, 12h or 7d".into())
+    let age = event::age(text).filter(|age| !age.is_zero());
+    age.ok_or_else(|| "use a form like 90s, 5m, 12h or 7d".into())
 }
 
 /// How long an event is worth delivering: seconds (`90`, `1.5`), or with a unit as in [`age`].
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let seconds = text.parse::<f64>().ok().filter(|seconds| plain && *seconds >= 0.001);
-    let parsed = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(|| age(text).ok());
-    parsed.ok_or_else(|| "use seconds, or a form like 90s, 5m, 12h or 7d".into())
+    event::lifetime(text)
+        .ok_or_else(|| "use seconds, or a form like 90s, 5m, 12h or 7d; more than 0, at most 100 years".into())
 }

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::event;
+
 /// A whole number of things, one at least.
 pub(super) fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "use a whole number from 1".into())
@@ -10,11 +12,8 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
 
 /// A whole number with a unit: `90s`, `5m`, `12h`, `7d`.
 pub(super) fn age(text: &str) -> Result<Duration, String> {
-    let seconds = with_unit(text, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86400)]);
-    seconds
-        .filter(|seconds| *seconds > 0)
-        .map(Duration::from_secs)
-        .ok_or_else(|| "use a form like 90s, 12h or 7d".into())
+    let age = event::age(text).filter(|age| !age.is_zero());
+    age.ok_or_else(|| "use a form like 90s, 12h or 7d".into())
 }
 
 /// A whole number of bytes, or with a unit: `64MiB`, `1GiB`.

@@ -3,6 +3,7 @@
 //! A value of these types is right because it exists: every name was parsed at the edge, so a renderer may write a
 //! topic, a type or a content type as it stands.
 
+mod age;
 mod appended;
 mod cursor;
 mod fields;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+pub use age::{age, lifetime};
 pub use appended::{Appended, Gone, Slot, Tally};
 pub use cursor::{Cursor, Epoch, Offset, ParseCursorError};
 pub use fields::{ContentType, EventType, FieldError, Key};

@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::access::Permit;
 use crate::delivery::{Begin, OnGap, Wanted};
-use crate::event::{Cursor, EventType, Timestamp, TopicSelector};
+use crate::event::{self, Cursor, EventType, Timestamp, TopicSelector};
 use crate::hub::Selection;
 use crate::log::Start;
 use crate::transport::{Carry, Transport};
@@ -203,19 +203,9 @@ fn utf8_or_latin1(bytes: &[u8]) -> String {
 /// A time as RFC 3339, or as an age: `90s`, `5m`, `2h`, `1d`.
 fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
     let wrong = || Problem::bad("`since` is a time as RFC 3339 (2026-01-31T12:00:00Z) or an age: 90s, 5m, 2h, 1d");
-    let age = || {
-        let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86400,
-            _ => return None,
-        };
-        digits.parse::<u64>().ok()?.checked_mul(seconds)?.checked_mul(1000)
-    };
-    if let Some(age) = age() {
-        return Ok(Timestamp(now.0.saturating_sub(age)));
+    if let Some(age) = event::age(text) {
+        let milliseconds = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        return Ok(Timestamp(now.0.saturating_sub(milliseconds)));
     }
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
     Ok(Timestamp(u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)))
