@@ -125,15 +125,30 @@ impl Source {
         Self::new(command, path.map(|path| with_value("config", path.as_os_str())).into_iter().collect())
     }
 
+    /// The directory of the log, whatever else is said, and whether keys can be read.
+    ///
+    /// # Errors
+    /// The command line, the environment or the file cannot be read.
+    pub fn data(&self) -> Result<PathBuf, ConfigErrors> {
+        let (.., matches) = self.merged()?;
+        ServeArgs::from_arg_matches(&matches).map(|args| args.data).map_err(|error| usage(&error))
+    }
+
+    /// What is said without the file, the file, and all of it.
+    fn merged(&self) -> Result<(ArgMatches, File, ArgMatches), ConfigErrors> {
+        let alone = self.matches(Vec::new())?;
+        let path = alone.get_one::<PathBuf>("config");
+        let file = path.map_or_else(|| Ok(File::default()), |path| self.file(path)).map_err(ConfigErrors)?;
+        let matches = self.matches(words_of(&file, &alone))?;
+        Ok((alone, file, matches))
+    }
+
     /// Reads everything, and checks what belongs together.
     ///
     /// # Errors
     /// Says what to mend, all of it as far as it can be told at once.
     pub fn read(&self) -> Result<Configuration, ConfigErrors> {
-        let alone = self.matches(Vec::new())?;
-        let path = alone.get_one::<PathBuf>("config");
-        let file = path.map_or_else(|| Ok(File::default()), |path| self.file(path)).map_err(ConfigErrors)?;
-        let matches = self.matches(words_of(&file, &alone))?;
+        let (alone, file, matches) = self.merged()?;
         let mut args = ServeArgs::from_arg_matches(&matches).map_err(|error| usage(&error))?;
         args.topics = file.topics;
         let mut settings: Vec<_> =

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::cli::console::Console;
 use crate::cli::progress::{bar, size};
 use crate::cli::stop;
+use crate::config::{self, ConfigErrors, Source};
 use crate::log::sqlite::{self, BackupError, Stage};
 
 /// Copy the log to a file, also while the gateway runs, and print the id of the newest event in it
@@ -23,19 +24,34 @@ pub struct BackupArgs {
     /// The file to write; its directory must be there, and not be the log's own
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The directory of the log
-    #[arg(long, env = "ENCKE_DATA", default_value = "./encke-data", value_name = "DIRECTORY")]
-    data: PathBuf,
+    /// The directory of the log; if it is not given, what the configuration says, or ./encke-data
+    #[arg(long, env = "ENCKE_DATA", value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+    /// The configuration of the gateway whose log it is
+    #[arg(long, env = "ENCKE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Replace the file if it is there, once the new copy is whole
     #[arg(long)]
     force: bool,
 }
 
+impl BackupArgs {
+    /// The directory of the log.
+    fn directory(&self) -> Result<PathBuf, ConfigErrors> {
+        if let Some(data) = &self.data {
+            return Ok(data.clone());
+        }
+        // Also without a file: then it is the default.
+        Source::of_file(config::command(&super::names()), self.config.as_deref()).data()
+    }
+}
+
 /// Copies; `false` if SIGINT or SIGTERM came before it was done, and then nothing is left of it.
 ///
 /// # Errors
-/// See [`BackupError`].
-pub async fn run(args: BackupArgs) -> Result<bool, BackupError> {
+/// See [`BackupError`]; or the configuration cannot be used.
+pub async fn run(args: BackupArgs) -> anyhow::Result<bool> {
+    let data = args.directory()?;
     let unheard = |source: io::Error| BackupError::File { file: args.file.clone(), source: source.into() };
     let signal = stop::signal().map_err(unheard)?;
     let stopped = Arc::new(AtomicBool::new(false));
@@ -43,7 +59,7 @@ pub async fn run(args: BackupArgs) -> Result<bool, BackupError> {
     let name = args.file.display().to_string();
     let work = tokio::task::spawn_blocking(move || {
         let mut console = Console::stderr(false);
-        let copied = sqlite::backup(&args.data, &args.file, args.force, |stage| {
+        let copied = sqlite::backup(&data, &args.file, args.force, |stage| {
             console.progress(&match stage {
                 Stage::Copying { done, all } => format!("{} {} of {}", bar(done, all), size(done), size(all)),
                 Stage::Checking => "checking the copy".to_owned(),

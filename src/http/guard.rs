@@ -221,6 +221,7 @@ impl Cors {
         };
         let headers = [
             LAST_EVENT_ID,
+            header::IF_NONE_MATCH,
             header::AUTHORIZATION,
             IDEMPOTENCY_KEY,
             header::CONTENT_TYPE,
@@ -235,7 +236,7 @@ impl Cors {
             .allow_credentials(AllowCredentials::predicate(is_listed));
         let any = base
             .allow_methods([Method::GET])
-            .allow_headers([LAST_EVENT_ID, header::CACHE_CONTROL])
+            .allow_headers([LAST_EVENT_ID, header::IF_NONE_MATCH, header::CACHE_CONTROL])
             .allow_origin(tower_http::cors::Any);
         let open = public && guards.any_origin && guards.token.is_none();
         Self { guards: Arc::clone(guards), open, listed, any }

@@ -126,3 +126,33 @@ fn a_backup_that_cannot_be_made_says_why_and_leaves_what_is_there() {
         fs::read_dir(copies.path()).expect("readable").map(|entry| entry.expect("one").file_name()).collect();
     assert_eq!(names, ["copy.db"], "nothing else is left");
 }
+
+/// The file names its log, and keys that the backup cannot read and does not need.
+#[test]
+fn a_backup_finds_the_log_by_the_configuration_of_its_gateway() {
+    let gateway = gateway(&[]);
+    Connection::open(gateway.address()).expect("the gateway listens").publish(KEY, "a", None, b"1").expect("stored");
+    let copies = TempDir::new().expect("a directory");
+    let file = copies.path().join("encke.toml");
+    let configure = |text: String| fs::write(&file, text).expect("it can be written");
+    let backup = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_encke"));
+        command.args(["backup", "copy.db", "--force", "--config", "encke.toml"]).args(more);
+        command.current_dir(copies.path()).env_remove("ENCKE_DATA").output().expect("encke runs")
+    };
+    configure(format!("data = {:?}\npublish-key-file = \"/nowhere/key\"\n", gateway.data_dir()));
+    let output = backup(&[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(copies.path().join("copy.db").exists());
+    for (text, more, words) in [
+        (format!("data = {:?}\n", gateway.data_dir()), &["--data", "."][..], "there is no log in"),
+        ("data = [1]\n".to_owned(), &[], "encke.toml:1:"),
+        ("datum = \"d\"\n".to_owned(), &[], "encke.toml:1:1"),
+    ] {
+        configure(text);
+        let output = backup(more);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(words), "{told}");
+    }
+}

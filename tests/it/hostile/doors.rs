@@ -179,7 +179,7 @@ fn a_preflight_allows_what_listed_pages_need_and_nothing_else() {
         assert_eq!(answer.field("access-control-allow-origin").as_deref(), Some(origin));
         assert_eq!(answer.field("access-control-allow-credentials").as_deref(), Some("true"));
         let allowed = listed(&answer, "access-control-allow-headers");
-        for name in ["last-event-id", "authorization", "idempotency-key", "content-type"] {
+        for name in ["last-event-id", "if-none-match", "authorization", "idempotency-key", "content-type"] {
             assert!(allowed.iter().any(|allowed| allowed == name), "{name}: {allowed:?}");
         }
         let methods = listed(&answer, "access-control-allow-methods");
@@ -241,7 +241,7 @@ fn a_page_of_any_origin_reads_what_is_public_without_credentials_and_nothing_els
                 assert_eq!(answer.field("access-control-allow-credentials"), None, "{args:?} {method}");
                 assert_eq!(answer.field("access-control-allow-methods").as_deref(), Some("GET"));
                 let headers = answer.field("access-control-allow-headers");
-                assert_eq!(headers.as_deref(), Some("last-event-id,cache-control"));
+                assert_eq!(headers.as_deref(), Some("last-event-id,if-none-match,cache-control"));
             }
             for method in ["POST", "PUT", "DELETE"] {
                 assert_eq!(shared(&preflight(origin, method)), None, "{args:?} {method}");
