@@ -1,16 +1,13 @@
 //! A real nginx with the files that `deploy/nginx` ships, as a plain process on a port and in a directory of its own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::time::Instant;
 
-use super::PATIENCE;
 use super::process::Process;
+use super::server::started;
 
 /// The shipped configuration, with the changes that a test makes.
 #[derive(Clone, Debug)]
@@ -113,18 +110,15 @@ impl Nginx {
     #[track_caller]
     pub(crate) fn start(configuration: &Configuration) -> Self {
         let prefix = tempfile::Builder::new().prefix("encke-nginx-").tempdir().expect("a temporary directory");
-        // nginx cannot be given port 0, so a port that is free now may be somebody's a moment later: then another.
-        for _ in 0..5 {
-            let port = free_port();
+        let command = |port| {
             configuration.write(prefix.path(), port);
-            let mut process = launch(prefix.path());
-            match is_up(&mut process) {
-                Ok(()) => return Self { process, port, _prefix: prefix },
-                Err(words) if words.contains("Address already in use") => {}
-                Err(words) => panic!("nginx did not start:\n{words}"),
-            }
-        }
-        panic!("five ports that were free were not so for nginx");
+            let mut command = Command::new("nginx");
+            command.arg("-p").arg(prefix.path()).args(["-e", "stderr", "-c", "nginx.conf"]);
+            command
+        };
+        // Not by connecting: whoever else has that port would take the connection.
+        let (process, port) = started(command, |process, _| process.errors().contains("start worker process"));
+        Self { process, port, _prefix: prefix }
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -141,35 +135,6 @@ impl Nginx {
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }
-}
-
-fn launch(prefix: &Path) -> Process {
-    let mut command = Command::new("nginx");
-    command.arg("-p").arg(prefix).args(["-e", "stderr", "-c", "nginx.conf"]);
-    Process::spawn(command)
-}
-
-/// Waits until it says that it listens; else what it said.
-///
-/// Not by connecting: whoever else has that port would take the connection.
-fn is_up(process: &mut Process) -> Result<(), String> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let said = process.errors();
-        if said.contains("start worker process") {
-            return Ok(());
-        }
-        if said.contains("[emerg]") || Instant::now() >= deadline {
-            process.kill9();
-            return Err(process.errors());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
 }
 
 /// Replaces what must be there exactly once: a test whose change does not reach the file would test something else.

@@ -55,6 +55,17 @@ impl Process {
         self.errors.lock().expect("no reader of errors panics").clone()
     }
 
+    /// Whether it has ended by itself; then all its errors are there.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        if self.ended.is_none()
+            && let Some(status) = self.child.try_wait().expect("a child can be asked for")
+        {
+            kill("KILL", &format!("-{}", self.child.id())); // What it left running holds its output open.
+            self.reaped(status);
+        }
+        self.ended.is_some()
+    }
+
     /// Asks it to end (`SIGTERM`).
     pub(crate) fn terminate(&mut self) {
         self.signal("TERM");

@@ -1,7 +1,8 @@
 //! The configurations of other proxies that `docs/deploy.md` shows, tried as they stand there; and a base path behind nginx.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +14,7 @@ use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, Connection, Request};
 use crate::support::nginx::{Configuration, Nginx};
 use crate::support::process::Process;
+use crate::support::server::started;
 use crate::support::wait_for;
 
 /// The block of the document that is marked so.
@@ -28,40 +30,18 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("an address").port()
-}
-
 /// Starts a proxy with what `configure` makes for a free port, and waits until it passes a request on.
 fn start(configure: impl Fn(u16) -> Command) -> (Process, String) {
-    // As with nginx: a port that was free may be somebody's a moment later.
-    for _ in 0..5 {
-        let port = free_port();
-        let mut process = Process::spawn(configure(port));
-        let address = format!("127.0.0.1:{port}");
-        let ask = || {
-            let mut connection = std::net::TcpStream::connect(&address).ok()?;
-            std::io::Write::write_all(
-                &mut connection,
-                b"GET /events/t?transport=long-poll HTTP/1.0\r\nHost: www.example.com\r\n\r\n",
-            )
-            .ok()?;
-            let mut answer = String::new();
-            std::io::Read::read_to_string(&mut connection, &mut answer).ok()?;
-            answer.contains("\"cursor\":").then_some(())
-        };
-        let mut taken = false;
-        wait_for("the proxy to pass a request on", || {
-            taken = process.errors().contains("ddress already in use") || process.errors().contains("cannot bind");
-            taken || ask().is_some()
-        });
-        if !taken {
-            return (process, address);
-        }
-        process.kill9();
-    }
-    panic!("five ports that were free were not so for the proxy");
+    let passes = |port| {
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        let request = b"GET /events/t?transport=long-poll HTTP/1.0\r\nHost: www.example.com\r\n\r\n";
+        connection.write_all(request).ok()?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).ok()?;
+        answer.contains("\"cursor\":").then_some(())
+    };
+    let (process, port) = started(configure, |_, port| passes(port).is_some());
+    (process, format!("127.0.0.1:{port}"))
 }
 
 /// What an `EventSource` would be given.
