@@ -336,6 +336,22 @@ async fn the_newest_are_sought_beyond_a_hole_which_is_told() {
     }
 }
 
+/// What could not be read the first time, and can be the second.
+#[tokio::test]
+async fn a_hole_that_is_none_any_more_costs_no_event_before_it() {
+    let (damaged, whole) = (without(&[10], 20, 4), without(&[], 20, 4));
+    // Read first for 11, which is behind it, and then for 10, which begins the way around it.
+    let reads = std::sync::atomic::AtomicUsize::new(0);
+    let read = move |at| {
+        let is_damaged = matches!(at, 10 | 11) && reads.fetch_add(1, Ordering::Relaxed) < 2;
+        if is_damaged { damaged(at) } else { whole(at) }
+    };
+    let (log, _tail) = Told::new(1, 20, read);
+    let hub = hub(&log).await;
+    let missing = Some(Missing { reason: GapReason::Hole, offsets: Some(1) });
+    assert_eq!(hub.newest(&selection("**"), 12).await.unwrap(), Position { after: 7, missing });
+}
+
 #[tokio::test]
 async fn a_log_of_which_nothing_can_be_read_has_no_newest() {
     let (log, _tail) = Told::new(3, 9, |at| Stored { events: Vec::new(), hole: at <= 9 });
