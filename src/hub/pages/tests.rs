@@ -148,6 +148,15 @@ fn cached_pages_go_by_least_recent_use() {
 }
 
 #[test]
+fn a_page_is_used_when_it_comes() {
+    let pages = Pages::new(0, &[], PagesOptions { cached_bytes: 5 * MIB as u64 / 2, ..NO_LIMIT });
+    for at in [2, 1, 3] {
+        keep(&pages, [large(at, MIB)]);
+    }
+    assert_eq!(held(&pages, 1..=3), [1, 3]);
+}
+
+#[test]
 fn a_page_that_is_read_again_counts_once() {
     let pages = Pages::new(0, &[], NO_LIMIT);
     keep(&pages, [small(1), small(2)]);
@@ -196,6 +205,7 @@ fn a_page_that_was_read_before_a_removal_brings_nothing_back() {
     assert!(pages.keep_since(&read, before).is_none() && pages.get(3).is_none());
     pages.push(&[small(4)]);
     assert_eq!(held(&pages, 1..=5), [4]);
+    assert_eq!(pages.pinned.read().unwrap().len(), 1, "it goes on where it was");
 }
 
 #[test]
@@ -218,4 +228,22 @@ fn what_was_removed_is_known_for_a_while() {
     let before = pages.removals();
     pages.forget();
     assert!(removed(9..=9, before) && !removed(9..=9, pages.removals()));
+}
+
+#[test]
+fn of_what_was_removed_the_newest_is_known_and_as_much_as_there_is_room_for() {
+    let pages = live(NO_LIMIT, (1..=9).map(small));
+    let remove = |offsets: Vec<Offset>| pages.remove(&offsets.into(), Gone::Deleted);
+    let before = pages.removals();
+    (0..Removed::KEPT.0).for_each(|_| remove(vec![8]));
+    assert!(!pages.may_be_removed(9..=9, before), "so many are known");
+    remove(vec![8]);
+    assert!(pages.may_be_removed(9..=9, before), "one more is too many");
+
+    let many = || (10..).take(Removed::KEPT.1 + 1).collect();
+    let before = pages.removals();
+    remove(many());
+    assert!(!pages.may_be_removed(9..=9, before), "the newest is known, however large");
+    remove(many());
+    assert!(pages.may_be_removed(9..=9, before) && !pages.may_be_removed(9..=9, before + 1));
 }
