@@ -270,3 +270,14 @@ async fn what_a_reader_may_not_read_is_no_gap_for_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn pages_that_hold_nothing_for_a_reader_are_not_asked_for() {
+    let log = MemoryLog::new(Retention::default(), system_clock());
+    let topic = |at| Topic::parse(if at == 4500 { "rare" } else { "t" }).expect("a topic");
+    log.append((1..=5000).map(|at| Event::new(topic(at), "x")).collect()).await.expect("room");
+    let hub = Hub::over(Arc::new(log), Pages::new(0, &[], PagesOptions::default()), system_clock(), 64);
+    let mut reader = reader("rare", 0);
+    assert_eq!(said(reader.step(&hub, 5000, ENOUGH)), "Behind(4096)");
+    assert_eq!(reader.cursor(), 4095);
+}
