@@ -34,7 +34,7 @@ mod tests;
 mod writer;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -194,7 +194,8 @@ impl SqliteLog {
             unwritten,
             broken: None,
             behind: true, // Much may have expired while the log was closed.
-            ahead_pages: 0,
+            // Whoever was killed has left it there.
+            ahead_pages: wal_bytes(&write_ahead_log) / schema::PAGE_SIZE,
             row: Vec::new(),
             directory: directory.clone(),
             seen: tokio::time::Instant::now(),
@@ -211,6 +212,11 @@ impl SqliteLog {
             Inner { durability, most_waiting, write_ahead_log, epochs, live, readers, known, shared, queue, ended };
         Ok(Self { inner: Arc::new(inner) })
     }
+}
+
+/// How long the write-ahead log is.
+fn wal_bytes(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
 impl Inner {
@@ -312,7 +318,7 @@ impl Log for SqliteLog {
         let closed = self.inner.queue().is_none() || ended.is_cancelled();
         Stats {
             bytes: shared.bytes.load(Relaxed),
-            wal_bytes: std::fs::metadata(write_ahead_log).map_or(0, |metadata| metadata.len()),
+            wal_bytes: wal_bytes(write_ahead_log),
             commits: shared.commits.load(Relaxed),
             trimmed: shared.trimmed.load(Relaxed),
             expired: shared.expired.load(Relaxed),

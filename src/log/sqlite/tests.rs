@@ -4,7 +4,6 @@ mod damage;
 mod formats;
 mod removal;
 
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
@@ -67,6 +66,22 @@ pub(in crate::log) fn as_killed(directory: &Path) -> TempDir {
     }
     holder.execute_batch("ROLLBACK").expect("done");
     copy
+}
+
+/// Else it would grow with each life that ends before it has written much, and be read at each start.
+#[tokio::test]
+async fn a_process_that_is_killed_again_and_again_leaves_no_write_ahead_log_that_grows() {
+    let mut directory = TempDir::new().unwrap();
+    for life in 0..20 {
+        let log = open(directory.path());
+        assert_eq!(log.bounds().last, 2 * life);
+        for _ in 0..2 {
+            log.append(vec![event(&"x".repeat(512 << 10))]).await.unwrap(); // With the second the first is looked after.
+        }
+        directory = as_killed(directory.path());
+    }
+    let bytes = wal_bytes(&directory.path().join("encke.db-wal"));
+    assert!(bytes < 12 << 20, "{bytes} bytes of 20 MiB");
 }
 
 #[tokio::test]
