@@ -97,11 +97,17 @@ impl Gateway {
     pub(crate) fn restart(&mut self) {
         self.process.kill9();
         let former = self.addresses.clone();
-        // The port may serve as the local end of somebody's connection for a moment, being one of the passing ones.
-        for url in [&former.public, &former.admin].into_iter().flatten() {
-            wait_for("the port of the former gateway to be free", || TcpListener::bind(authority(url)).is_ok());
-        }
-        let (process, addresses) = launch(&self.settings, &former).unwrap_or_else(|words| panic!("{words}"));
+        let (process, addresses) = loop {
+            // The port may serve as the local end of somebody's connection for a moment, being one of the passing ones.
+            for url in [&former.public, &former.admin].into_iter().flatten() {
+                wait_for("the port of the former gateway to be free", || TcpListener::bind(authority(url)).is_ok());
+            }
+            match launch(&self.settings, &former) {
+                Ok(started) => break started,
+                Err(words) if words.contains("ddress already in use") => {} // The moment came just then.
+                Err(words) => panic!("{words}"),
+            }
+        };
         assert_eq!(addresses, former, "a restarted gateway listens where it did");
         self.process = process;
     }
