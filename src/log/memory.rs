@@ -192,12 +192,16 @@ impl Inner {
         (self.delete_all(&mut state, these), next.max(from))
     }
 
-    fn delete_all(&self, state: &mut State, offsets: Vec<Offset>) -> u64 {
-        for at in &offsets {
-            if let Some(topic) = state.bury(*at, Gone::Deleted) {
+    /// Deletes what is there at these offsets. What has outlived its time goes too, but was not there to be deleted.
+    fn delete_all(&self, state: &mut State, mut offsets: Vec<Offset>) -> u64 {
+        let now = state.clock.look().trimming;
+        offsets.retain(|at| {
+            let why = if state.is_over(*at, now) { Gone::Expired } else { Gone::Deleted };
+            if let Some(topic) = state.bury(*at, why) {
                 state.kept.forget(&topic, *at);
             }
-        }
+            why == Gone::Deleted
+        });
         let deleted = offsets.len() as u64;
         state.deleted += deleted;
         if deleted > 0 {
@@ -239,10 +243,13 @@ impl State {
         self.events.get(usize::try_from(offset.checked_sub(first)?).ok()?)
     }
 
-    /// Whether there is an event that was not removed and has not outlived its time.
+    /// Whether there is an event that was not removed.
     fn is_there(&self, offset: Offset) -> bool {
-        let is_over = |event: &Appended| event.expires().is_some_and(|time| time < self.time);
-        self.at(offset).is_some_and(|event| event.gone().is_none() && !is_over(event))
+        self.at(offset).is_some_and(|event| event.gone().is_none())
+    }
+
+    fn is_over(&self, offset: Offset, now: Timestamp) -> bool {
+        self.at(offset).and_then(|event| event.expires()).is_some_and(|time| time < now)
     }
 
     /// Puts a tombstone in the place of an event, and answers on which canonical topic that was.

@@ -17,6 +17,7 @@ on_every_store! {
     what_has_expired_stays_expired_though_it_is_deleted,
     many_events_are_deleted_at_once,
     a_deletion_reaches_the_newest_event,
+    what_has_outlived_its_time_is_erased_but_was_not_there,
     a_closed_log_refuses_deletions,
 }
 
@@ -234,6 +235,20 @@ async fn what_has_expired_stays_expired_though_it_is_deleted(open: Open) {
     assert_eq!(log.delete(Delete::Topic(topic("r"))).await.expect("done"), 1);
     assert_eq!(places(&log).await, ["Expired r", "Expired r", "Deleted r"]);
     assert_eq!(log.stats().gone, 3);
+}
+
+async fn what_has_outlived_its_time_is_erased_but_was_not_there(open: Open) {
+    let Fixture { log, clock, _directory } = open(EVERYTHING);
+    let short = || Event { ttl: Some(Duration::from_secs(5)), ..on(&["a"], "short") };
+    let long = || Event { ttl: Some(Duration::from_secs(60)), ..on(&["a"], "long") };
+    let batch = vec![short(), long(), on(&["a"], "plain"), short()];
+    let receipts = log.append(batch).await.expect("stored");
+    clock.advance(Duration::from_secs(6));
+    assert_eq!(log.delete(Delete::Event(receipts[3].cursor)).await.expect("done"), 0, "nobody could read it any more");
+    assert_eq!(places(&log).await, ["short", "long", "plain", "Expired a"], "but then nothing is left of it");
+    assert_eq!(log.delete(Delete::Topic(topic("a"))).await.expect("done"), 2);
+    assert_eq!(places(&log).await, ["Expired a", "Deleted a", "Deleted a", "Expired a"]);
+    assert_eq!(log.stats().deleted, 2);
 }
 
 async fn many_events_are_deleted_at_once(open: Open) {
