@@ -1,7 +1,7 @@
 //! The `encke` command.
 
 use std::convert::Infallible;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -88,7 +88,7 @@ fn words(error: &anyhow::Error) -> String {
 async fn run(action: Action, systemd: Systemd) -> anyhow::Result<ExitCode> {
     match action {
         Action::Serve(_) => serve(systemd).await,
-        Action::Check { file } => Ok(check(file.as_deref())),
+        Action::Check { file } => check(file.as_deref()),
         Action::Publish(args) => Ok(ended(cli::publish::run(args).await)),
         Action::Subscribe(args) => Ok(ended(cli::subscribe::run(args).await)),
         Action::Tail(args) => Ok(ended(cli::tail::run(args).await)),
@@ -97,7 +97,8 @@ async fn run(action: Action, systemd: Systemd) -> anyhow::Result<ExitCode> {
             Ok(if copied { ExitCode::SUCCESS } else { CliError::Interrupted.exit_code() })
         }
         Action::Configuration => {
-            print!("{}", config::reference(&config::command(&gateway::names())));
+            let text = config::reference(&config::command(&gateway::names()));
+            print(&text)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -117,17 +118,26 @@ fn ended(outcome: Result<(), CliError>) -> ExitCode {
 }
 
 /// `encke check`: says what is wrong, or what would be used.
-fn check(file: Option<&std::path::Path>) -> ExitCode {
+fn check(file: Option<&std::path::Path>) -> anyhow::Result<ExitCode> {
     match Source::of_file(config::command(&gateway::names()), file).read() {
         Ok(configuration) => {
-            print!("{configuration}");
             configuration.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-            ExitCode::SUCCESS
+            print(&configuration.to_string())?;
+            Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {
             eprintln!("{errors}");
-            ExitCode::FAILURE
+            Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// Prints. Whoever closed the other end has read enough.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("cannot write to standard output"),
     }
 }
 
@@ -257,26 +267,29 @@ fn with_path(place: &Local, base: &str) -> String {
 
 /// Says where to go. Programs read the `listening on` and `admin on` lines, people the rest.
 fn announce(gateway: &Gateway, dev: bool, base: &str) {
-    for place in &gateway.addresses {
-        println!("listening on {}", with_path(place, base));
+    // A gateway whose words nobody can be told works all the same.
+    if let Err(error) = print(&announcement(gateway, dev, base)) {
+        tracing::warn!("{}", words(&error));
     }
-    for place in &gateway.admin {
-        println!("admin on {place}");
-    }
+}
+
+fn announcement(gateway: &Gateway, dev: bool, base: &str) -> String {
+    let listening = gateway.addresses.iter().map(|place| format!("listening on {}\n", with_path(place, base)));
+    let mut text: String = listening.chain(gateway.admin.iter().map(|place| format!("admin on {place}\n"))).collect();
     let tcp =
         gateway.addresses.iter().find_map(|place| if let Local::Tcp(address) = place { Some(address) } else { None });
-    let Some(address) = tcp.filter(|_| dev) else { return };
+    let Some(address) = tcp.filter(|_| dev) else { return text };
     let url = format!("http://{address}{base}");
     // A browser trades the token in its address for a cookie; curl keeps none, so it sends the token itself.
     let token = gateway.token.as_ref();
     let query = token.map(|token| format!("?token={token}")).unwrap_or_default();
     let field = token.map(|token| format!("-H 'Authorization: Bearer {token}' ")).unwrap_or_default();
-    println!();
-    println!("  live page   {url}/{query}");
-    println!("  subscribe   curl -N {field}{url}/events/demo/clock");
-    println!("  publish     curl {field}-d 'hello' {url}/events/demo/chat");
-    println!("  metrics     {url}/metrics{query}");
+    text += &format!(
+        "\n  live page   {url}/{query}\n  subscribe   curl -N {field}{url}/events/demo/clock\n  \
+         publish     curl {field}-d 'hello' {url}/events/demo/chat\n  metrics     {url}/metrics{query}\n"
+    );
     if address.ip().is_unspecified() {
-        println!("  from another machine, put this one's name or address in place of {}", address.ip());
+        text += &format!("  from another machine, put this one's name or address in place of {}\n", address.ip());
     }
+    text
 }

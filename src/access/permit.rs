@@ -73,6 +73,13 @@ impl Permit {
         Self::new(Holds::Key, Arc::clone(&RULES))
     }
 
+    /// Whether the caller brought a credential that opens nothing. To take it for nobody would hide its mistake: it would be
+    /// given what is public, and never learn of the rest.
+    #[must_use]
+    pub fn is_wrong(&self) -> bool {
+        self.holds == Holds::Wrong
+    }
+
     /// Whether the caller may read everything there is.
     #[must_use]
     pub fn reads_everything(&self) -> bool {

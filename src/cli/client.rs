@@ -121,6 +121,10 @@ impl Gateway {
     /// Says what is wrong with the URL or the key.
     pub(crate) fn new(connect: &Connect) -> Result<Self, CliError> {
         let (mut events, user) = address(&connect.url.0)?;
+        if events.path().split('/').any(|segment| segment == "events") {
+            let words = "name the gateway without /events and what follows it: a topic is named for itself";
+            return Err(CliError::Usage(words.into()));
+        }
         let path = format!("{}/events", events.path().trim_end_matches('/'));
         events.set_path(&path);
         // A redirected POST would become a GET (RFC 9110 § 15.4.3): say where the gateway is instead.
@@ -407,6 +411,15 @@ mod tests {
         });
         accepted.expect("a connection");
         assert!(matches!(opened, Err(Failure::Away(_))), "{opened:?}");
+    }
+
+    #[test]
+    fn the_place_of_events_is_no_gateway() {
+        for url in ["http://h/events", "http://h/events/", "http://h/live/events/orders", "http://h/events?topic=a"] {
+            let refused = Gateway::new(&Connect::to(url)).err();
+            assert!(matches!(&refused, Some(CliError::Usage(words)) if words.contains("without /events")), "{url}");
+        }
+        assert_eq!(gateway("http://h/live/").to_string(), "http://h/live/events");
     }
 
     #[test]

@@ -25,13 +25,15 @@ impl FromStr for BasePath {
         let is_segment = |segment: &str| {
             // Those that every proxy and browser passes on as they are (RFC 3986 § 2.3).
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-            !matches!(segment, "" | "." | "..") && segment.bytes().all(plain)
+            // `events` is where events are: clients would not know which is meant.
+            !matches!(segment, "" | "." | ".." | "events") && segment.bytes().all(plain)
         };
         let good = path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment));
         if good {
             Ok(Self(path.to_owned()))
         } else {
-            Err("a base path is as in /live or /tools/live: letters, digits and -._~ between slashes".into())
+            Err("a base path is as in /live or /tools/live: letters, digits and -._~ between slashes, and no /events"
+                .into())
         }
     }
 }

@@ -210,7 +210,9 @@ impl From<ReadError> for Problem {
 pub(crate) fn refused(decision: Decision, what: &str) -> Problem {
     let detail = match decision {
         Decision::NeedsKey => format!("{what} needs a key: send it as `Authorization: Bearer KEY`"),
-        Decision::WrongKey => format!("{what} needs another key than the one that was sent"),
+        Decision::WrongKey => {
+            format!("{what} needs another key than the one that was sent, or none where it is public")
+        }
     };
     Problem::new(StatusCode::UNAUTHORIZED, detail)
 }

@@ -43,6 +43,9 @@ pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) ->
     };
     let topic = topic_in_path(request.uri())?;
     let permit = app.access.permit(guard::credential(request.headers()));
+    if permit.is_wrong() {
+        return Err(refused(permit.refusal(), "reading"));
+    }
     let mut wanted =
         want(transport, topic.as_deref(), &query, request.headers(), permit, app.options.max_topics, (app.clock)())?;
     if !wanted.selection.is_allowed() {

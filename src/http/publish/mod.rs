@@ -54,7 +54,7 @@ pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> R
 /// Everything that can be refused before the content is read. Who may publish nothing at all is told that and nothing else.
 fn target(parts: &Parts, permit: &Permit, max_topics: usize) -> Result<Target, Problem> {
     let refused = || refused(permit.refusal(), "publishing");
-    if !permit.publishes_something() {
+    if permit.is_wrong() || !permit.publishes_something() {
         return Err(refused());
     }
     let target = Target::of(parts, max_topics)?;

@@ -83,3 +83,23 @@ fn a_process_that_is_told_to_check_needs_neither_port_nor_directory() {
     let (code, printed, errors) = files.check(&[]);
     assert_eq!((code, errors.as_str()), (0, ""), "{printed}");
 }
+
+#[test]
+fn whoever_reads_no_further_is_no_fault_and_a_full_disk_is_told() {
+    let files = Files::with("");
+    for words in [&["check", &files.file()][..], &["configuration"]] {
+        let run = |stdout: std::process::Stdio| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_encke"));
+            command.args(words).env("ENCKE_PUBLISH_KEY", KEY).stdout(stdout).output().expect("encke runs")
+        };
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = run(writer.into());
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+        let output = run(full.into());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.starts_with("encke: cannot write to standard output: "), "{told}");
+    }
+}

@@ -19,6 +19,8 @@ fn the_first_rule_that_matches_says_who_may_read_and_publish() {
     {
         assert_eq!((read(&gateway, topic).status, anonymous(topic)), (reads, publishes), "{topic}");
     }
+    let wrong = Request::post("/events/box/a", "y").bearer("another-key-than-this-one").ask(gateway.address());
+    assert_eq!(wrong.status, 401, "whoever means to come with a key is told that it is wrong");
     let all = read(&gateway, "**").json();
     let topics: Vec<_> = all["events"].as_array().expect("a list").iter().map(|event| event["topic"].clone()).collect();
     assert_eq!(topics, ["news/a"], "a glob gives what may be read of it");

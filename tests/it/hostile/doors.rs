@@ -275,6 +275,10 @@ fn without_dev_publishing_needs_the_key_and_reading_too_unless_it_is_public() {
         assert_eq!(answer.field("www-authenticate").as_deref(), Some("Bearer realm=\"encke\""));
         assert!(!answer.text().contains(KEY), "the key is not told back");
     };
+    // To take it for nobody would give what is public, and say nothing of the rest.
+    for target in ["/events/t", "/events?topic=**", "/events/t?transport=poll"] {
+        refuse(&public, &Request::get(target).bearer("another-key-than-this-one"), "reading needs another key");
+    }
     let post = Request::post("/events/t", "x");
     for gateway in [&closed, &public] {
         refuse(gateway, &post, "publishing needs a key");
