@@ -142,3 +142,26 @@ impl Failure {
 
 /// When a publisher should try again that was refused because too much was waiting.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_sqlite_says_of_a_file_is_told_by_what_to_do() {
+        let opened = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            OpenError::of_sqlite(std::path::Path::new("encke.db"), error)
+        };
+        assert!(matches!(opened(ffi::SQLITE_NOTADB), OpenError::Foreign { .. }));
+        assert!(matches!(opened(ffi::SQLITE_CORRUPT), OpenError::Damaged { .. }));
+        for full in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
+            assert!(matches!(opened(full), OpenError::NoRoom { .. }), "{full}");
+        }
+        for other in [ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_READ, ffi::SQLITE_CANTOPEN, ffi::SQLITE_BUSY] {
+            assert!(matches!(opened(other), OpenError::Unusable { .. }), "{other}");
+        }
+    }
+}
