@@ -2,6 +2,7 @@
 //! column, all of it at once. It is read here and checked by the very parsers of the flags.
 
 use std::error::Error;
+use std::num::ParseIntError;
 use std::ops::Range;
 use std::path::Path;
 
@@ -166,7 +167,11 @@ pub(super) fn reason(error: &clap::Error) -> String {
     {
         return format!("use one of {}", valid.join(", "));
     }
-    error.source().map_or_else(|| "there is no value".to_owned(), ToString::to_string)
+    match error.source() {
+        Some(source) if source.is::<ParseIntError>() => "use a whole number".to_owned(),
+        Some(source) => source.to_string(),
+        None => "there is no value".to_owned(),
+    }
 }
 
 /// A value as a flag would be given it.

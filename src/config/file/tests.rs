@@ -48,7 +48,7 @@ fn options_are_written_as_texts_numbers_flags_and_lists() {
 #[test]
 fn a_wrong_value_is_told_with_its_place_and_what_is_right() {
     check("heartbeat = 4", &["f:1:13: heartbeat: 4 is not in 5..=3600"]);
-    check("\n\n  heartbeat = \"x\"\n", &["f:3:15: heartbeat: invalid digit"]);
+    check("\n\n  heartbeat = \"x\"\n", &["f:3:15: heartbeat: use a whole number"]);
     check("heartbeat = 20.5", &["f:1:13: heartbeat: this is a number with a fraction; write a text or a whole number"]);
     check("heartbeat = [20]", &["f:1:13: heartbeat: this is a list"]);
     check("store = \"file\"", &["f:1:9: store: use one of sqlite, memory"]);
