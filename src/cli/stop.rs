@@ -2,10 +2,13 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::Interest;
+use tokio::net::unix::pipe::Sender;
 use tokio::time::timeout;
 
 /// How long a request that was already sent may still take.
@@ -30,6 +33,17 @@ pub(crate) fn signal() -> io::Result<impl Future<Output = Signal>> {
             _ = terminate.recv() => Signal::Terminate,
         }
     })
+}
+
+/// Resolves when whoever reads standard output has closed it (`… | head`), also while there is nothing to write. Never where
+/// that cannot be known: of a file, say.
+pub(crate) async fn unread() {
+    // A handle of its own, to which nothing is written: so it does not matter that the pipe blocks.
+    let stdout = io::stdout().as_fd().try_clone_to_owned().and_then(Sender::from_owned_fd_unchecked);
+    match stdout {
+        Ok(stdout) => drop(stdout.ready(Interest::ERROR).await),
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// A wish to end that may come at any time.

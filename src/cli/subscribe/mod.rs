@@ -130,7 +130,13 @@ pub async fn run(args: SubscribeArgs) -> Result<(), CliError> {
     let form = args.form(&io::stdout());
     let mut console = Console::stderr(false);
     // Not the blocking one: a reader that does not read must not keep us from hearing the signals.
-    subscribe(&args, backoff, form, &mut tokio::io::stdout(), &mut console, signal).await
+    let wish = async {
+        tokio::select! {
+            signal = signal => Why::Signal(signal),
+            () = stop::unread() => Why::Unread,
+        }
+    };
+    subscribe(&args, backoff, form, &mut tokio::io::stdout(), &mut console, wish).await
 }
 
 async fn subscribe(
@@ -139,7 +145,7 @@ async fn subscribe(
     form: Form,
     stdout: &mut (impl AsyncWrite + Unpin),
     console: &mut Console,
-    signal: impl Future<Output = Signal>,
+    wish: impl Future<Output = Why>,
 ) -> Result<(), CliError> {
     let place = args.state.clone().map_or_else(|| Ok(Place::forgotten()), Place::open)?;
     let left = args.count.map_or(u64::MAX, NonZeroU64::get);
@@ -153,7 +159,7 @@ async fn subscribe(
     let why = Cell::new(None);
     let wish = pin!(async {
         why.set(Some(tokio::select! {
-            signal = signal => Why::Signal(signal),
+            why = wish => why,
             () = time_up => Why::TimeUp,
         }));
     });
@@ -175,6 +181,8 @@ async fn subscribe(
 enum Why {
     Signal(Signal),
     TimeUp,
+    /// Nobody reads what it prints.
+    Unread,
 }
 
 /// How long a write to somebody who does not read may still take then.

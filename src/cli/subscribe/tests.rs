@@ -36,7 +36,8 @@ async fn read_until(
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(5));
     let (mut stdout, stderr) = (Vec::new(), Captured::default());
     let mut console = Console::to(stderr.clone());
-    let outcome = subscribe(&args(&server.url(), more), backoff, form, &mut stdout, &mut console, signal).await;
+    let wish = async { Why::Signal(signal.await) };
+    let outcome = subscribe(&args(&server.url(), more), backoff, form, &mut stdout, &mut console, wish).await;
     (outcome, String::from_utf8(stdout).expect("text"), stderr.text())
 }
 

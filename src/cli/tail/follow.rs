@@ -33,6 +33,8 @@ pub(crate) struct Follow {
     path: PathBuf,
     start: Start,
     once: bool,
+    /// Another run goes on where this one ends: so a line that is still being written is left to it.
+    goes_on: bool,
     longest: usize,
     file: Option<Open>,
     told_missing: bool,
@@ -96,7 +98,12 @@ pub(crate) enum Notice {
 impl Follow {
     /// Follows `path` from `start`, cutting lines after `longest` bytes; with `once` only up to its end.
     pub(crate) fn new(path: PathBuf, start: Start, once: bool, longest: usize) -> Self {
-        Self { path, start, once, longest, file: None, told_missing: false, gaps: 0 }
+        Self { path, start, once, goes_on: false, longest, file: None, told_missing: false, gaps: 0 }
+    }
+
+    /// The same, if `goes_on`, as one of several runs: with `once` it leaves a line that is not complete to the next.
+    pub(crate) fn leaving_unfinished(self, goes_on: bool) -> Self {
+        Self { goes_on, ..self }
     }
 
     /// The next step. An `End` is final.
@@ -129,7 +136,9 @@ impl Follow {
             if file.read()? > 0 {
                 continue; // Written after we had looked, and before the successor was.
             }
-            if let Some(line) = file.lines.finish() {
+            if (over || !self.goes_on)
+                && let Some(line) = file.lines.finish()
+            {
                 return Ok(Step::Line(line));
             }
             let Some(Successor { file, found, gap }) = successor.filter(|_| over) else { return Ok(Step::End) };

@@ -301,7 +301,7 @@ fn input(args: &TailArgs, state: Option<&State>) -> Result<Input, CliError> {
         None if args.from_start => Start::Beginning,
         None => Start::End,
     };
-    let follow = Follow::new(name.into(), start, args.once, args.max_line);
+    let follow = Follow::new(name.into(), start, args.once, args.max_line).leaving_unfinished(args.state.is_some());
     Ok(Input::File { follow, name: name.to_owned() })
 }
 

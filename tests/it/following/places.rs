@@ -104,6 +104,28 @@ fn a_subscriber_ends_in_order_when_it_is_told_to() {
     assert!(late.errors().contains("the time was up 1 of 1 events before the end"), "{}", late.errors());
 }
 
+/// As `encke subscribe a | head -1` does, though nothing more is published.
+#[test]
+fn a_subscriber_ends_when_whoever_reads_it_has_enough() {
+    let gateway = gateway(&[]);
+    say(gateway.address(), "a", 0..1);
+    let mut child = command(&gateway, ["subscribe", "a", "--from", "earliest"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("encke runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("it prints");
+    assert_eq!(line, "event 0\n");
+    let mut status = None;
+    wait_for("the subscriber to end", || {
+        status = child.try_wait().expect("a child can be waited for");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+}
+
 #[test]
 fn a_subscriber_whose_output_nobody_reads_can_still_be_ended() {
     let gateway = gateway(&[]);

@@ -261,6 +261,24 @@ fn once_ends_at_the_end_with_the_unfinished_line() {
 }
 
 #[test]
+fn a_line_that_is_being_written_is_left_to_the_run_that_goes_on() {
+    let mut log = Log::new(Start::Beginning, "one\ntw");
+    let once = |log: &mut Log| {
+        log.restart(true);
+        log.follow.goes_on = true;
+        log.read()
+    };
+    log.follow.next().expect("readable");
+    assert_eq!(once(&mut log), " (end)");
+    log.append("log", "o\nthr");
+    assert_eq!(once(&mut log), "two (end)");
+    // Nothing more will come to the line of a file that was rotated.
+    fs::rename(log.path("log"), log.path("log.1")).expect("renamed");
+    log.append("log", "four\n");
+    assert_eq!(once(&mut log), "thr (Rotated) four (end)");
+}
+
+#[test]
 fn a_file_is_known_by_its_first_line() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("log");
