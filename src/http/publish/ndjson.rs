@@ -36,6 +36,8 @@ const GROUP: usize = 1024;
 const GROUP_BYTES: usize = 1 << 20;
 /// How long nothing may come. An empty line is something.
 const IDLE: Duration = Duration::from_secs(120);
+/// How long whoever was told that the gateway stops has to read that, before it is cut.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How soon a log that is busy is asked again; later each time, up to what it says.
 const AGAIN: Duration = Duration::from_millis(10);
 /// How long none of them may be stored, for want of a quota or as the log is busy.
@@ -124,11 +126,18 @@ type Try = Pin<Box<dyn Future<Output = Tried> + Send>>;
 impl Intake {
     async fn run(mut self, mut content: Content, begun: oneshot::Sender<()>, end: oneshot::Sender<Response>) {
         let stop = self.store_all(&mut content, begun).await;
-        let stopped = stop.is_some();
+        let (stopped, shutdown) = (stop.is_some(), self.app.shutdown.clone());
         self.tell_end(stop, end);
         drop(self);
         if stopped {
-            content.forget().await;
+            let drained = async {
+                shutdown.draining().await;
+                tokio::time::sleep(FAREWELL).await;
+            };
+            tokio::select! {
+                () = content.forget() => {}
+                () = drained => {}
+            }
         }
     }
 

@@ -34,6 +34,26 @@ fn a_second_sigterm_ends_at_once_and_still_closes_the_log() {
     assert_eq!(stored(&gateway).len(), 2);
 }
 
+/// It was told that the gateway stops, and need not be waited for as long as others whose stream ends early.
+#[test]
+fn a_publisher_whose_stream_stays_open_does_not_hold_up_the_end() {
+    let mut gateway = Gateway::start_with(&["--read", "public", "--drain", "8"], &[("ENCKE_PUBLISH_KEY", KEY)]);
+    let mut connection = Connection::open(gateway.address());
+    let request = post("/events?ack=each", "").without("Content-Length").field("Transfer-Encoding", "chunked");
+    connection.send(request.without("Content-Type").field("Content-Type", "application/x-ndjson").head());
+    let line = r#"{"topic":"t","data":"x"}"#;
+    connection.send(format!("{:x}\r\n{line}\n\r\n", line.len() + 1));
+    assert_eq!(connection.head().status, 200);
+    connection.chunks_until("\"id\"");
+    gateway.terminate();
+    connection.chunks_until("503");
+    assert!(gateway.wait().success());
+    let errors = gateway.process().errors();
+    assert!(errors.contains("in_time=true"), "{errors}");
+    gateway.restart();
+    assert_eq!(stored(&gateway).len(), 1);
+}
+
 #[test]
 fn a_file_that_may_not_grow_refuses_events_and_does_not_end_the_process() {
     let data = directory();
