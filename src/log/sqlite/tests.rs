@@ -581,3 +581,30 @@ async fn a_writer_that_died_is_told_from_one_that_cannot_write() {
     log.inner.ended.cancelled().await;
     assert!(!log.is_alive());
 }
+
+#[tokio::test]
+async fn what_came_in_many_commits_is_read_as_one_page() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    for number in 1..=5 {
+        log.append(vec![event(&number.to_string())]).await.unwrap();
+    }
+    assert_eq!(data(&log.read(2).await.unwrap().events), ["1", "2", "3", "4", "5"]);
+    assert!(log.inner.readers.damaged.lock().unwrap().is_empty());
+}
+
+/// A stranger's keys are remembered beside those of key holders, and do not push them out: at the start neither.
+#[tokio::test]
+async fn however_many_keys_the_public_used_those_of_others_are_found_at_the_start() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    let first = log.append(vec![keyed("k", "paid")]).await.unwrap()[0];
+    let public = |n: usize| Event { publisher: Publisher::Public, ..keyed(&format!("p{n}"), "x") };
+    for batch in 0..11 {
+        log.append((0..1_000).map(|n| public(1_000 * batch + n)).collect()).await.unwrap();
+    }
+    log.close().await;
+    let log = open(directory.path());
+    let again = log.append(vec![keyed("k", "paid")]).await.unwrap()[0];
+    assert_eq!(again, Receipt { duplicate: true, ..first });
+}

@@ -44,3 +44,46 @@ async fn events_on_a_damaged_page_are_a_hole_and_those_around_it_are_read() {
     assert_eq!(log.append(vec![event("goes on")]).await.unwrap()[0].cursor.offset, LAST + 1);
     log.close().await;
 }
+
+/// What stands on a row that is gone may have been on any topic: nobody passes over its page.
+#[tokio::test]
+async fn the_topics_of_a_page_with_a_row_missing_are_not_known() {
+    let directory = TempDir::new().unwrap();
+    let log = open(directory.path());
+    for name in ["t", "rare", "t"] {
+        log.append(vec![Event::new(topic(name), "x")]).await.unwrap();
+    }
+    let next = |log: &SqliteLog| log.next_on(&[TopicSelector::Exact(topic("other"))], 1);
+    assert_eq!(next(&log), 4, "nothing is on it");
+    log.close().await;
+    sql(directory.path(), "DELETE FROM commits WHERE first = 2");
+    let clock = TestClock::default();
+    clock.advance(Keys::WINDOW + Duration::from_secs(1));
+    let log = SqliteLog::open(options(directory.path(), &clock)).expect("a log");
+    assert_eq!(next(&log), 1, "something may be");
+    log.close().await;
+}
+
+#[tokio::test]
+async fn where_marks_cannot_be_read_only_who_comes_from_before_the_oldest_event_is_in_doubt() {
+    let directory = TempDir::new().unwrap();
+    let reopen = || {
+        let retention = Retention { events: 3, ..EVERYTHING };
+        SqliteLog::open(SqliteOptions { retention, ..options(directory.path(), &TestClock::default()) }).unwrap()
+    };
+    let log = reopen();
+    for _ in 0..10 {
+        log.append(vec![event("x")]).await.unwrap();
+    }
+    until(|| log.bounds().first == 8).await;
+    log.close().await;
+    let other = [TopicSelector::Exact(topic("other"))];
+    let has_trimmed = |log: &SqliteLog, after| log.has_trimmed(Wanted::all(&other), after, 8);
+    let log = reopen();
+    assert_eq!([5, 6, 7].map(|after| has_trimmed(&log, after)), [false, false, false], "it was on other topics");
+    log.close().await;
+    sql(directory.path(), "UPDATE trims SET marks = x'00'");
+    let log = reopen();
+    assert_eq!([5, 6, 7].map(|after| has_trimmed(&log, after)), [true, true, false]);
+    log.close().await;
+}
