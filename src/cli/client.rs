@@ -413,6 +413,18 @@ mod tests {
         assert!(matches!(opened, Err(Failure::Away(_))), "{opened:?}");
     }
 
+    #[tokio::test]
+    async fn a_server_without_tls_is_told_as_one() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let source = Source::new(&format!("https://{}/", listener.local_addr().expect("an address"))).expect("a URL");
+        let (opened, answered) = tokio::join!(source.open(""), async {
+            let (mut socket, _) = listener.accept().await?;
+            tokio::io::AsyncWriteExt::write_all(&mut socket, b"HTTP/1.1 400 Bad Request\r\n\r\n").await
+        });
+        answered.expect("a connection");
+        assert!(matches!(&opened, Err(Failure::Away(words)) if words.contains("does not speak TLS")), "{opened:?}");
+    }
+
     #[test]
     fn the_place_of_events_is_no_gateway() {
         for url in ["http://h/events", "http://h/events/", "http://h/live/events/orders", "http://h/events?topic=a"] {

@@ -98,7 +98,7 @@ pub enum CliError {
         gaps: u64,
     },
     /// The time was up before all came that was asked for.
-    #[error("the time was up {missing} of {of} events before the end")]
+    #[error("the time was up with {missing} of {of} events still to come")]
     TimeUp {
         /// How many did not come.
         missing: u64,

@@ -119,6 +119,10 @@ pub(crate) fn cause(error: reqwest::Error) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
+    // rustls' own error stands in two of the operating system's kind, which do not name it as their source.
+    if innermost.to_string().ends_with("InvalidContentType") {
+        return "no connection: the other end does not speak TLS, so its URL begins with http://".into();
+    }
     match (timeout, connecting) {
         (true, true) => "no connection in time".into(),
         (true, false) => "no answer in time".into(),

@@ -160,7 +160,7 @@ async fn the_time_may_be_up_before_the_count() {
     let server = TestServer::start(|_, _| Reply::stream(&event(1, "\"a\"")).held_open()).await;
     let (outcome, printed, _) = read(&server, &["a", "--timeout=1s", "--count=2"], PIPE).await;
     let error = outcome.expect_err("one of two");
-    assert_eq!(error.to_string(), "the time was up 1 of 2 events before the end");
+    assert_eq!(error.to_string(), "the time was up with 1 of 2 events still to come");
     assert_eq!(printed, "a\n");
     read(&server, &["a", "--timeout=1s"], PIPE).await.0.expect("as long as was asked for");
 }

@@ -101,7 +101,7 @@ fn a_subscriber_ends_in_order_when_it_is_told_to() {
     }
     let mut late = encke(&gateway, ["subscribe", "a", "--timeout", "1s", "--count", "1"]);
     assert_eq!(late.wait(PATIENCE).code(), Some(124));
-    assert!(late.errors().contains("the time was up 1 of 1 events before the end"), "{}", late.errors());
+    assert!(late.errors().contains("the time was up with 1 of 1 events still to come"), "{}", late.errors());
 }
 
 /// As `encke subscribe a | head -1` does, though nothing more is published.
