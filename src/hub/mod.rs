@@ -278,14 +278,13 @@ impl Hub {
             }
             back *= 2;
         };
-        while before + 1 < at {
+        loop {
             let page = self.page(before + 1).await?;
             if page.first() > at || page.is_empty() {
-                break;
+                return Ok(before.min(at - 1)); // It may be none any more.
             }
             before = page.last();
         }
-        Ok(before.min(at - 1))
     }
 
     async fn page(&self, at: Offset) -> Result<Arc<Page>, ReadError> {

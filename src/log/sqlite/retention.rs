@@ -216,3 +216,54 @@ pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let count = |sql| connection.prepare_cached(sql)?.query_row((), |row| row.get::<_, u64>(0));
     Ok(count("PRAGMA page_count")?.saturating_sub(count("PRAGMA freelist_count")?) * PAGE_SIZE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::contract::EVERYTHING;
+    use super::super::tests::{closed_log_of_rows, open_file};
+    use super::*;
+
+    fn retention() -> Retention {
+        Retention { events: 1024, age: Duration::from_secs(256), ..EVERYTHING }
+    }
+
+    /// Up to where a log of 1 024 rows of one event each, stored at 0, is trimmed before so many more are stored.
+    fn trimmed(connection: &Connection, more: u64, now: u64) -> Option<Offset> {
+        let removed = Removed::default();
+        let (first, last) = (1, 1024 + more);
+        let incoming = Incoming { first, last, events: more, bytes: 0, expired_keys: 0, removed: &removed };
+        let transaction = connection.unchecked_transaction().expect("a transaction");
+        let trimmed = trim(&transaction, &retention(), Timestamp(now), &incoming).expect("readable");
+        let rows: u64 = transaction
+            .query_row("SELECT coalesce(min(first), 1025) FROM commits", (), |row| row.get(0))
+            .expect("rows");
+        assert_eq!(rows, trimmed.as_ref().map_or(1, |trimmed| trimmed.first));
+        trimmed.map(|trimmed| trimmed.first)
+    }
+
+    #[tokio::test]
+    async fn while_publishers_wait_a_256th_too_much_may_stay() {
+        let directory = closed_log_of_rows(1024).await;
+        let connection = open_file(directory.path());
+        assert_eq!([0, 1, 4, 5, 6].map(|more| trimmed(&connection, more, 0)), [None, None, None, Some(6), Some(7)]);
+        let age = |more, seconds: u64| trimmed(&connection, more, 1000 * seconds + 1);
+        assert_eq!([255, 256].map(|seconds| age(0, seconds)), [None, Some(1025)], "nobody waits");
+        assert_eq!([256, 257].map(|seconds| age(1, seconds)), [None, Some(1025)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_counts_for_hardly_anything_and_so_does_its_leaving() {
+        let directory = closed_log_of_rows(1024).await;
+        let connection = open_file(directory.path());
+        let mut removed = Removed::default();
+        (1..=512).for_each(|offset| removed.expire(offset));
+        let incoming = Incoming { first: 1, last: 1024, events: 0, bytes: 0, expired_keys: 0, removed: &removed };
+        let trim = |events| {
+            let transaction = connection.unchecked_transaction().expect("a transaction");
+            let trimmed = trim(&transaction, &Retention { events, ..EVERYTHING }, Timestamp(0), &incoming);
+            trimmed.expect("readable").map(|trimmed| (trimmed.first, trimmed.gone))
+        };
+        assert_eq!(trim(512 + 8), None);
+        assert_eq!(trim(500), Some((525, 512)), "500 that are there stay");
+    }
+}

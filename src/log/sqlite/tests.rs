@@ -48,9 +48,26 @@ async fn closed_log(directory: &Path, events: Vec<Event>) -> Vec<Cursor> {
     receipts.into_iter().map(|receipt| receipt.cursor).collect()
 }
 
-fn sql(directory: &Path, statements: &str) {
+/// A log of so many rows, each with one event that was stored at 0, closed.
+pub(super) async fn closed_log_of_rows(rows: u64) -> TempDir {
+    let directory = TempDir::new().expect("a directory");
+    let options = SqliteOptions { durability: Durability::Os, ..options(directory.path(), &TestClock::default()) };
+    let log = SqliteLog::open(options).expect("a log");
+    for _ in 0..rows {
+        log.append(vec![event("x")]).await.expect("stored");
+    }
+    log.close().await;
+    directory
+}
+
+pub(super) fn open_file(directory: &Path) -> Connection {
     let connection = Connection::open(directory.join("encke.db")).expect("the file");
     connection.busy_timeout(Duration::from_secs(5)).expect("patience");
+    connection
+}
+
+fn sql(directory: &Path, statements: &str) {
+    let connection = open_file(directory);
     connection.execute_batch(statements).expect("done");
 }
 
