@@ -247,3 +247,12 @@ fn of_what_was_removed_the_newest_is_known_and_as_much_as_there_is_room_for() {
     remove(many());
     assert!(pages.may_be_removed(9..=9, before) && !pages.may_be_removed(9..=9, before + 1));
 }
+
+#[test]
+fn a_page_gives_of_what_is_asked_for_what_it_holds() {
+    let page = keep(&Pages::new(0, &[], NO_LIMIT), (5..=7).map(small));
+    let offsets = |from, upto| page.events(from, upto).map(|event| event.cursor.offset).collect::<Vec<_>>();
+    assert_eq!(offsets(1, 9), [5, 6, 7]);
+    assert_eq!((offsets(1, 5), offsets(6, 6), offsets(7, 9)), (vec![5], vec![6], vec![7]));
+    assert_eq!((offsets(1, 4), offsets(8, 9), offsets(7, 5)), (vec![], vec![], vec![]));
+}

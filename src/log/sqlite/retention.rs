@@ -246,9 +246,9 @@ mod tests {
         let directory = closed_log_of_rows(1024).await;
         let connection = open_file(directory.path());
         assert_eq!([0, 1, 4, 5, 6].map(|more| trimmed(&connection, more, 0)), [None, None, None, Some(6), Some(7)]);
-        let age = |more, seconds: u64| trimmed(&connection, more, 1000 * seconds + 1);
-        assert_eq!([255, 256].map(|seconds| age(0, seconds)), [None, Some(1025)], "nobody waits");
-        assert_eq!([256, 257].map(|seconds| age(1, seconds)), [None, Some(1025)]);
+        let at = |more, now| trimmed(&connection, more, now);
+        assert_eq!([256_000, 256_001].map(|now| at(0, now)), [None, Some(1025)], "nobody waits");
+        assert_eq!([257_000, 257_001].map(|now| at(1, now)), [None, Some(1025)]);
     }
 
     #[tokio::test]
