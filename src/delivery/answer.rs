@@ -72,7 +72,7 @@ impl Delivery {
             Ending::open(&self.metrics, transport.name, resume.as_str(), peer, wanted.multiplexed, shutdown);
         let mut reader = Reader::new(Arc::clone(&wanted.selection), beginning.after);
         if resume == Resume::New {
-            reader = reader.asking_for_what_is_there(self.hub.pages().edge());
+            reader = reader.asking_for_what_is_there(&self.hub);
         }
         let feed = self.feeds.join(key, &self.hub);
         let cut = self.enter(id);

@@ -131,7 +131,7 @@ impl Stream {
     pub fn new(hub: Arc<Hub>, feed: Arc<Feed>, after: Offset, opening: Bytes, terms: Terms, ending: Ending) -> Self {
         let mut reader = Reader::new(Arc::clone(&feed.key().selection), after);
         if terms.begins_anew {
-            reader = reader.asking_for_what_is_there(hub.pages().edge());
+            reader = reader.asking_for_what_is_there(&hub);
         }
         let next_beat = Instant::now() + terms.heartbeat.interval;
         Self {

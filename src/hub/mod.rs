@@ -152,10 +152,16 @@ impl Hub {
         }
     }
 
+    /// The time, by the clock of events.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     /// Whether this moment has passed.
     #[must_use]
     pub fn is_over(&self, moment: Timestamp) -> bool {
-        moment < (self.clock)()
+        moment < self.now()
     }
 
     /// The page that holds `at`, read from the log if it is not in memory; the oldest page if `at` was trimmed. However

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::{Hub, Page, Selection};
-use crate::event::{Appended, Offset};
+use super::{Hub, Page, Selection, expires};
+use crate::event::{Appended, Offset, Timestamp};
 use crate::log::{GapReason, Missing};
 
 /// A place in the log and what is wanted from there on.
@@ -22,8 +22,18 @@ pub struct Reader {
     kept: bool,
     /// What matched and is gone right before the cursor, and was not told yet: a run of them is one gap.
     owed: Option<Missing>,
-    /// What was removed up to here was not asked for: so it is no gap.
-    forgives: Offset,
+    /// What was gone at this moment was not asked for: so it is no gap.
+    since: Option<Moment>,
+}
+
+/// When reading began.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    /// The newest offset then.
+    edge: Offset,
+    /// How often events had been removed.
+    removals: u64,
+    time: Timestamp,
 }
 
 /// How much one step may take.
@@ -57,14 +67,28 @@ impl Reader {
     /// Begins after `cursor`.
     #[must_use]
     pub fn new(selection: Arc<Selection>, cursor: Offset) -> Self {
-        Self { selection, cursor, given: None, removals: 0, kept: false, owed: None, forgives: 0 }
+        Self { selection, cursor, given: None, removals: 0, kept: false, owed: None, since: None }
     }
 
-    /// Of a reader that asked for what there is, up to `edge`, and not for what came since it was here: what was removed up to
-    /// there is not missing. Else who fetches the state anew on a gap, and asks for what there is, would never end.
+    /// Of a reader that asks for what there is now, and not for what came since it was here: what is gone by now is not
+    /// missing. Else who fetches the state anew on a gap, and asks for what there is, would never end. What goes from now on
+    /// is told, as to everybody.
     #[must_use]
-    pub fn asking_for_what_is_there(self, edge: Offset) -> Self {
-        Self { forgives: edge, ..self }
+    pub fn asking_for_what_is_there(self, hub: &Hub) -> Self {
+        // In this order: what is removed between the two counts as removed after.
+        let (removals, edge) = (hub.pages().removals(), hub.pages().edge());
+        Self { since: Some(Moment { edge, removals, time: hub.now() }), ..self }
+    }
+
+    /// Whether this event, which is gone, was so when reading began.
+    #[cold]
+    fn was_gone(&self, hub: &Hub, event: &Appended) -> bool {
+        let (Some(Moment { edge, removals, time }), at) = (self.since, event.cursor.offset) else { return false };
+        at <= edge
+            && match event.gone() {
+                Some(_) => !hub.pages().may_be_removed(at..=at, removals),
+                None => expires(event).is_some_and(|moment| moment < time),
+            }
     }
 
     /// The newest offset that was read, or passed over because it did not match.
@@ -158,8 +182,7 @@ impl Reader {
                 self.selection.matches(&event.event)
             };
             let gone = if matches { hub.gone(event) } else { None };
-            let is_told = gone.is_none() || event.cursor.offset > self.forgives;
-            if matches && is_told {
+            if matches && !(gone.is_some() && self.was_gone(hub, event)) {
                 let weight = event.event.weight();
                 let full = gone.is_some() || found.bytes + weight > budget.bytes;
                 if full && !found.events.is_empty() {

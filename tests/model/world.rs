@@ -1,6 +1,6 @@
 //! The gateway's parts beside the model: a list of all that was ever published.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,8 +110,8 @@ struct Client {
     last: Option<Cursor>,
     /// Everything up to here was seen, did not match, or was told as gone.
     accounted: Offset,
-    /// It asked for what there was up to here: what was removed of that, before or since, it does not miss.
-    forgives: Offset,
+    /// What was gone when it asked for what there is: that it does not miss.
+    forgives: HashSet<Offset>,
     /// What is left of a snapshot, and where the live edge was when it was taken.
     snapshot: Option<(VecDeque<Offset>, Offset)>,
     /// How many events it may still be given.
@@ -197,9 +197,11 @@ impl World {
             prop_assert_eq!(opened.cursor.offset, begin, "a snapshot begins just before its first event");
             self.clients[client].snapshot = Some((offsets, self.ledger.last()));
         }
-        let edge = self.ledger.last();
+        let asks_anew = opened.resume.as_str() == "new";
+        let gone = (1..=self.ledger.last()).filter(|offset| asks_anew && self.ledger.is_removed(*offset, now));
+        let gone = gone.collect();
         let client = &mut self.clients[client];
-        client.forgives = if opened.resume.as_str() == "new" { edge } else { 0 };
+        client.forgives = gone;
         client.reading = Some(Reading::new(opened.body, opened.content_type));
         client.accounted = opened.cursor.offset;
         client.last = Some(opened.cursor);
@@ -258,7 +260,7 @@ impl World {
         client.state = false;
         client.left = None;
         client.snapshot = None;
-        client.forgives = 0;
+        client.forgives.clear();
         // A stream may have left unread what came before its last id: from there on the poll accounts.
         client.accounted = last.offset;
         let ask = Ask { transport, limit: Some(100), snapshot: false, ..client.ask };
@@ -416,7 +418,8 @@ impl World {
             let Client { asked, forgives, .. } = &self.clients[client];
             let concerned = |offset: &Offset| self.ledger.concerns(asked, *offset);
             let all = (before + 1..=cursor.offset).filter(concerned).count() as u64;
-            let missed = (before.max(*forgives) + 1..=cursor.offset).filter(concerned).count() as u64;
+            let forgiven = |offset: &Offset| forgives.contains(offset);
+            let missed = (before + 1..=cursor.offset).filter(|at| concerned(at) && !forgiven(at)).count() as u64;
             // A conflating reader may have been spared some of them before they went.
             if let Some(lost) = lost.filter(|_| !in_snapshot && !asked.conflate) {
                 prop_assert!((missed..=all).contains(&lost), "{lost}, not {missed} to {all} of {before} to {cursor}");
@@ -464,7 +467,7 @@ impl World {
         for offset in accounted + 1..=upto {
             // A state transport has no place for words: what is gone, is gone.
             let excused = (*state && self.ledger.is_gone(offset, now))
-                || (offset <= *forgives && self.ledger.is_removed(offset, now))
+                || forgives.contains(&offset)
                 || (asked.conflate && self.ledger.is_replaced(asked, offset));
             let skipped = self.ledger.concerns(asked, offset) && !excused;
             prop_assert!(!skipped, "offset {offset} was skipped in silence");
@@ -509,7 +512,18 @@ impl Default for Client {
     fn default() -> Self {
         let (ask, asked) = (Ask::plain(&[]), Asked::default());
         let (reading, last, snapshot, left) = (None, None, None, None);
-        Self { reading, ask, asked, state: false, last, accounted: 0, forgives: 0, snapshot, left, gaps: 0 }
+        Self {
+            reading,
+            ask,
+            asked,
+            state: false,
+            last,
+            accounted: 0,
+            forgives: HashSet::new(),
+            snapshot,
+            left,
+            gaps: 0,
+        }
     }
 }
 

@@ -138,25 +138,36 @@ fn what_is_gone_is_a_gap_at_its_place_for_those_that_it_concerned() {
     assert!(way(&hub, "nothing", 12).is_empty(), "nobody is told what did not concern it");
 }
 
-/// Five events, of which the first two and the fourth are gone.
+/// Of six events the first two and the fourth are gone before it asks, the fifth and one of its own time after.
 #[test]
-fn who_asks_for_what_is_there_misses_nothing_that_is_gone() {
-    let gone = |offset| removed(small(offset), Gone::Expired);
-    let hub = pages([vec![gone(1), gone(2), small(3), gone(4), small(5)]]);
+fn who_asks_for_what_is_there_is_told_what_goes_from_then_on() {
+    let clock = Arc::new(std::sync::atomic::AtomicU64::new(5000));
+    let time = Arc::clone(&clock);
+    let now: Clock = Arc::new(move || Timestamp(time.load(std::sync::atomic::Ordering::Relaxed)));
+    let events =
+        vec![removed(small(1), Gone::Expired), passing(2, 2000), small(3), small(4), small(5), passing(6, 9000)];
+    let hub = pages_at([events, vec![small(7)]], now);
+    hub.pages().pass(7);
+    hub.pages().remove(&Arc::from([4]), Gone::Deleted);
     let steps = |mut reader: Reader| {
-        let mut said_so_far = Vec::new();
+        let mut told = Vec::new();
         loop {
-            match reader.step(&hub, 5, ENOUGH) {
-                Step::LiveEdge => return said_so_far,
-                Step::Gap(Missing { offsets, .. }) => said_so_far.push(format!("{offsets:?} gone")),
-                step => said_so_far.push(said(step)),
+            match reader.step(&hub, 7, ENOUGH) {
+                Step::LiveEdge => return told,
+                Step::Gap(Missing { offsets, .. }) => told.push(format!("{offsets:?} gone")),
+                step => told.push(said(step)),
             }
         }
     };
-    assert_eq!(steps(reader("t", 0)), ["Some(2) gone", "3", "Some(1) gone", "5"]);
-    assert_eq!(steps(reader("t", 0).asking_for_what_is_there(5)), ["3 5"]);
-    assert_eq!(steps(reader("t", 0).asking_for_what_is_there(3)), ["3", "Some(1) gone", "5"]);
-    assert_eq!(steps(reader("t", 0).asking_for_what_is_there(1)), ["Some(1) gone", "3", "Some(1) gone", "5"]);
+    let asking = reader("t", 0).asking_for_what_is_there(&hub);
+    assert_eq!(steps(asking.clone()), ["3 5 6 7"]);
+    hub.pages().remove(&Arc::from([5]), Gone::Deleted);
+    assert_eq!(steps(asking.clone()), ["3", "Some(1) gone", "6 7"]);
+    clock.store(9001, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(steps(asking), ["3", "Some(1) gone", "Some(1) gone", "7"], "for two reasons");
+    assert_eq!(steps(reader("t", 0).asking_for_what_is_there(&hub)), ["3 7"]);
+    let told = ["Some(2) gone", "3", "Some(2) gone", "Some(1) gone", "7"];
+    assert_eq!(steps(reader("t", 0)), told, "who comes back is told all of it");
 }
 
 /// Of an event that was removed its type is not kept.
