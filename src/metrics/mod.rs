@@ -28,6 +28,15 @@ pub struct Labels<'a> {
     pub refusals: &'a [&'static str],
 }
 
+/// What contents take while they arrive, in bytes: of publishers who have a key, and of the public.
+#[derive(Debug)]
+pub struct Contents {
+    /// With a key.
+    pub key: IntGauge,
+    /// Where a rule lets everybody publish.
+    pub public: IntGauge,
+}
+
 /// Every metric of the gateway.
 #[derive(Debug)]
 pub struct Metrics {
@@ -54,6 +63,8 @@ pub struct Metrics {
     pub bad_lines: IntCounter,
     /// Streams of events that are being read.
     pub intakes: IntGauge,
+    /// What contents take while they arrive.
+    pub contents: Contents,
     /// From a publish's last byte to its receipt.
     pub publish_seconds: Histogram,
     sampled: Vec<(Sampled, IntGauge)>,
@@ -286,6 +297,11 @@ impl Metrics {
                 "Lines of NDJSON that were no event, or not one that may be published; they were named, and passed over.",
             ),
             intakes: add.gauge("encke_publish_streams_active", "Publishers whose NDJSON is being read."),
+            contents: {
+                let help = "Bytes of contents that are arriving, beyond the first 16 KiB of each.";
+                let all = add.gauges("encke_publish_content_bytes", help, &["publisher"]);
+                Contents { key: all.with_label_values(&["key"]), public: all.with_label_values(&["public"]) }
+            },
             publish_seconds: add.register(
                 Histogram::with_opts(
                     HistogramOpts::new("encke_publish_seconds", "From a publish's last byte to its receipt.").buckets(

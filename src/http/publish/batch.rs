@@ -14,6 +14,7 @@ use super::super::problem::Problem;
 use super::super::{App, Options};
 use super::content::{Content, Most};
 use super::object::{self, Said};
+use super::share::Share;
 use super::{receipts, store};
 use crate::access::Permit;
 use crate::event::Event;
@@ -27,7 +28,8 @@ const TIME: Duration = Duration::from_secs(120);
 const NAMED: usize = 1000;
 
 pub(super) async fn publish(app: &App, permit: &Permit, content: Content) -> Result<Response, Problem> {
-    let content = content.whole(Most { bytes: app.options.batch_bytes, time: TIME, of: "a batch" }).await?;
+    let most = Most { bytes: app.options.batch_bytes, time: TIME, of: "a batch" };
+    let content = content.whole(most, Share::new(app, permit.publisher())).await?;
     let text = std::str::from_utf8(&content)
         .map_err(|error| Problem::bad(format!("the batch is not UTF-8 (from byte {})", error.valid_up_to())))?;
     let alone = text.trim_start().starts_with('{');

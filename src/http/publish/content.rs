@@ -6,12 +6,13 @@ use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Version, header};
 use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::guard;
 use super::super::problem::Problem;
+use super::share::{FREE, Share};
 use crate::event::ContentType;
 
 /// The content of a request.
@@ -38,14 +39,14 @@ impl Content {
     }
 
     /// All of it.
-    pub(super) async fn whole(mut self, most: Most) -> Result<Bytes, Problem> {
-        match self.collect(most).await {
+    pub(super) async fn whole(mut self, most: Most, mut share: Share) -> Result<Bytes, Problem> {
+        match self.collect(most, &mut share).await {
             Ok(content) => Ok(content),
             Err(problem) => Err(self.refuse(problem).await),
         }
     }
 
-    async fn collect(&mut self, most: Most) -> Result<Bytes, Problem> {
+    async fn collect(&mut self, most: Most, share: &mut Share) -> Result<Bytes, Problem> {
         let too_large = || {
             let Most { bytes, of, .. } = most;
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{of} has at most {bytes} bytes; send less at once"))
@@ -53,12 +54,21 @@ impl Content {
         if self.announced.is_some_and(|length| length > most.bytes as u64) {
             return Err(too_large()); // Before the client is told to go on (RFC 9110 § 10.1.1).
         }
-        let collected = timeout(most.time, Limited::new(&mut self.body, most.bytes).collect()).await;
-        let collected = collected.map_err(|_| late("the content took too long to arrive; send it again"))?;
-        let content = collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
-            if error.downcast_ref::<LengthLimitError>().is_some() { too_large() } else { cut_short() }
-        })?;
-        self.is_complete().then_some(content).ok_or_else(cut_short)
+        let collect = async {
+            // A copy: what arrives is a slice of the connection's read buffer, which must not live with an event.
+            let announced = self.announced.and_then(|length| length.try_into().ok()).unwrap_or(0);
+            let mut content = Vec::with_capacity(FREE.min(announced));
+            while let Some(piece) = self.piece().await? {
+                if piece.len() > most.bytes - content.len() {
+                    return Err(too_large());
+                }
+                share.grow(piece.len())?;
+                content.extend_from_slice(&piece);
+            }
+            Ok(content.into_boxed_slice().into())
+        };
+        let collected = timeout(most.time, collect).await;
+        collected.unwrap_or_else(|_| Err(late("the content took too long to arrive; send it again")))
     }
 
     /// Its next piece; none at its end. Loses nothing when it is dropped.

@@ -11,6 +11,7 @@ use super::super::problem::Problem;
 use super::super::query::form_values;
 use super::content::{Content, media_type};
 use super::one;
+use super::share::Share;
 use super::target::Named;
 use crate::event::Publisher;
 
@@ -33,7 +34,7 @@ pub(super) async fn publish(
     }
     let mut most = one::most(app);
     most.bytes *= ROOM;
-    let content = content.whole(most).await?;
+    let content = content.whole(most, Share::new(app, publisher)).await?;
     let data = data(&content, field)?;
     if data.len() > app.options.event_bytes {
         let detail = format!("an event has at most {} bytes of data", app.options.event_bytes);

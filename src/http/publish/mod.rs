@@ -15,6 +15,7 @@ mod ndjson;
 mod object;
 mod one;
 mod receipts;
+mod share;
 mod store;
 mod target;
 

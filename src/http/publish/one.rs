@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::super::App;
 use super::super::problem::Problem;
 use super::content::{Content, Most, check_data};
+use super::share::Share;
 use super::target::Named;
 use super::{receipts, store};
 use crate::event::{ContentType, Event, Publisher};
@@ -24,9 +25,7 @@ pub(super) async fn publish(
     content_type: Option<ContentType>,
     content: Content,
 ) -> Result<Response, Problem> {
-    let data = content.whole(most(app)).await?;
-    // A copy, as what arrived in one piece is a slice of the connection's read buffer, which must not live with the event.
-    let data = Bytes::copy_from_slice(&data);
+    let data = content.whole(most(app), Share::new(app, publisher)).await?;
     let receipt = append(app, publisher, named, data, content_type).await?;
     Ok(receipts::answer(receipts::status(&[receipt]), receipts::receipt(receipt, app.log.durability())))
 }
