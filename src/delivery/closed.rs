@@ -22,10 +22,12 @@ impl Closed {
     /// How many are kept.
     const KEPT: usize = 16 * 1024;
 
-    /// Another reader that asks for the same from the same position has not been told yet.
+    /// Another reader that asks for the same from the same position has not been told yet. Many may come from one address, by
+    /// a proxy that says more of them.
     pub(super) fn asker(&self, wanted: &Wanted) -> Asker {
         let address = wanted.peer.address().map(|address| address.ip());
-        Asker(self.hasher.hash_one((&wanted.selection, wanted.transport.name, &wanted.session, address)))
+        let who = (&wanted.session, address, &wanted.described);
+        Asker(self.hasher.hash_one((&wanted.selection, wanted.transport.name, who)))
     }
 
     /// Notes that a stream was closed that had begun, or come to, this position.

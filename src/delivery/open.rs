@@ -47,6 +47,8 @@ pub struct Wanted {
     pub limit: Option<u64>,
     /// Who comes back, as it calls itself. Nothing is done with it but to tell it from others.
     pub session: Option<String>,
+    /// What its client, and proxies before us, say of it. Nothing is done with it but to tell it from others.
+    pub described: Vec<u8>,
     /// The other end.
     pub peer: Arc<Peer>,
     /// The connection carries other requests too (HTTP/2).
@@ -72,6 +74,7 @@ impl Wanted {
             timeout: Duration::from_secs(25),
             limit: None,
             session: None,
+            described: Vec::new(),
             peer: Arc::new(Peer::new(None)),
             multiplexed: false,
         }

@@ -41,11 +41,14 @@ pub(crate) fn want(
     let selection = selection(topic_in_path, query, max_topics)?.of_types(types(query)?).for_reader(permit);
     let begin = begin(transport, query, headers, now)?;
     let limit = if transport.carry == Carry::Stream { &parameter::LIMIT } else { &parameter::POLL_LIMIT };
+    let on_gap = on_gap(query)?;
+    let described = if on_gap == OnGap::Close { described(headers) } else { Vec::new() };
     Ok(Wanted {
+        described,
         envelope: parameter::ENVELOPE.flag(query)?,
         snapshot: parameter::SNAPSHOT.flag(query)?,
         conflate: parameter::CONFLATE.flag(query)?,
-        on_gap: on_gap(query)?,
+        on_gap,
         heartbeat: seconds(&parameter::HEARTBEAT)?,
         beat_as_event: parameter::BEAT.flag(query)?,
         retry: parameter::RETRY.clamped(query)?.map(|milliseconds| Duration::from_secs_f64(milliseconds / 1000.0)),
@@ -74,6 +77,13 @@ fn on_gap(query: &Query) -> Result<OnGap, Problem> {
 }
 
 /// What a client calls itself, over all that it opens.
+/// What tells clients apart that come from one address (RFC 7239, and what came before it).
+fn described(headers: &HeaderMap) -> Vec<u8> {
+    let fields = ["forwarded", "x-forwarded-for", "user-agent"];
+    let values = fields.iter().flat_map(|name| headers.get_all(*name));
+    values.flat_map(|value| [value.as_bytes(), b"\n"].concat()).collect()
+}
+
 fn session(query: &Query) -> Result<Option<String>, Problem> {
     let Some(text) = query.first(&["session"]) else { return Ok(None) };
     let fits = (1..=64).contains(&text.len())

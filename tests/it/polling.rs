@@ -93,7 +93,7 @@ fn an_answer_is_shared_only_if_it_is_the_same_for_everybody() {
     };
     for query in [&format!("lastEventId={cursor}"), "lastEventId=earliest", "last=1", "since=5m"] {
         assert!(shared(query, &[]), "{query}");
-        for field in [("Last-Event-ID", &*cursor), ("Authorization", "Bearer x"), ("Cookie", "a=b")] {
+        for field in [("Last-Event-ID", &*cursor), ("Authorization", "Basic dTpw"), ("Cookie", "a=b")] {
             assert!(!shared(query, &[field]), "{query} with {field:?}");
         }
         assert!(!shared(&format!("{query}&ongap=close"), &[]), "{query}: the second is answered otherwise");
@@ -130,6 +130,14 @@ fn whoever_was_closed_on_a_gap_is_told_so_when_it_asks_again() {
     let again = ask("sse", "00000000-7");
     assert_eq!((again.status, again.content.len()), (204, 0));
     assert_eq!(ask("sse", "00000000-8").status, 200, "another position is another gap");
+    // Others behind the same proxy have not been told.
+    for (field, value) in [("X-Forwarded-For", "192.0.2.7"), ("Forwarded", "for=192.0.2.7"), ("User-Agent", "another")]
+    {
+        let request = Request::get("/events/t?ongap=close").field("Accept", "text/event-stream");
+        let request = request.field("Last-Event-ID", "00000000-7").field(field, value);
+        let statuses = [(); 2].map(|()| request.clone().ask(gateway.address()).status);
+        assert_eq!(statuses, [200, 204], "{field}");
+    }
 
     for transport in ["ndjson", "poll", "long-poll", "multipart-mixed"] {
         let first = ask(transport, "00000000-7");
