@@ -111,6 +111,12 @@ impl Selection {
             })
     }
 
+    /// The canonical topic of an event, as its reader is shown it: the first that it may read.
+    #[must_use]
+    pub fn canonical<'a>(&self, event: &'a Event) -> Option<&'a Topic> {
+        event.topics.iter().find(|topic| self.permit.reads(topic))
+    }
+
     /// An event that matches, as its reader is shown it: on no topic that it may not read.
     #[must_use]
     pub fn shown(&self, event: &Arc<Appended>) -> Arc<Appended> {

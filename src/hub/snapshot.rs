@@ -150,11 +150,12 @@ impl Hub {
 /// What has a newest event.
 type Subject = (Topic, Option<Key>);
 
-/// Whether no newer event was seen of what this one is about: its conflation key on its canonical topic, or else any of the
-/// topics for which it is delivered.
+/// Whether no newer event was seen of what this one is about: its conflation key on its canonical topic, as its reader is
+/// shown it, or else any of the topics for which it is delivered.
 fn is_newest(selection: &Selection, event: &Appended, seen: &mut HashSet<Subject>) -> bool {
     if let Some(key) = &event.event.conflate {
-        return seen.insert((event.event.topic().clone(), Some(key.clone())));
+        let topic = selection.canonical(&event.event);
+        return topic.is_some_and(|topic| seen.insert((topic.clone(), Some(key.clone()))));
     }
     let mut newest = false;
     for topic in selection.matched(&event.event) {

@@ -126,7 +126,9 @@ impl Ledger {
             }
             let event = &self.at(*offset).event;
             let subjects: Vec<_> = match &event.conflate {
-                Some(key) => vec![(event.topic().clone(), Some(key.clone()))],
+                Some(key) => {
+                    self.canonical(asked, *offset).map(|topic| (topic.clone(), Some(key.clone()))).into_iter().collect()
+                }
                 None => asked.topics(event).map(|topic| (topic.clone(), None)).collect(),
             };
             subjects.into_iter().fold(false, |newest, subject| newest | seen.insert(subject))
