@@ -46,11 +46,14 @@ pub struct Guards {
     pub token: Option<Secret>,
 }
 
-/// The credential of a request: `Authorization: Bearer …` (RFC 6750 § 2.1).
+/// The credential of a request: `Authorization: Bearer …` (RFC 6750 § 2.1). One that is empty, as from a variable that is not
+/// set, is one too. Other schemes belong to proxies.
 pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, credential) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
+    headers.get_all(header::AUTHORIZATION).iter().find_map(|value| {
+        let value = value.to_str().ok()?;
+        let (scheme, credential) = value.split_once([' ', '\t']).unwrap_or((value, ""));
+        scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
+    })
 }
 
 /// Lets the content of a refused HTTP/2 request arrive, within bounds, and forgets it. What is not read is reset after the

@@ -277,13 +277,16 @@ fn without_dev_publishing_needs_the_key_and_reading_too_unless_it_is_public() {
     };
     // To take it for nobody would give what is public, and say nothing of the rest.
     for target in ["/events/t", "/events?topic=**", "/events/t?transport=poll"] {
-        refuse(&public, &Request::get(target).bearer("another-key-than-this-one"), "reading needs another key");
+        for wrong in ["Bearer another-key-than-this-one", "Bearer", "bearer ", "Bearer\tx"] {
+            let request = Request::get(target).field("Authorization", "Basic dTpw").field("Authorization", wrong);
+            refuse(&public, &request, "reading needs another key");
+        }
     }
     let post = Request::post("/events/t", "x");
     for gateway in [&closed, &public] {
         refuse(gateway, &post, "publishing needs a key");
         refuse(gateway, &post.clone().field("Authorization", &basic), "publishing needs a key");
-        refuse(gateway, &post.clone().field("Authorization", "Bearer"), "publishing needs a key");
+        refuse(gateway, &post.clone().field("Authorization", "Bearer"), "publishing needs another key");
         refuse(gateway, &post.clone().field("Authorization", KEY), "publishing needs a key");
         refuse(gateway, &post.clone().field("Authorization", b"Bearer \xff\xfe"), "publishing needs a key");
         for wrong in [&KEY[1..], &format!("{KEY}x"), &KEY.to_uppercase(), "", &"x".repeat(10_000)] {
