@@ -246,6 +246,10 @@ fn of_what_was_removed_the_newest_is_known_and_as_much_as_there_is_room_for() {
     assert!(!pages.may_be_removed(9..=9, before), "the newest is known, however large");
     remove(many());
     assert!(pages.may_be_removed(9..=9, before) && !pages.may_be_removed(9..=9, before + 1));
+    (0..Removed::KEPT.0).for_each(|_| remove(vec![8]));
+    let before = pages.removals();
+    (0..Removed::KEPT.0).for_each(|_| remove(vec![8]));
+    assert!(!pages.may_be_removed(9..=9, before), "what is known no more takes no room");
 }
 
 #[test]
