@@ -276,10 +276,11 @@ fn note(settings: &mut [Setting], name: &str, addresses: &[Address], origin: Ori
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
-/// What the rules say of retention. Rules that say nothing of it count too, as they hide those below, but not alone.
+/// What the rules say of retention. Rules that say nothing of it count too, as they hide those below, but not behind the last
+/// that says something.
 fn kept(rules: &[TopicRule]) -> Vec<(TopicSelector, Keep)> {
-    let kept: Vec<_> = rules.iter().map(|rule| (rule.selector.clone(), rule.keep)).collect();
-    if kept.iter().any(|(_, keep)| *keep != Keep::default()) { kept } else { Vec::new() }
+    let upto = rules.iter().rposition(|rule| rule.keep != Keep::default()).map_or(0, |last| last + 1);
+    rules[..upto].iter().map(|rule| (rule.selector.clone(), rule.keep)).collect()
 }
 
 /// Takes the keys, and checks what belongs together.

@@ -267,6 +267,9 @@ impl StreamInput {
                 console.note(&format!("{}: {why}", self.stream.source()));
                 self.ended = true;
             }
+            Change::Away(why, _) if self.once => {
+                return Err(CliError::Failed(format!("{}: {why}", self.stream.source())));
+            }
             Change::Away(why, wait) => {
                 console.tell(&format!("{}: {why}; again in {:.1} s", self.stream.source(), wait.as_secs_f64()));
             }

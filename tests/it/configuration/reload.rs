@@ -143,7 +143,10 @@ fn origins_hosts_limits_and_intervals_are_those_of_the_newest_file() {
 fn what_needs_a_restart_is_named_each_time_and_not_taken() {
     let files = Files::with("head-bytes = \"8KiB\"\n[[topics]]\nmatch = \"b\"\n");
     let mut gateway = files.gateway();
-    let rule = "[[topics]]\nmatch = \"b\"\nkeep = { events = 5 }\n";
+    // Below the last rule that keeps something, rules have no say in that.
+    files.write("encke.toml", "head-bytes = \"8KiB\"\n[[topics]]\nmatch = \"b\"\n[[topics]]\nmatch = \"c\"\n");
+    assert!(!reload(&mut gateway, READ_AGAIN).contains("keep of topics"));
+    let rule = "[[topics]]\nmatch = \"b\"\nkeep = { events = 5 }\n[[topics]]\nmatch = \"c\"\n";
     files.write("encke.toml", &format!("head-bytes = \"9KiB\"\ndev = true\n{rule}"));
     for _ in 0..2 {
         let told = reload(&mut gateway, "wait for a restart");

@@ -149,3 +149,13 @@ fn a_tail_that_is_refused_ends_and_says_why() {
     assert_eq!(some.wait(PATIENCE).code(), Some(4), "{}", some.errors());
     assert_eq!(stored(&gateway), ["{}", "[1]"]);
 }
+
+#[test]
+fn a_stream_that_is_to_be_read_once_and_cannot_be_opened_is_an_error() {
+    let (gateway, mut from) = (gateway(&[]), gateway(&[]));
+    let url = format!("{}/events/a", from.url());
+    from.kill9();
+    let mut tail = encke(&gateway, ["tail", &url, "--topic", "copy", "--once"]);
+    assert_eq!(tail.wait(PATIENCE).code(), Some(1), "{}", tail.errors());
+    assert!(tail.errors().contains(&url) && tail.errors().contains("no connection"), "{}", tail.errors());
+}
