@@ -72,17 +72,18 @@ impl Rules {
 
     /// Whether each topic is for the same readers by these rules as by the others.
     pub(super) fn read_alike(&self, other: &Self) -> bool {
-        let alike = |(one, another): (&Rule, &Rule)| one.matches == another.matches && one.read == another.read;
-        self.read == other.read
-            && self.rules.len() == other.rules.len()
-            && self.rules.iter().zip(&other.rules).all(alike)
+        self.read == other.read && self.alike(other, |rule| rule.read)
     }
 
     /// Whether each topic is open to the same publishers by these rules as by the others.
     pub(super) fn publish_alike(&self, other: &Self) -> bool {
-        let publish =
-            |rules: &Self| rules.rules.iter().map(|rule| (rule.matches.clone(), rule.publish)).collect::<Vec<_>>();
-        self.publish == other.publish && publish(self) == publish(other)
+        self.publish == other.publish && self.alike(other, |rule| rule.publish)
+    }
+
+    /// Whether the rules are for the same topics as the others, and open them to the same.
+    fn alike(&self, other: &Self, open: impl Fn(&Rule) -> Open) -> bool {
+        let same = |(one, another): (&Rule, &Rule)| one.matches == another.matches && open(one) == open(another);
+        self.rules.len() == other.rules.len() && self.rules.iter().zip(&other.rules).all(same)
     }
 
     fn of(&self, topic: &Topic) -> Option<&Rule> {
