@@ -37,10 +37,9 @@ impl Share {
 
     /// So many bytes have come of it. An error if there is no room for them.
     pub(super) fn grow(&mut self, more: usize) -> Result<(), Problem> {
-        let counted = |taken: usize| i64::try_from(taken.saturating_sub(FREE)).unwrap_or(i64::MAX);
-        let before = counted(self.taken);
+        let before = self.counted();
         self.taken = self.taken.saturating_add(more);
-        let added = counted(self.taken) - before;
+        let added = self.counted() - before;
         self.all.add(added);
         if added > 0 && usize::try_from(self.all.get()).unwrap_or(0) > self.most {
             let detail = "too much content is on its way just now; send it again later, or less at once";
@@ -48,11 +47,16 @@ impl Share {
         }
         Ok(())
     }
+
+    /// How many of its bytes count.
+    fn counted(&self) -> i64 {
+        i64::try_from(self.taken.saturating_sub(FREE)).unwrap_or(i64::MAX)
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.all.sub(i64::try_from(self.taken.saturating_sub(FREE)).unwrap_or(i64::MAX));
+        self.all.sub(self.counted());
     }
 }
 
