@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -12,7 +13,10 @@ use tokio_util::task::TaskTracker;
 
 /// The stop of one gateway, shared by everything that runs.
 #[derive(Clone, Debug, Default)]
-pub struct Shutdown {
+pub struct Shutdown(Arc<Stops>);
+
+#[derive(Debug, Default)]
+struct Stops {
     drain: CancellationToken,
     cut: CancellationToken,
     quiet: CancellationToken,
@@ -26,7 +30,7 @@ impl Shutdown {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.tasks.spawn(task);
+        self.0.tasks.spawn(task);
     }
 
     /// Spawns a task on which others stand: it goes on until they have ended, and ends when [`Shutdown::quiet`] resolves.
@@ -37,7 +41,7 @@ impl Shutdown {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.services.spawn(async move {
+        self.0.services.spawn(async move {
             let mut task = std::pin::pin!(task);
             std::future::poll_fn(|context| {
                 let polled = std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
@@ -52,40 +56,40 @@ impl Shutdown {
 
     /// Resolves when every task but the services has ended.
     pub fn quiet(&self) -> WaitForCancellationFuture<'_> {
-        self.quiet.cancelled()
+        self.0.quiet.cancelled()
     }
 
     /// Tells everything to come to its end.
     pub fn drain(&self) {
-        self.drain.cancel();
+        self.0.drain.cancel();
     }
 
     /// Whether the end has begun.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.drain.is_cancelled()
+        self.0.drain.is_cancelled()
     }
 
     /// Resolves when the end begins.
     pub fn draining(&self) -> WaitForCancellationFuture<'_> {
-        self.drain.cancelled()
+        self.0.drain.cancelled()
     }
 
     /// Resolves when what is left must end at once.
     pub fn cutting(&self) -> WaitForCancellationFuture<'_> {
-        self.cut.cancelled()
+        self.0.cut.cancelled()
     }
 
     /// Drains, waits for every task, and cuts what is left after `patience`. Answers whether nothing had to be cut.
     pub async fn finish(&self, patience: Duration) -> bool {
         self.drain();
-        self.tasks.close();
-        let in_time = tokio::time::timeout(patience, self.tasks.wait()).await.is_ok();
-        self.cut.cancel();
-        self.tasks.wait().await;
-        self.quiet.cancel();
-        self.services.close();
-        self.services.wait().await;
+        self.0.tasks.close();
+        let in_time = tokio::time::timeout(patience, self.0.tasks.wait()).await.is_ok();
+        self.0.cut.cancel();
+        self.0.tasks.wait().await;
+        self.0.quiet.cancel();
+        self.0.services.close();
+        self.0.services.wait().await;
         in_time
     }
 }

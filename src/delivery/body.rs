@@ -10,6 +10,7 @@ use futures_core::Stream as Frames;
 use tokio::time::{Instant, sleep_until};
 
 use super::ending::EndReason;
+use super::feed::Memo;
 use super::fetch::Fetch;
 use super::stream::{Step, Stream};
 use super::{Cut, Delivery};
@@ -40,7 +41,7 @@ pub(super) fn body(
             if delivery.shutdown.is_draining() {
                 stream.farewell(Bye::Drain, delivery.retry_after_drain(), EndReason::ServerShutdown);
             }
-            let (at, until) = match stream.step(Instant::now()) {
+            let (at, until) = match stream.step(Instant::now(), &mut Memo::default()) {
                 Step::Write(bytes) => {
                     yield Ok(bytes);
                     continue;

@@ -76,7 +76,6 @@ impl EndReason {
 /// Counts a stream while it lives and its end when it is dropped, whoever drops it.
 #[derive(Debug)]
 pub struct Ending {
-    transport: &'static str,
     metrics: Arc<Metrics>,
     stream: StreamMetrics,
     peer: Arc<Peer>,
@@ -100,7 +99,6 @@ impl Ending {
     ) -> Self {
         let now = Instant::now();
         Self {
-            transport,
             stream: metrics.open(transport, resume),
             metrics: Arc::clone(metrics),
             peer,
@@ -116,6 +114,11 @@ impl Ending {
     pub fn wrote(&mut self, events: u64, skipped: u64, bytes: usize, now: Instant) {
         self.stream.wrote(events, skipped, bytes);
         self.written = now;
+    }
+
+    /// When something was handed to the connection last, or the stream was opened.
+    pub(super) fn written(&self) -> Instant {
+        self.written
     }
 
     /// Names the reason. The first one counts.
@@ -148,12 +151,12 @@ impl Drop for Ending {
         let now = Instant::now();
         let (age, idle) = (now - self.opened, now - self.written);
         let reason = self.verdict();
-        self.metrics.end(self.transport, reason.as_str());
+        self.metrics.end(self.stream.transport(), reason.as_str());
         // A poll that was answered is as old as it was asked to become: among the others it would look like a timer.
         if reason != EndReason::Complete {
             self.metrics.times_at_end(age, idle);
         }
-        tracing::debug!(transport = self.transport, reason = reason.as_str(), ?age, ?idle, "stream ended");
+        tracing::debug!(transport = self.stream.transport(), reason = reason.as_str(), ?age, ?idle, "stream ended");
     }
 }
 

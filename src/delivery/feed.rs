@@ -49,6 +49,8 @@ pub struct Batch {
     pub skipped: u64,
     /// When the first of its events goes by itself.
     pub expires: Option<Timestamp>,
+    /// How often events had been removed when these were known to be there.
+    pub removals: u64,
 }
 
 impl Batch {
@@ -62,7 +64,8 @@ impl Batch {
         let newest = events.last().expect("a step gives at least one event");
         if key.keeps == Keeps::State {
             let (to, skipped) = (newest.cursor.offset, events.len() as u64 - 1);
-            return Self { to, bytes: key.rendering.event(newest), events: 1, skipped, expires: expires(newest) };
+            let (bytes, expires) = (key.rendering.event(newest), expires(newest));
+            return Self { to, bytes, events: 1, skipped, expires, removals: 0 };
         }
         let wanted = if key.conflates { without_older(events) } else { Vec::new() };
         let (mut length, mut taken, mut soonest) = (0, 0, None);
@@ -81,7 +84,7 @@ impl Batch {
         }
         let to = events[taken - 1].cursor.offset;
         let (events, skipped) = (rendered.len() as u64, (taken - rendered.len()) as u64);
-        Self { to, events, skipped, bytes: joined(rendered, length), expires: soonest }
+        Self { to, events, skipped, bytes: joined(rendered, length), expires: soonest, removals: 0 }
     }
 
     /// Whether one of its events has outlived its time.
@@ -108,6 +111,26 @@ pub enum FeedStep {
     Edge(Offset),
     /// The cursor is further behind than the feed's batches: read the pages after this offset, up to which nothing matches.
     Behind(Offset),
+}
+
+/// What a feed had for a cursor a moment ago, for the next of its streams that is at the same place: most of them are.
+///
+/// It is for one moment only: whoever holds one for longer would deliver what has been removed, or would miss what is new.
+#[derive(Debug, Default)]
+pub struct Memo(Option<(Arc<Feed>, Offset, FeedStep)>);
+
+impl Memo {
+    /// What comes after `cursor`; see [`Feed::after`].
+    pub fn after(&mut self, feed: &Arc<Feed>, cursor: Offset, hub: &Hub, alone: impl FnOnce() -> bool) -> &FeedStep {
+        let fits = self.0.as_ref().is_some_and(|(of, at, _)| *at == cursor && Arc::ptr_eq(of, feed));
+        if !fits {
+            self.0 = None;
+            let alone = alone(); // Not counting the memo's own hold on it.
+            self.0 = Some((Arc::clone(feed), cursor, feed.after(cursor, hub, alone)));
+        }
+        let (_, _, step) = self.0.as_ref().expect("it was filled above");
+        step
+    }
 }
 
 /// One selection in one format. It goes with the last of its subscribers.
@@ -219,7 +242,9 @@ impl Recent {
         let next = self.batches.partition_point(|kept| kept.batch.to <= cursor);
         match self.batches.get(next) {
             None => FeedStep::Edge(self.reader.cursor().max(cursor)),
-            Some(kept) if cursor < kept.first && !kept.batch.is_over(hub) => FeedStep::Batch(kept.batch.clone()),
+            Some(kept) if cursor < kept.first && !kept.batch.is_over(hub) => {
+                FeedStep::Batch(Batch { removals: self.removals, ..kept.batch.clone() })
+            }
             Some(_) => FeedStep::Behind(cursor), // In the midst of a batch, or it is to be read for what is gone.
         }
     }

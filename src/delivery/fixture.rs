@@ -9,7 +9,7 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use tokio::time::Instant;
 
-use super::{Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Options, Peer, Step, Stream, Terms, Wanted};
+use super::{Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Memo, Options, Peer, Step, Stream, Terms, Wanted};
 use crate::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
 use crate::log::{
@@ -105,7 +105,7 @@ impl Fixture {
         let ending = Ending::open(&metrics, "sse", "new", peer, false, self.shutdown.clone());
         let (hub, opening) = (Arc::clone(&self.hub), Bytes::from_static(b"opening"));
         let mut stream = Stream::new(hub, Arc::clone(feed), after, opening, terms, ending);
-        assert!(matches!(stream.step(Instant::now()), Step::Write(opening) if opening == "opening"));
+        assert!(matches!(stream.step(Instant::now(), &mut Memo::default()), Step::Write(opening) if opening == "opening"));
         stream
     }
 
@@ -113,7 +113,7 @@ impl Fixture {
     pub(super) async fn read(&self, stream: &mut Stream) -> String {
         let mut written = String::new();
         loop {
-            match stream.step(Instant::now()) {
+            match stream.step(Instant::now(), &mut Memo::default()) {
                 Step::Write(bytes) => written.push_str(std::str::from_utf8(&bytes).expect("text")),
                 Step::Load { at, .. } => stream.give(self.hub.load(at).await.expect("a page")),
                 Step::Yield => {}

@@ -29,7 +29,7 @@ use crate::shutdown::Shutdown;
 
 pub use answer::Answered;
 pub use ending::{EndReason, Ending};
-pub use feed::{Batch, Feed, FeedKey, FeedStep, Feeds, TURN};
+pub use feed::{Batch, Feed, FeedKey, FeedStep, Feeds, Memo, TURN};
 pub use open::{Begin, OnGap, Opened, Wanted};
 pub use peer::{Gone, Peer};
 pub use stream::{Heartbeat, Step, Stream, Terms};

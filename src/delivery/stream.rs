@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::closed::{Asker, Closed};
 use super::ending::{EndReason, Ending};
-use super::feed::{Batch, Feed, FeedStep, TURN};
+use super::feed::{Batch, Feed, FeedStep, Memo, TURN};
 use super::{OnGap, quarter_of, wait_after_gap};
 use crate::event::Offset;
 use crate::hub::{Budget, Hub, Page, Reader, Snapshot, Step as Read};
@@ -85,32 +85,71 @@ impl Terms {
 }
 
 /// One open stream.
+///
+/// Cost: 160 bytes, and at the live edge nothing beside them, if its subscriber wants nothing special.
 pub struct Stream {
     hub: Arc<Hub>,
     feed: Arc<Feed>,
     reader: Reader,
-    /// What is still to be written before anything else: preamble, hello, gap.
-    opening: Option<Bytes>,
-    terms: Terms,
-    next_beat: Instant,
+    heartbeat: Interval,
+    retention: u64,
     /// The newest position the client was told.
     told: Offset,
+    /// What most streams have not, or not for long.
+    extras: Option<Box<Extras>>,
+    ending: Ending,
+}
+
+/// A [`Heartbeat`], in little room.
+#[derive(Clone, Copy)]
+struct Interval {
+    milliseconds: u32,
+    as_event: bool,
+}
+
+/// What is special about a stream, or about this moment of it.
+struct Extras {
+    /// What is still to be written before anything else: preamble, hello, gap.
+    opening: Option<Bytes>,
+    retry: Duration,
+    limit: Option<u64>,
+    on_gap: OnGap,
+    closing: Option<(Arc<Closed>, Asker)>,
+    snapshot: Option<Snapshot>,
     /// The state that a state transport shows, to be shown again instead of too many heartbeats.
-    shown: Option<Shown>,
+    shown: Option<Batch>,
     /// When what is shown is to be sent once more, unless something newer comes before.
     again: Option<Instant>,
     beats: u32,
     farewell: Option<Farewell>,
-    ending: Ending,
-    /// How often events had been removed when its last step began.
-    removals: u64,
 }
 
-/// What a state transport shows: one event, at the end of its batch.
-struct Shown {
-    batch: Batch,
-    /// How often events had been removed when it was known to be there.
-    removals: u64,
+impl Extras {
+    fn new(retry: Duration) -> Self {
+        Self {
+            opening: None,
+            retry,
+            limit: None,
+            on_gap: OnGap::GoOn,
+            closing: None,
+            snapshot: None,
+            shown: None,
+            again: None,
+            beats: 0,
+            farewell: None,
+        }
+    }
+
+    /// Whether there is nothing special.
+    fn is_over(&self) -> bool {
+        self.opening.is_none()
+            && self.limit.is_none()
+            && self.on_gap == OnGap::GoOn
+            && self.snapshot.is_none()
+            && self.shown.is_none()
+            && self.again.is_none()
+            && self.farewell.is_none()
+    }
 }
 
 #[derive(Debug)]
@@ -133,22 +172,12 @@ impl Stream {
         if terms.begins_anew {
             reader = reader.asking_for_what_is_there(&hub);
         }
-        let next_beat = Instant::now() + terms.heartbeat.interval;
-        Self {
-            hub,
-            feed,
-            reader,
-            opening: Some(opening),
-            terms,
-            next_beat,
-            told: after,
-            shown: None,
-            again: None,
-            beats: 0,
-            farewell: None,
-            ending,
-            removals: 0,
-        }
+        let Terms { heartbeat, retention, retry, limit, on_gap, closing, snapshot, begins_anew: _ } = terms;
+        let opening = Some(opening);
+        let extras = Box::new(Extras { opening, limit, on_gap, closing, snapshot, ..Extras::new(retry) });
+        let milliseconds = u32::try_from(heartbeat.interval.as_millis()).unwrap_or(u32::MAX);
+        let heartbeat = Interval { milliseconds, as_event: heartbeat.as_event };
+        Self { hub, feed, reader, heartbeat, retention, told: after, extras: Some(extras), ending }
     }
 
     /// The feed that wakes it.
@@ -165,7 +194,7 @@ impl Stream {
 
     /// Hands over the page that [`Step::Load`] asked for.
     pub fn give(&mut self, page: Arc<Page>) {
-        match &mut self.terms.snapshot {
+        match self.snapshot_mut() {
             Some(snapshot) => snapshot.give(page),
             None => self.reader.give(page),
         }
@@ -173,7 +202,15 @@ impl Stream {
 
     /// Has it say goodbye at its next step, and end.
     pub fn farewell(&mut self, bye: Bye, retry: Duration, reason: EndReason) {
-        self.farewell.get_or_insert(Farewell::Due { bye, retry, reason });
+        self.extras_mut().farewell.get_or_insert(Farewell::Due { bye, retry, reason });
+    }
+
+    fn extras_mut(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_with(|| Box::new(Extras::new(Duration::ZERO)))
+    }
+
+    fn snapshot_mut(&mut self) -> Option<&mut Snapshot> {
+        self.extras.as_mut()?.snapshot.as_mut()
     }
 
     /// Names why it is about to be dropped.
@@ -181,50 +218,69 @@ impl Stream {
         self.ending.because(reason);
     }
 
-    /// What is to be done now.
-    pub fn step(&mut self, now: Instant) -> Step {
-        if let Some(opening) = self.opening.take() {
-            return self.write(opening, 0, 0, now);
-        }
-        match self.farewell.take() {
-            None => {}
-            Some(Farewell::Due { bye, retry, reason }) => return self.say_goodbye(bye, retry, reason, now),
-            Some(Farewell::Said) => {
-                self.farewell = Some(Farewell::Said);
-                return Step::End;
-            }
-        }
-        self.removals = self.hub.pages().removals();
-        if self.terms.snapshot.is_some() {
-            return self.tell_snapshot(now);
+    /// What is to be done now. `memo`: what was found for another stream of the same feed a moment ago.
+    ///
+    /// Cost at the live edge with a memo that fits: some ten branches, and a clone of shared bytes.
+    pub fn step(&mut self, now: Instant, memo: &mut Memo) -> Step {
+        if self.extras.is_some()
+            && let Some(step) = self.step_specially(now)
+        {
+            return step;
         }
         if self.reader.owes_gap() {
             return self.catch_up(self.reader.cursor(), now); // Nobody else comes by what it is to tell.
         }
         // Its carrier holds the feed a second time while it steps.
-        let alone = Arc::strong_count(&self.feed) <= 2;
-        match self.feed.after(self.reader.cursor(), &self.hub, alone) {
+        let alone = || Arc::strong_count(&self.feed) <= 2;
+        match memo.after(&self.feed, self.reader.cursor(), &self.hub, alone) {
             // All of it would be too much: it reads for itself what is left to it.
-            FeedStep::Batch(batch) if self.terms.limit.is_some_and(|left| left < batch.events) => {
+            FeedStep::Batch(batch) if self.limit().is_some_and(|left| left < batch.events) => {
                 self.catch_up(self.reader.cursor(), now)
             }
             FeedStep::Batch(batch) => self.deliver(batch, now),
-            FeedStep::Edge(edge) => self.rest(edge, now),
-            FeedStep::Behind(quiet) => self.catch_up(quiet, now),
+            FeedStep::Edge(edge) => self.rest(*edge, now),
+            FeedStep::Behind(quiet) => self.catch_up(*quiet, now),
         }
+    }
+
+    /// What comes before what its feed has, if anything does.
+    #[cold]
+    fn step_specially(&mut self, now: Instant) -> Option<Step> {
+        let extras = self.extras.as_mut()?;
+        if let Some(opening) = extras.opening.take() {
+            return Some(self.write(opening, 0, 0, now));
+        }
+        match extras.farewell.take() {
+            None => {}
+            Some(Farewell::Due { bye, retry, reason }) => return Some(self.say_goodbye(bye, retry, reason, now)),
+            Some(Farewell::Said) => {
+                extras.farewell = Some(Farewell::Said);
+                return Some(Step::End);
+            }
+        }
+        if extras.snapshot.is_some() {
+            return Some(self.tell_snapshot(now));
+        }
+        self.extras.take_if(|extras| extras.is_over());
+        None
+    }
+
+    fn limit(&self) -> Option<u64> {
+        self.extras.as_ref()?.limit
     }
 
     /// Reads the pages after `quiet` by itself, until it has caught up with its feed.
     #[cold]
     fn catch_up(&mut self, quiet: Offset, now: Instant) -> Step {
         self.reader.skip_to(quiet); // Not to be read: it may be gone by now, and that would look like a gap.
+        let removals = self.hub.pages().removals();
         match self.reader.step(&self.hub, self.hub.pages().edge(), self.turn()) {
             Read::Events(events) => {
-                let batch = Batch::render(&events, self.feed.key());
+                let batch = Batch { removals, ..Batch::render(&events, self.feed.key()) };
                 if events.last().is_some_and(|newest| batch.to < newest.cursor.offset) {
                     self.reader.back_to(batch.to);
                 }
-                self.deliver(batch, now)
+                self.deliver(&batch, now)
             }
             // A replay that matches nothing must not be silent: an intermediary would cut it, and whoever comes back with
             // the position from before would begin all over.
@@ -238,13 +294,15 @@ impl Stream {
     /// Gives what comes before anything that is new.
     #[cold]
     fn tell_snapshot(&mut self, now: Instant) -> Step {
-        let turn = self.turn();
-        let Some(snapshot) = &mut self.terms.snapshot else { return Step::Yield };
+        let (turn, removals) = (self.turn(), self.hub.pages().removals());
+        let Some(snapshot) = self.extras.as_mut().and_then(|extras| extras.snapshot.as_mut()) else {
+            return Step::Yield;
+        };
         match snapshot.step(&self.hub, turn) {
             Read::Events(events) => {
-                let batch = Batch::render(&events, self.feed.key());
+                let batch = Batch { removals, ..Batch::render(&events, self.feed.key()) };
                 snapshot.back_to(batch.to);
-                self.deliver(batch, now)
+                self.deliver(&batch, now)
             }
             Read::Gap(missing) => {
                 self.reader.skip_to(snapshot.cursor());
@@ -254,7 +312,7 @@ impl Stream {
             Read::Behind(at) => self.idle(|_| u64::MAX, now).unwrap_or_else(|| Step::Load { at, until: self.due() }),
             Read::Scanned | Read::LiveEdge => {
                 self.reader.skip_to(snapshot.edge());
-                self.terms.snapshot = None;
+                self.extras_mut().snapshot = None;
                 Step::Yield
             }
         }
@@ -262,26 +320,36 @@ impl Stream {
 
     /// How much it may be given at once.
     fn turn(&self) -> Budget {
-        let left = self.terms.limit.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        let left = self.limit().and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
         Budget { events: TURN.events.min(left), ..TURN }
     }
 
-    fn deliver(&mut self, batch: Batch, now: Instant) -> Step {
+    fn deliver(&mut self, batch: &Batch, now: Instant) -> Step {
         self.reader.skip_to(batch.to);
         self.told = batch.to;
-        if let Some(left) = &mut self.terms.limit {
+        if self.extras.is_some() || self.keeps_state() {
+            self.deliver_specially(batch, now);
+        }
+        self.write(batch.bytes.clone(), batch.events, batch.skipped, now)
+    }
+
+    #[cold]
+    fn deliver_specially(&mut self, batch: &Batch, now: Instant) {
+        if let Some(extras) = &mut self.extras
+            && let Some(left) = &mut extras.limit
+        {
             *left -= batch.events;
             if *left == 0 {
-                self.farewell(Bye::Limit, self.terms.retry, EndReason::Limit);
+                let retry = extras.retry;
+                self.farewell(Bye::Limit, retry, EndReason::Limit);
             }
         }
-        let (bytes, events, skipped) = (batch.bytes.clone(), batch.events, batch.skipped);
         if self.keeps_state() {
-            self.shown = Some(Shown { batch, removals: self.removals });
-            self.again = Some(now + Self::AGAIN);
-            self.beats = 0;
+            let extras = self.extras_mut();
+            extras.shown = Some(batch.clone());
+            extras.again = Some(now + Self::AGAIN);
+            extras.beats = 0;
         }
-        self.write(bytes, events, skipped, now)
     }
 
     /// At the live edge: there is nothing to do but what is due without news.
@@ -291,8 +359,13 @@ impl Stream {
     }
 
     /// When the next thing is due that is written without news.
-    fn due(&self) -> Instant {
-        self.again.map_or(self.next_beat, |again| again.min(self.next_beat))
+    pub fn due(&self) -> Instant {
+        let next_beat = self.next_beat();
+        self.extras.as_ref().and_then(|extras| extras.again).map_or(next_beat, |again| again.min(next_beat))
+    }
+
+    fn next_beat(&self) -> Instant {
+        self.ending.written() + Duration::from_millis(u64::from(self.heartbeat.milliseconds))
     }
 
     /// What is due without news, if anything is: what is shown once more, a heartbeat, or in its place a new position if the
@@ -301,11 +374,11 @@ impl Stream {
         if now < self.due() {
             return None;
         }
-        if self.again.take_if(|again| *again <= now).is_some() {
+        if self.extras.as_mut().is_some_and(|extras| extras.again.take_if(|again| *again <= now).is_some()) {
             if let Some(shown) = self.shown() {
                 return Some(self.write(shown, 0, 0, now));
             }
-            if now < self.next_beat {
+            if now < self.next_beat() {
                 return None;
             }
         }
@@ -318,7 +391,7 @@ impl Stream {
     }
 
     fn quarter_of_retention(&self) -> u64 {
-        quarter_of(&self.hub, self.terms.retention)
+        quarter_of(&self.hub, self.retention)
     }
 
     /// A position without news: whoever comes back with a cursor that retention has passed would be told a false gap. Not
@@ -335,44 +408,47 @@ impl Stream {
     }
 
     fn beat(&mut self) -> Bytes {
-        self.beats += 1;
+        if self.keeps_state() {
+            return self.beat_with_state();
+        }
+        let rendering = self.rendering();
+        if self.heartbeat.as_event { rendering.notice(&Notice::Heartbeat) } else { rendering.heartbeat() }
+    }
+
+    fn beat_with_state(&mut self) -> Bytes {
         let shown = self.shown(); // At each beat, as older removals are not known.
-        if self.beats.is_multiple_of(Self::BEATS_A_PART)
-            && let Some(shown) = shown
-        {
-            return shown;
-        }
-        if self.terms.heartbeat.as_event && !self.keeps_state() {
-            self.rendering().notice(&Notice::Heartbeat)
-        } else {
-            self.rendering().heartbeat()
-        }
+        let extras = self.extras_mut();
+        extras.beats += 1;
+        let is_turn = extras.beats.is_multiple_of(Self::BEATS_A_PART);
+        shown.filter(|_| is_turn).unwrap_or_else(|| self.rendering().heartbeat())
     }
 
     /// What a state transport shows, if it is still to be shown.
     fn shown(&mut self) -> Option<Bytes> {
-        let Shown { batch, removals } = self.shown.take()?;
+        let extras = self.extras.as_mut()?;
+        let batch = extras.shown.take()?;
         let (pages, at) = (self.hub.pages(), batch.to);
         let now = pages.removals();
         // What is in memory is marked when it goes; of what is not, the newest removals tell.
         let held = || pages.get(at).and_then(|page| page.events(at, at).next().map(|event| event.gone().is_none()));
-        let is_there = !pages.may_be_removed(at..=at, removals) || held().unwrap_or(false);
+        let is_there = !pages.may_be_removed(at..=at, batch.removals) || held().unwrap_or(false);
         if !is_there || batch.is_over(&self.hub) {
             return None;
         }
         let bytes = batch.bytes.clone();
-        self.shown = Some(Shown { batch, removals: now });
+        extras.shown = Some(Batch { removals: now, ..batch });
         Some(bytes)
     }
 
     #[cold]
     fn tell_gap(&mut self, missing: Missing, now: Instant) -> Step {
         self.ending.metrics().gap(missing.reason.as_str());
-        let closes = self.terms.on_gap == OnGap::Close;
+        let on_gap = self.extras.as_ref().map_or(OnGap::GoOn, |extras| extras.on_gap);
+        let closes = on_gap == OnGap::Close;
         // A state transport would not show the newest state then.
-        let goes_on_at_edge = self.terms.on_gap == OnGap::Latest && !self.keeps_state();
+        let goes_on_at_edge = on_gap == OnGap::Latest && !self.keeps_state();
         if goes_on_at_edge {
-            self.terms.snapshot = None;
+            self.extras_mut().snapshot = None;
             self.reader.skip_to(self.hub.pages().edge());
         }
         let log = self.hub.log();
@@ -396,16 +472,18 @@ impl Stream {
 
     /// Has it end, because something is gone behind the position that its reader has, or asked for.
     pub(super) fn close(&mut self, asked: &str) {
-        if let Some((closed, asker)) = &self.terms.closing {
+        let extras = self.extras_mut();
+        if let Some((closed, asker)) = &extras.closing {
             closed.note(*asker, asked);
         }
-        self.farewell(Bye::Gap, self.terms.retry, EndReason::GapClose);
+        let retry = extras.retry;
+        self.farewell(Bye::Gap, retry, EndReason::GapClose);
     }
 
     #[cold]
     fn say_goodbye(&mut self, bye: Bye, retry: Duration, reason: EndReason, now: Instant) -> Step {
         self.ending.because(reason);
-        self.farewell = Some(Farewell::Said);
+        self.extras_mut().farewell = Some(Farewell::Said);
         let notice = Notice::Bye { reason: bye, retry, id: None };
         let mut bytes = BytesMut::from(&self.rendering().notice(&notice)[..]);
         bytes.extend_from_slice(&self.rendering().end());
@@ -413,7 +491,6 @@ impl Stream {
     }
 
     fn write(&mut self, bytes: Bytes, events: u64, skipped: u64, now: Instant) -> Step {
-        self.next_beat = now + self.terms.heartbeat.interval;
         self.ending.wrote(events, skipped, bytes.len(), now);
         Step::Write(bytes)
     }

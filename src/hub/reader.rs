@@ -15,11 +15,17 @@ use crate::log::{GapReason, Missing};
 pub struct Reader {
     selection: Arc<Selection>,
     cursor: Offset,
+    /// None at the live edge, where most readers are: there a reader is nothing but its cursor.
+    way: Option<Box<Way>>,
+}
+
+/// What a reader has with it on its way to the live edge.
+#[derive(Clone, Debug, Default)]
+struct Way {
     given: Option<Arc<Page>>,
-    /// How often events had been removed when its last step began.
-    removals: u64,
-    /// That page was kept by a step: nobody marks what is removed meanwhile in a page that memory has let go.
-    kept: bool,
+    /// How often events had been removed when the step began that kept that page: nobody marks what is removed meanwhile in
+    /// a page that memory has let go. None: it was not kept, but has just been fetched.
+    kept: Option<u64>,
     /// What matched and is gone right before the cursor, and was not told yet: a run of them is one gap.
     owed: Option<Missing>,
     /// What was gone at this moment was not asked for: so it is no gap.
@@ -67,7 +73,7 @@ impl Reader {
     /// Begins after `cursor`.
     #[must_use]
     pub fn new(selection: Arc<Selection>, cursor: Offset) -> Self {
-        Self { selection, cursor, given: None, removals: 0, kept: false, owed: None, since: None }
+        Self { selection, cursor, way: None }
     }
 
     /// Of a reader that asks for what there is now, and not for what came since it was here: what is gone by now is not
@@ -77,13 +83,30 @@ impl Reader {
     pub fn asking_for_what_is_there(self, hub: &Hub) -> Self {
         // In this order: what is removed between the two counts as removed after.
         let (removals, edge) = (hub.pages().removals(), hub.pages().edge());
-        Self { since: Some(Moment { edge, removals, time: hub.now() }), ..self }
+        let mut reader = self;
+        reader.way_mut().since = Some(Moment { edge, removals, time: hub.now() });
+        reader.travel_light();
+        reader
+    }
+
+    fn way_mut(&mut self) -> &mut Way {
+        self.way.get_or_insert_default()
+    }
+
+    /// Lets go of what it needs no more.
+    fn travel_light(&mut self) {
+        let Some(way) = &mut self.way else { return };
+        way.since.take_if(|since| since.edge <= self.cursor);
+        if way.given.is_none() && way.owed.is_none() && way.since.is_none() {
+            self.way = None;
+        }
     }
 
     /// Whether this event, which is gone, was so when reading began.
     #[cold]
     fn was_gone(&self, hub: &Hub, event: &Appended) -> bool {
-        let (Some(Moment { edge, removals, time }), at) = (self.since, event.cursor.offset) else { return false };
+        let since = self.way.as_ref().and_then(|way| way.since);
+        let (Some(Moment { edge, removals, time }), at) = (since, event.cursor.offset) else { return false };
         at <= edge
             && match event.gone() {
                 Some(_) => !hub.pages().may_be_removed(at..=at, removals),
@@ -106,6 +129,7 @@ impl Reader {
     /// Moves on to `cursor`, up to which somebody else has read for it. Never back.
     pub fn skip_to(&mut self, cursor: Offset) {
         self.cursor = self.cursor.max(cursor);
+        self.travel_light();
     }
 
     /// Takes back events behind `cursor` that a step gave and nobody could use yet.
@@ -115,30 +139,32 @@ impl Reader {
 
     /// Hands over the page that [`Step::Behind`] asked for; it is let go after the next step.
     pub fn give(&mut self, page: Arc<Page>) {
-        (self.given, self.kept) = (Some(page), false);
+        let way = self.way_mut();
+        (way.given, way.kept) = (Some(page), None);
     }
 
-    fn keep(&mut self, page: &Arc<Page>) {
-        (self.given, self.kept) = (Some(Arc::clone(page)), true);
+    fn keep(&mut self, page: &Arc<Page>, removals: u64) {
+        let way = self.way_mut();
+        (way.given, way.kept) = (Some(Arc::clone(page)), Some(removals));
     }
 
     /// Whether it has come by events that are gone, without having said so yet: then nobody else can read for it, and its
     /// cursor is no place to come back to.
     #[must_use]
     pub fn owes_gap(&self) -> bool {
-        self.owed.is_some()
+        self.way.as_ref().is_some_and(|way| way.owed.is_some())
     }
 
     /// The gap that it owes, though there may be more to it.
     pub fn take_gap(&mut self) -> Option<Missing> {
-        self.owed.take()
+        self.way.as_mut()?.owed.take()
     }
 
     /// Reads on, up to `edge` at most (the live edge, or what a feed has in common).
     pub fn step(&mut self, hub: &Hub, edge: Offset, budget: Budget) -> Step {
-        let before = std::mem::replace(&mut self.removals, hub.pages().removals());
-        let is_stale = std::mem::take(&mut self.kept) && before != self.removals;
-        let mut given = self.given.take().filter(|_| !is_stale);
+        let removals = hub.pages().removals();
+        let taken = self.way.as_mut().and_then(|way| way.given.take().map(|page| (page, way.kept.take())));
+        let mut given = taken.and_then(|(page, kept)| kept.is_none_or(|kept| kept == removals).then_some(page));
         let mut found = Found::default();
         for _ in 0..Self::PAGES_A_STEP {
             let at = self.cursor + 1;
@@ -154,11 +180,11 @@ impl Reader {
             if page.first() > at {
                 // The page that was given, so nothing was read before it: those in memory hold what they are asked for.
                 debug_assert!(found.events.is_empty(), "no event is lost to a gap");
-                if let Some(told) = self.come_to(hub, &page) {
+                if let Some(told) = self.come_to(hub, &page, removals) {
                     return told;
                 }
             }
-            if let Some(step) = self.look_through(&page, hub, edge, budget, &mut found) {
+            if let Some(step) = self.look_through(&page, hub, edge, budget, removals, &mut found) {
                 return step;
             }
         }
@@ -172,6 +198,7 @@ impl Reader {
         hub: &Hub,
         edge: Offset,
         budget: Budget,
+        removals: u64,
         found: &mut Found,
     ) -> Option<Step> {
         for event in page.events(self.cursor + 1, edge) {
@@ -196,7 +223,7 @@ impl Reader {
                     None => self.take_gap(),
                 };
                 if let Some(missing) = told {
-                    self.keep(page);
+                    self.keep(page, removals);
                     return Some(Step::Gap(missing));
                 }
                 if gone.is_none() {
@@ -215,24 +242,25 @@ impl Reader {
     /// Adds to the gap that is owed; gives that back instead, if this is for another reason.
     #[cold]
     fn lose(&mut self, missing: Missing) -> Option<Missing> {
-        match &mut self.owed {
-            Some(owed) if owed.reason != missing.reason => return self.owed.take(),
-            Some(owed) => owed.offsets = owed.offsets.zip(missing.offsets).map(|(some, more)| some + more),
-            None => self.owed = Some(missing),
+        let owed = &mut self.way_mut().owed;
+        match owed {
+            Some(other) if other.reason != missing.reason => return owed.take(),
+            Some(same) => same.offsets = same.offsets.zip(missing.offsets).map(|(some, more)| some + more),
+            None => *owed = Some(missing),
         }
         None
     }
 
     /// Moves on to a page that begins behind the cursor. That is a gap if something that matched may have been there.
     #[cold]
-    fn come_to(&mut self, hub: &Hub, page: &Arc<Page>) -> Option<Step> {
+    fn come_to(&mut self, hub: &Hub, page: &Arc<Page>, removals: u64) -> Option<Step> {
         let (before, upto) = (self.cursor, page.first() - 1);
         let hole = page.is_behind_hole();
         if hole || hub.log().has_trimmed(self.selection.wanted(), before, upto) {
             // Of a selection nobody knows how many of them it would have matched.
             let offsets = self.selection.is_everything().then_some(upto - before);
             if let Some(other) = self.lose(Missing { reason: GapReason::of_missing(hole), offsets }) {
-                self.keep(page);
+                self.keep(page, removals);
                 return Some(Step::Gap(other));
             }
         }

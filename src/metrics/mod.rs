@@ -4,7 +4,7 @@
 //! from the start, so that `increase()` sees the first drop. Never a label from the network: no id, topic or address.
 //! Gauges of things that others own (the log, the pages, the connections) are read from their owner at each scrape.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -51,6 +51,8 @@ pub struct Metrics {
     delivered: IntCounterVec,
     delivered_bytes: IntCounterVec,
     skipped: IntCounterVec,
+    /// What streams of each transport count with.
+    transports: Vec<Arc<Rows>>,
     gaps: IntCounterVec,
     refused: IntCounterVec,
     /// Events stored.
@@ -236,7 +238,8 @@ impl Metrics {
     pub fn new(labels: Labels<'_>) -> Self {
         let registry = Registry::new();
         let add = Registered(&registry);
-        let metrics = Self {
+        let mut metrics = Self {
+            transports: Vec::new(),
             // The sum over transports, for whoever spreads a load by it; not exported.
             open: IntGauge::new("open", "open").expect("a well-formed declaration"),
             streams_active: add.gauges("encke_streams_active", "Open streams and waiting polls.", &["transport"]),
@@ -316,6 +319,7 @@ impl Metrics {
             registry,
         };
         metrics.create_series(labels);
+        metrics.transports = labels.transports.iter().map(|transport| Arc::new(metrics.rows(transport))).collect();
         metrics
     }
 
@@ -342,12 +346,18 @@ impl Metrics {
     #[must_use]
     pub fn open(&self, transport: &'static str, resume: &'static str) -> StreamMetrics {
         self.stream_opens.with_label_values(&[transport, resume]).inc();
-        let active = self.streams_active.with_label_values(&[transport]);
-        active.inc();
-        self.open.inc();
-        StreamMetrics {
+        let rows = self.transports.iter().find(|rows| rows.transport == transport);
+        let rows = rows.map_or_else(|| Arc::new(self.rows(transport)), Arc::clone);
+        rows.active.inc();
+        rows.open.inc();
+        StreamMetrics(rows)
+    }
+
+    fn rows(&self, transport: &'static str) -> Rows {
+        Rows {
+            transport,
             open: self.open.clone(),
-            active,
+            active: self.streams_active.with_label_values(&[transport]),
             delivered: self.delivered.with_label_values(&[transport]),
             delivered_bytes: self.delivered_bytes.with_label_values(&[transport]),
             skipped: self.skipped.with_label_values(&[transport]),
@@ -402,9 +412,13 @@ impl Metrics {
     }
 }
 
-/// What one open stream counts with.
+/// What one open stream counts with, which all of its transport share.
 #[derive(Debug)]
-pub struct StreamMetrics {
+pub struct StreamMetrics(Arc<Rows>);
+
+#[derive(Debug)]
+struct Rows {
+    transport: &'static str,
     open: IntGauge,
     active: IntGauge,
     delivered: IntCounter,
@@ -413,20 +427,28 @@ pub struct StreamMetrics {
 }
 
 impl StreamMetrics {
+    /// The transport's name.
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        self.0.transport
+    }
+
     /// Counts events and bytes that were written, and events passed over.
     pub fn wrote(&self, events: u64, skipped: u64, bytes: usize) {
-        self.delivered.inc_by(events);
-        self.delivered_bytes.inc_by(bytes as u64);
+        if events > 0 {
+            self.0.delivered.inc_by(events);
+        }
+        self.0.delivered_bytes.inc_by(bytes as u64);
         if skipped > 0 {
-            self.skipped.inc_by(skipped);
+            self.0.skipped.inc_by(skipped);
         }
     }
 }
 
 impl Drop for StreamMetrics {
     fn drop(&mut self) {
-        self.active.dec();
-        self.open.dec();
+        self.0.active.dec();
+        self.0.open.dec();
     }
 }
 

@@ -9,7 +9,7 @@ const BEAT: Duration = Duration::from_secs(5);
 
 /// What a stream writes next, if it is to write something now.
 fn written(stream: &mut Stream) -> Option<String> {
-    match stream.step(Instant::now()) {
+    match stream.step(Instant::now(), &mut Memo::default()) {
         Step::Write(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         _ => None,
     }
@@ -18,7 +18,7 @@ fn written(stream: &mut Stream) -> Option<String> {
 /// What a stream writes once it has waited for as long as it wants to.
 async fn waited(stream: &mut Stream) -> (Duration, String) {
     let begun = Instant::now();
-    let Step::Wait(until) = stream.step(begun) else { panic!("a stream that has something to do") };
+    let Step::Wait(until) = stream.step(begun, &mut Memo::default()) else { panic!("a stream that has something to do") };
     advance(until - begun).await;
     (until - begun, written(stream).expect("a stream that waited for something"))
 }
@@ -55,7 +55,7 @@ async fn a_state_transport_is_told_no_position() {
     let mut stream = fixture.stream(&feed, 0, BEAT);
     advance(BEAT).await;
     assert_eq!(written(&mut stream), Some(heartbeat(&feed)), "behind the live edge");
-    while !matches!(stream.step(Instant::now()), Step::Wait(_)) {}
+    while !matches!(stream.step(Instant::now(), &mut Memo::default()), Step::Wait(_)) {}
     fixture.publish("busy", 50_000, "x").await;
     assert_eq!(waited(&mut stream).await, (BEAT, heartbeat(&feed)), "at the live edge");
 }
@@ -101,9 +101,9 @@ async fn a_gap_is_counted_from_the_gap_before_it() {
     let mut stream = fixture.stream(&fixture.feed("quiet/*"), 0, BEAT);
     let mut asked = Vec::new();
     for _ in 0..2 {
-        let Step::Load { at, .. } = stream.step(Instant::now()) else { panic!("a page is needed") };
+        let Step::Load { at, .. } = stream.step(Instant::now(), &mut Memo::default()) else { panic!("a page is needed") };
         stream.give(fixture.hub.load(at).await.expect("a page"));
-        assert!(matches!(stream.step(Instant::now()), Step::Load { .. }), "what is behind that is needed, too");
+        assert!(matches!(stream.step(Instant::now(), &mut Memo::default()), Step::Load { .. }), "what is behind that is needed, too");
         advance(BEAT).await;
         let gap = written(&mut stream).expect("a gap");
         asked.push(gap.split("\"asked\":\"").nth(1).expect("a gap").split('"').next().expect("asked").to_owned());
@@ -180,7 +180,7 @@ async fn a_stream_ends_after_as_many_events_as_it_asked_for() {
         let read = fixture.read(&mut limited).await;
         let bye = read.strip_prefix(&events(first + 2)).unwrap_or_else(|| panic!("three events: {read}"));
         assert!(bye.starts_with("event: encke.bye\n") && bye.contains(r#"{"reason":"limit""#), "{bye}");
-        assert!(matches!(limited.step(Instant::now()), Step::End));
+        assert!(matches!(limited.step(Instant::now(), &mut Memo::default()), Step::End));
     }
 }
 
