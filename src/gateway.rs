@@ -11,7 +11,8 @@ use tower::ServiceExt;
 
 use crate::access::{Access, Limit, Limits, Open, Policy, Quota, Rule, Rules, Secret};
 use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, TopicRule, Who};
-use crate::delivery::{self, Delivery, EndReason};
+use crate::cores::Cores;
+use crate::delivery::{self, Delivery, EndReason, Shards, SocketOptions};
 use crate::http::{self, App, Guards, REFUSALS};
 use crate::hub::{Hub, PagesOptions};
 use crate::log::sqlite::{OpenError, SqliteLog, SqliteOptions};
@@ -39,6 +40,7 @@ pub struct Gateway {
     admin_shutdown: Shutdown,
     /// In seconds.
     drain: AtomicU64,
+    _cores: Cores,
 }
 
 /// Why the gateway did not start.
@@ -61,6 +63,9 @@ pub enum StartError {
     /// Sockets were to be passed, and are not.
     #[error("cannot listen on {0}: systemd has passed no such socket (LISTEN_FDS, LISTEN_FDNAMES)")]
     NotPassed(Address),
+    /// There are too many threads or open files.
+    #[error("cannot start a thread for each core")]
+    Cores(#[source] std::io::Error),
     /// Sockets were passed that nobody would serve: who connects there would wait for ever.
     #[error(
         "systemd has passed the socket {0:?}, and nothing listens on it: take it with --listen systemd:NAME or \
@@ -86,6 +91,11 @@ impl Gateway {
         }
 
         let shutdown = Shutdown::default();
+        let cores = Cores::start(Cores::available()).map_err(StartError::Cores)?;
+        let stall = Duration::from_secs(args.stall);
+        let sockets = SocketOptions { stall, linger: net_options.linger };
+        let shards = Shards::start(cores.handles(), &shutdown, sockets).map_err(StartError::Cores)?;
+        let carriers = net::Cores { runtimes: cores.handles().to_vec(), shards: Some(Arc::new(shards)) };
         let log = open_log(&args).await?;
         let hub = Hub::start(Arc::clone(&log), pages(&args), &shutdown).await?;
         let metrics = Arc::new(Metrics::new(labels()));
@@ -108,7 +118,7 @@ impl Gateway {
             access: Arc::new(Access::new(policy(&args))),
             limits: Arc::new(Limits::new(topic_limits(&args))),
             metrics,
-            connections: connections(Arc::clone(&counters)),
+            connections: connections(Arc::clone(&counters), carriers.shards.clone()),
             shutdown: shutdown.clone(),
             clock: system_clock(),
             options: http_options(&args),
@@ -118,13 +128,14 @@ impl Gateway {
         }
         let admin = places(&admin_listeners, &args.admin)?;
         let routes = Routes::new(app, token.clone(), &args);
-        serve(listeners, routes.public.subscribe(), net_options, &shutdown, &counters);
+        serve(listeners, routes.public.subscribe(), net_options, carriers, &shutdown, &counters);
         let admin_shutdown = Shutdown::default();
         if !admin_listeners.is_empty() {
-            serve(admin_listeners, routes.admin.subscribe(), admin_options, &admin_shutdown, &counters);
+            let here = net::Cores::default();
+            serve(admin_listeners, routes.admin.subscribe(), admin_options, here, &admin_shutdown, &counters);
         }
         let drain = AtomicU64::new(args.drain);
-        Ok(Self { addresses, admin, token, log, routes, shutdown, admin_shutdown, drain })
+        Ok(Self { addresses, admin, token, log, routes, shutdown, admin_shutdown, drain, _cores: cores })
     }
 
     /// Takes over what can change while it runs. The arguments must be complete.
@@ -291,6 +302,7 @@ fn serve(
     listeners: Vec<Listener>,
     routes: watch::Receiver<axum::Router>,
     options: net::Options,
+    cores: net::Cores,
     shutdown: &Shutdown,
     counters: &Arc<net::Counters>,
 ) {
@@ -302,7 +314,7 @@ fn serve(
         let routes = routes.borrow().clone();
         routes.oneshot(request)
     });
-    shutdown.spawn(net::serve(listeners, service, options, shutdown.clone(), Arc::clone(counters)));
+    shutdown.spawn(net::serve_on(cores, listeners, service, options, shutdown.clone(), Arc::clone(counters)));
 }
 
 async fn open_log(args: &ServeArgs) -> Result<Arc<dyn Log>, StartError> {
@@ -407,7 +419,7 @@ fn labels() -> Labels<'static> {
 }
 
 /// Reads what the listeners count.
-fn connections(counters: Arc<net::Counters>) -> Arc<dyn Fn(Sampled) -> u64 + Send + Sync> {
+fn connections(counters: Arc<net::Counters>, shards: Option<Arc<Shards>>) -> Arc<dyn Fn(Sampled) -> u64 + Send + Sync> {
     use std::sync::atomic::Ordering::Relaxed;
     Arc::new(move |sampled| match sampled {
         Sampled::ConnectionsActive => counters.open.load(Relaxed),
@@ -417,7 +429,7 @@ fn connections(counters: Arc<net::Counters>) -> Arc<dyn Fn(Sampled) -> u64 + Sen
         Sampled::HeadTimeouts => counters.head_timeouts.load(Relaxed),
         Sampled::HeadsTooLarge => counters.head_too_large.load(Relaxed),
         Sampled::BadHeads => counters.bad_heads.load(Relaxed),
-        Sampled::Stalled => counters.stalled.load(Relaxed),
+        Sampled::Stalled => counters.stalled.load(Relaxed) + shards.as_ref().map_or(0, |shards| shards.stalled()),
         _ => 0,
     })
 }

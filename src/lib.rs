@@ -32,6 +32,8 @@ pub mod access;
 
 pub mod config;
 
+pub mod cores;
+
 pub mod logging;
 
 pub mod metrics;
@@ -39,3 +41,6 @@ pub mod metrics;
 pub mod service;
 
 pub mod shutdown;
+
+#[cfg(target_os = "linux")]
+mod sys;

@@ -60,7 +60,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // A gateway has a runtime for each core, of which this is the first.
+    let runtime = match command.action {
+        Action::Serve(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    };
     let outcome = runtime.context("cannot start the runtime").and_then(|runtime| {
         let outcome = runtime.block_on(run(command.action, systemd));
         // Else a read of a terminal, or a write to a pipe that nobody reads, would keep the process for ever.

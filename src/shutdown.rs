@@ -8,8 +8,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The stop of one gateway, shared by everything that runs.
 #[derive(Clone, Debug, Default)]
@@ -26,11 +29,25 @@ struct Stops {
 
 impl Shutdown {
     /// Spawns a task that the end waits for.
-    pub fn spawn<F>(&self, task: F)
+    pub fn spawn<F>(&self, task: F) -> AbortHandle
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.0.tasks.spawn(task);
+        self.0.tasks.spawn(task).abort_handle()
+    }
+
+    /// Spawns a task that the end waits for, on another runtime than this.
+    pub fn spawn_on<F>(&self, runtime: &Handle, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.0.tasks.spawn_on(task, runtime);
+    }
+
+    /// Something that is no task, and that the end waits for as long as this is held.
+    #[must_use]
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.0.tasks.token()
     }
 
     /// Spawns a task on which others stand: it goes on until they have ended, and ends when [`Shutdown::quiet`] resolves.
@@ -41,17 +58,15 @@ impl Shutdown {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.0.services.spawn(async move {
-            let mut task = std::pin::pin!(task);
-            std::future::poll_fn(|context| {
-                let polled = std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
-                polled.unwrap_or_else(|_| {
-                    tracing::error!("a service panicked; the gateway cannot go on");
-                    std::process::abort()
-                })
-            })
-            .await;
-        });
+        self.0.services.spawn(or_abort(task));
+    }
+
+    /// The same, on another runtime than this.
+    pub fn spawn_service_on<F>(&self, runtime: &Handle, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.0.services.spawn_on(or_abort(task), runtime);
     }
 
     /// Resolves when every task but the services has ended.
@@ -92,4 +107,17 @@ impl Shutdown {
         self.0.services.wait().await;
         in_time
     }
+}
+
+/// A task whose panic ends the process.
+async fn or_abort(task: impl Future<Output = ()>) {
+    let mut task = std::pin::pin!(task);
+    std::future::poll_fn(|context| {
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| {
+            tracing::error!("a service panicked; the gateway cannot go on");
+            std::process::abort()
+        })
+    })
+    .await;
 }

@@ -72,6 +72,25 @@ impl Leave {
     }
 }
 
+/// Tells when rules or keys change.
+#[derive(Debug)]
+pub struct Changes(watch::Receiver<Policy>);
+
+impl Changes {
+    pub(super) fn new(mut policy: watch::Receiver<Policy>) -> Self {
+        policy.mark_changed(); // Since whoever asks was let in, they may have changed.
+        Self(policy)
+    }
+
+    /// Resolves when they have changed since the last call; the first one resolves at once. Dropping the future loses
+    /// nothing.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await // Nothing will change any more.
+        }
+    }
+}
+
 /// What the leave is for.
 #[derive(Clone, Copy)]
 enum Doing<'a> {

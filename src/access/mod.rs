@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
-pub use leave::Leave;
+pub use leave::{Changes, Leave};
 pub use limits::{Limit, Limits, OverQuota, Quota};
 use permit::Holds;
 pub use permit::Permit;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use tokio::sync::watch;
 
 use super::rules::{Open, Rules};
-use super::{Decision, Leave, Policy, Secret};
+use super::{Changes, Decision, Leave, Policy, Secret};
 use crate::event::{Event, Publisher, Topic, TopicSelector};
 
 /// What one caller may do, by the rules as they were when it came. Cheap to clone; equal permits open the same doors.
@@ -44,6 +44,34 @@ impl Permit {
     #[must_use]
     pub fn leave(&self) -> Leave {
         Leave::new(self.clone(), self.origin.as_ref().map(|(_, policy)| policy.clone()))
+    }
+
+    /// Whether rules or keys have changed so that whoever holds it would not be let read `topics` again.
+    #[must_use]
+    pub fn is_withdrawn_from(&self, topics: &[TopicSelector]) -> bool {
+        let Some((_, policy)) = &self.origin else { return false };
+        let now = policy.borrow().permit_again(self);
+        self.is_narrowed_by(&now, topics)
+    }
+
+    /// Whether it was given for the same as `other`: then both are withdrawn together.
+    #[must_use]
+    pub fn comes_with_the_same(&self, other: &Self) -> bool {
+        match (&self.origin, &other.origin) {
+            (None, None) => true,
+            (Some((one, policy)), Some((another, other))) if policy.same_channel(other) => match (one, another) {
+                (None, None) => true,
+                (Some(one), Some(another)) => one.is_same(another),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// What tells when rules or keys change, if they can.
+    #[must_use]
+    pub fn changes(&self) -> Option<Changes> {
+        self.origin.as_ref().map(|(_, policy)| Changes::new(policy.clone()))
     }
 
     /// Whether `other` may not let read all that this one lets read on `topics`.

@@ -12,23 +12,19 @@ use tokio::time::{Instant, sleep_until};
 use super::ending::EndReason;
 use super::feed::Memo;
 use super::fetch::Fetch;
-use super::stream::{Step, Stream};
-use super::{Cut, Delivery};
-use crate::access::Leave;
+use super::stream::Step;
+use super::{Handoff, Unbegun};
 use crate::transport::Bye;
 
-/// Carries `stream` until it ends, the gateway drains, or the peer is gone (then the body is dropped, and with it the
+/// Carries a stream, unless somebody else has taken it, until it ends, the gateway drains, or the peer is gone (then the body is dropped, and with it the
 /// stream, whose ending counts that).
 ///
 /// A stream is asked for more only when the connection has room, so one that does not read holds what it was last given
 /// (at most [`super::feed::TURN`]) and its cursor, and at most the one page it waited for when it last wrote a heartbeat.
-pub(super) fn body(
-    mut stream: Stream,
-    delivery: Delivery,
-    cut: Cut,
-    mut leave: Leave,
-) -> impl Frames<Item = Result<Bytes, io::Error>> + Send + 'static {
+pub(super) fn body(handoff: Handoff) -> impl Frames<Item = Result<Bytes, io::Error>> + Send + 'static {
     stream! {
+        let Some(unbegun) = handoff.take() else { return };
+        let Unbegun { mut stream, delivery, cut, mut leave, permit: _ } = *unbegun;
         let mut fetch = Fetch::new(stream.hub(), &delivery.shutdown);
         loop {
             let feed = Arc::clone(stream.feed());

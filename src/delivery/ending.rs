@@ -116,6 +116,11 @@ impl Ending {
         self.written = now;
     }
 
+    /// The other end.
+    pub(super) fn peer(&self) -> &Arc<Peer> {
+        &self.peer
+    }
+
     /// When something was handed to the connection last, or the stream was opened.
     pub(super) fn written(&self) -> Instant {
         self.written

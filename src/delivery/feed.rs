@@ -16,6 +16,8 @@ use tokio::sync::Notify;
 
 use super::conflate::without_older;
 use super::matched::Matched;
+#[cfg(target_os = "linux")]
+use super::shard::{Call, Cord};
 use crate::event::{Appended, Offset, Timestamp, Topic, TopicSelector};
 use crate::hub::{Budget, Hub, Reader, Selection, Step, expires};
 use crate::transport::{Keeps, Rendering};
@@ -138,6 +140,9 @@ impl Memo {
 pub struct Feed {
     key: FeedKey,
     wake: Notify,
+    /// To the shards that have streams of it.
+    #[cfg(target_os = "linux")]
+    cords: Mutex<SmallVec<[Arc<Cord<Call>>; 1]>>,
     recent: Mutex<Recent>,
     /// How far it is known, for every feed, which events concern it.
     looked: Arc<AtomicU64>,
@@ -179,7 +184,15 @@ impl Feed {
             bytes: 0,
             removals: 0,
         };
-        Self { key, wake: Notify::new(), recent: Mutex::new(recent), looked, feeds }
+        Self {
+            key,
+            wake: Notify::new(),
+            #[cfg(target_os = "linux")]
+            cords: Mutex::default(),
+            recent: Mutex::new(recent),
+            looked,
+            feeds,
+        }
     }
 
     /// What its subscribers share.
@@ -191,6 +204,30 @@ impl Feed {
     /// Resolves when there may be something new. Take it before looking, or a change in between is missed.
     pub fn woken(&self) -> tokio::sync::futures::Notified<'_> {
         self.wake.notified()
+    }
+
+    /// Says that there may be something new, to all that wait for it.
+    fn wake(&self) {
+        self.wake.notify_waiters();
+        #[cfg(target_os = "linux")]
+        self.cords().iter().for_each(|cord| cord.pull());
+    }
+
+    /// Ties it to a shard, which hears of all that is new from here on.
+    #[cfg(target_os = "linux")]
+    pub(super) fn tie(&self, cord: Arc<Cord<Call>>) {
+        self.cords().push(cord);
+    }
+
+    /// Lets a shard hear no more.
+    #[cfg(target_os = "linux")]
+    pub(super) fn untie(&self, cord: &Arc<Cord<Call>>) {
+        self.cords().retain(|tied| !Arc::ptr_eq(tied, cord));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn cords(&self) -> MutexGuard<'_, SmallVec<[Arc<Cord<Call>>; 1]>> {
+        self.cords.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What comes after `cursor`. `alone`: nobody else reads this feed, so what is given need not be kept.
@@ -375,7 +412,7 @@ impl Feeds {
     fn tell(&self, concerned: Vec<Concerned>, upto: Offset) {
         concerned.iter().for_each(|Concerned { feed, first, last }| feed.recent().matched.note(*first, *last));
         self.looked.store(upto, Ordering::Release);
-        concerned.into_iter().for_each(|Concerned { feed, .. }| feed.wake.notify_waiters());
+        concerned.into_iter().for_each(|Concerned { feed, .. }| feed.wake());
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

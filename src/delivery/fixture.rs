@@ -9,7 +9,9 @@ use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use tokio::time::Instant;
 
-use super::{Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Memo, Options, Peer, Step, Stream, Terms, Wanted};
+use super::{
+    Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Memo, Options, Peer, Step, Stream, Terms, Wanted,
+};
 use crate::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
 use crate::log::{
@@ -105,7 +107,9 @@ impl Fixture {
         let ending = Ending::open(&metrics, "sse", "new", peer, false, self.shutdown.clone());
         let (hub, opening) = (Arc::clone(&self.hub), Bytes::from_static(b"opening"));
         let mut stream = Stream::new(hub, Arc::clone(feed), after, opening, terms, ending);
-        assert!(matches!(stream.step(Instant::now(), &mut Memo::default()), Step::Write(opening) if opening == "opening"));
+        assert!(
+            matches!(stream.step(Instant::now(), &mut Memo::default()), Step::Write(opening) if opening == "opening")
+        );
         stream
     }
 

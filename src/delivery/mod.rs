@@ -13,9 +13,12 @@ mod feed;
 mod fetch;
 #[cfg(test)]
 mod fixture;
+mod handoff;
 mod matched;
 mod open;
 mod peer;
+#[cfg(target_os = "linux")]
+mod shard;
 mod stream;
 mod streams;
 
@@ -30,8 +33,11 @@ use crate::shutdown::Shutdown;
 pub use answer::Answered;
 pub use ending::{EndReason, Ending};
 pub use feed::{Batch, Feed, FeedKey, FeedStep, Feeds, Memo, TURN};
+pub use handoff::{Handoff, Unbegun};
 pub use open::{Begin, OnGap, Opened, Wanted};
 pub use peer::{Gone, Peer};
+#[cfg(target_os = "linux")]
+pub use shard::{Connection, Framing, Held, Shards, SocketOptions};
 pub use stream::{Heartbeat, Step, Stream, Terms};
 pub use streams::{Cut, StreamId, Streams};
 
@@ -96,7 +102,7 @@ impl Delivery {
     }
 
     fn enter(&self, id: StreamId) -> Cut {
-        if self.options.cuttable { self.streams.enter(id) } else { Cut::never(id) }
+        if self.options.cuttable { self.streams.enter(id) } else { Cut::never() }
     }
 
     /// The reconnection time of a new stream.

@@ -10,7 +10,7 @@ use futures_core::Stream as Frames;
 
 use super::body::body;
 use super::stream::{Heartbeat, Terms};
-use super::{Delivery, Ending, FeedKey, Peer, Stream, StreamId, wait_after_gap};
+use super::{Delivery, Ending, FeedKey, Handoff, Peer, Stream, StreamId, Unbegun, wait_after_gap};
 use crate::event::{Cursor, Offset};
 use crate::hub::{Selection, Snapshot};
 use crate::log::{GapReason, Missing, Position, ReadError, Start};
@@ -126,8 +126,10 @@ pub struct Opened {
     pub resume: Resume,
     /// The media type of the body.
     pub content_type: &'static str,
-    /// The body.
+    /// The body, which carries the stream unless somebody takes it.
     pub body: Pin<Box<dyn Frames<Item = Result<Bytes, io::Error>> + Send>>,
+    /// The stream itself, for whoever can carry it better.
+    pub handoff: Handoff,
 }
 
 /// A start position that has been looked up.
@@ -187,7 +189,8 @@ impl Delivery {
         }
 
         let feed = self.feeds.join(key, &self.hub);
-        let leave = wanted.selection.permit().leave();
+        let permit = wanted.selection.permit().clone();
+        let leave = permit.leave();
         let shutdown = self.shutdown.clone();
         let (name, resumed, multiplexed) = (transport.name, resume.as_str(), wanted.multiplexed);
         let closing = closes.then(|| (Arc::clone(&self.closed), self.closed.asker(&wanted)));
@@ -206,8 +209,10 @@ impl Delivery {
         if let Some(gap) = gap.filter(|_| closes) {
             stream.close(&gap.asked);
         }
-        let body = Box::pin(body(stream, self.clone(), self.enter(id), leave));
-        Ok(Opened { id, cursor, resume, content_type: rendering.content_type(), body })
+        let (delivery, cut) = (self.clone(), self.enter(id));
+        let handoff = Handoff::new(Unbegun { stream, delivery, cut, leave, permit });
+        let body = Box::pin(body(handoff.clone()));
+        Ok(Opened { id, cursor, resume, content_type: rendering.content_type(), body, handoff })
     }
 
     /// Looks the start position up, and counts the gap if there is one.

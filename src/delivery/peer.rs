@@ -1,5 +1,6 @@
 //! What a connection knows of its other end. `net` records it; a stream's ending reads it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -27,6 +28,21 @@ pub enum Gone {
     Stalled,
     /// Another error of the socket.
     Failed,
+}
+
+impl Gone {
+    /// What an error of the socket says. `closed`: whether the peer was seen to close its side.
+    #[must_use]
+    pub fn of(error: &io::Error, closed: bool) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset => Self::Reset,
+            // Linux says EPIPE first only to one whose peer had closed before it reset (`tcp_reset` in CLOSE_WAIT), also
+            // when we have not read as far as its FIN.
+            io::ErrorKind::BrokenPipe if closed || cfg!(target_os = "linux") => Self::Closed,
+            io::ErrorKind::BrokenPipe => Self::Reset,
+            _ => Self::Failed,
+        }
+    }
 }
 
 impl Peer {

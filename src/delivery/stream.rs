@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::closed::{Asker, Closed};
 use super::ending::{EndReason, Ending};
 use super::feed::{Batch, Feed, FeedStep, Memo, TURN};
-use super::{OnGap, quarter_of, wait_after_gap};
+use super::{OnGap, Peer, quarter_of, wait_after_gap};
 use crate::event::Offset;
 use crate::hub::{Budget, Hub, Page, Reader, Snapshot, Step as Read};
 use crate::log::Missing;
@@ -190,6 +190,23 @@ impl Stream {
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// The other end.
+    pub(super) fn peer(&self) -> &Arc<Peer> {
+        self.ending.peer()
+    }
+
+    /// Whether it has nothing to say before its next heartbeat, unless there is news.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.extras.is_none()
+    }
+
+    /// Has it beat a little earlier than it says, for a carrier that looks a little late.
+    pub fn beat_earlier(&mut self, by: Duration) {
+        let by = u32::try_from(by.as_millis()).unwrap_or(u32::MAX);
+        self.heartbeat.milliseconds = self.heartbeat.milliseconds.saturating_sub(by);
     }
 
     /// Hands over the page that [`Step::Load`] asked for.

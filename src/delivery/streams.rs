@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::sync::CancellationToken;
 
 /// What a stream is called: 128 random bits, which nobody guesses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,9 +57,8 @@ pub struct Streams {
 /// One stream's entry, which goes with it.
 #[derive(Debug)]
 pub struct Cut {
-    id: StreamId,
-    token: CancellationToken,
-    streams: Option<Arc<Streams>>,
+    /// None: nobody may.
+    entry: Option<(StreamId, CancellationToken, Arc<Streams>)>,
 }
 
 impl Streams {
@@ -68,7 +67,7 @@ impl Streams {
     pub fn enter(self: &Arc<Self>, id: StreamId) -> Cut {
         let token = CancellationToken::new();
         self.open().insert(id, token.clone());
-        Cut { id, token, streams: Some(Arc::clone(self)) }
+        Cut { entry: Some((id, token, Arc::clone(self))) }
     }
 
     /// Cuts a stream. Answers whether there was one.
@@ -86,20 +85,29 @@ impl Streams {
 impl Cut {
     /// The entry of a stream that nobody may cut.
     #[must_use]
-    pub fn never(id: StreamId) -> Self {
-        Self { id, token: CancellationToken::new(), streams: None }
+    pub fn never() -> Self {
+        Self { entry: None }
+    }
+
+    /// Itself, if somebody may cut the stream.
+    #[must_use]
+    pub fn cuttable(self) -> Option<Self> {
+        self.entry.is_some().then_some(self)
     }
 
     /// Resolves when the stream is to be cut.
-    pub fn asked(&self) -> WaitForCancellationFuture<'_> {
-        self.token.cancelled()
+    pub async fn asked(&self) {
+        match &self.entry {
+            Some((_, token, _)) => token.cancelled().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
 impl Drop for Cut {
     fn drop(&mut self) {
-        if let Some(streams) = &self.streams {
-            streams.open().remove(&self.id);
+        if let Some((id, _, streams)) = &self.entry {
+            streams.open().remove(id);
         }
     }
 }

@@ -116,7 +116,7 @@ fn closed(format: Format) -> Result<Response, Problem> {
 
 async fn stream(app: &App, wanted: Wanted) -> Result<Response, Problem> {
     let format = wanted.transport.format;
-    let Opened { id, cursor, resume, content_type, body } = match app.delivery.open(wanted).await {
+    let Opened { id, cursor, resume, content_type, body, handoff } = match app.delivery.open(wanted).await {
         Ok(opened) => opened,
         // Any other status would end an `EventSource` for good, and this may pass.
         Err(error) if format == Format::EventStream => return Ok(come_back(&Problem::from(error))),
@@ -125,6 +125,7 @@ async fn stream(app: &App, wanted: Wanted) -> Result<Response, Problem> {
     let mut response = Body::from_stream(body).into_response();
     described(response.headers_mut(), content_type, Some((id, cursor, resume)));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response.extensions_mut().insert(handoff);
     Ok(response)
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,10 +23,12 @@ use super::observe::Observed;
 use super::refusal::{Refusal, linger, refuse};
 use super::service::{Http1, Http2};
 use super::sniff::{PREFACE, Spoken, sniff};
+use super::socket::Wire;
 use super::streams::{Newest, OpenStreams, Tracked};
+use super::takeover::Taken;
 use super::waits::HeadTimer;
-use super::{Counters, Options};
-use crate::delivery::{Gone, Peer};
+use super::{Cores, Counters, Options};
+use crate::delivery::{Connection, Gone, Held, Peer};
 use crate::shutdown::Shutdown;
 
 /// HTTP/2: bytes of one stream that h2 may hold; `Sent` hands over no more either.
@@ -38,11 +41,23 @@ const H2_STREAMS: u32 = 256;
 const H2_PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 
 /// What all connections of a listener share.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) counters: Arc<Counters>,
     pub(super) shutdown: Shutdown,
+    pub(super) cores: Cores,
+}
+
+/// Where a connection is served, and what goes with it until its end.
+pub(super) struct Seat {
+    pub(super) core: usize,
+    pub(super) held: Held,
+}
+
+impl Default for Seat {
+    fn default() -> Self {
+        Self { core: 0, held: Box::new(()) }
+    }
 }
 
 /// Counts a connection as open until it is dropped, also by a panic.
@@ -63,15 +78,15 @@ impl Drop for Open {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve<T, S, B>(io: T, address: Option<SocketAddr>, service: S, shared: Arc<Shared>)
+pub(super) async fn serve<T, S, B>(io: T, address: Option<SocketAddr>, seat: Seat, service: S, shared: Arc<Shared>)
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Wire,
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Shared { options, counters, shutdown } = &*shared;
+    let Shared { options, counters, shutdown, cores } = &*shared;
     let peer = Arc::new(Peer::new(address));
     let mut io = Observed::new(io, Arc::clone(&peer), Arc::clone(counters), options.stall);
     match sniff(&mut io, options, shutdown).await {
@@ -80,8 +95,11 @@ where
         Spoken::Http1(prefix, begun) => {
             let begun = (!matches!(prefix[0], b'\r' | b'\n')).then_some(begun);
             let exchange = Arc::new(Exchange::new(options.head_bytes, begun));
+            if T::IS_SOCKET && cores.shards.is_some() {
+                exchange.takeover.allow();
+            }
             io.replay(&prefix, Some(Arc::clone(&exchange)));
-            serve_http1(io, Http1 { service, peer, exchange }, &shared).await;
+            serve_http1(io, seat, Http1 { service, peer, exchange }, &shared).await;
         }
         Spoken::Http2 => {
             io.replay(PREFACE, None);
@@ -101,9 +119,9 @@ where
 /// A peer that closes its writing side ends the exchange, as with hyper's default: on a stream that is how a reader
 /// leaves, and a FIN does not say which of the two it is. A client that half-closes after its request (`nc -N`) gets no
 /// answer.
-async fn serve_http1<T, S, B>(io: Observed<T>, service: Http1<S>, shared: &Shared)
+async fn serve_http1<T, S, B>(io: Observed<T>, seat: Seat, service: Http1<S>, shared: &Shared)
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Wire,
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -116,7 +134,7 @@ where
         head_timeout: options.head_timeout,
         keep_alive: options.keep_alive,
     };
-    let mut connection = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(options.head_timeout) // Switches the timer on; how long it takes is the timer's own affair.
         // Above the limit for heads, so that ours is reached first and answered in our words. What an answer may hold of
@@ -124,9 +142,13 @@ where
         .max_buf_size(options.head_bytes + 8192)
         .writev(false)
         .serve_connection(TokioIo::new(io), service);
-    let finish = http1::Connection::graceful_shutdown;
+    let mut connection = Leaving { connection, exchange: Arc::clone(&exchange) };
+    let finish = |leaving: Pin<&mut Leaving<_>>| {
+        http1::Connection::graceful_shutdown(Pin::new(&mut leaving.get_mut().connection));
+    };
     let Some(end) = drive(Pin::new(&mut connection), finish, pending(), &shared.shutdown).await else { return };
-    let io = connection.into_parts().io.into_inner();
+    let io = connection.connection.into_parts().io.into_inner();
+    let Some(end) = end else { return leave(io, seat, &exchange, shared) };
     match end {
         Err(error) if error.is_timeout() => {
             // An idle connection, or one that has not even taken its last answer, is closed without words.
@@ -153,10 +175,43 @@ where
     }
 }
 
+/// A connection of hyper's, until its end, or until an answer leaves it: then there is no end.
+struct Leaving<C> {
+    connection: C,
+    exchange: Arc<Exchange>,
+}
+
+impl<C: Future + Unpin> Future for Leaving<C> {
+    type Output = Option<C::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.connection).poll(context) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending if this.exchange.takeover.is_taken() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Gives a stream whose answer has left hyper to the shard of this core. What the peer has sent ahead is passed over, as
+/// the answer says that it is the last one.
+fn leave<T: Wire>(io: Observed<T>, seat: Seat, exchange: &Exchange, shared: &Shared) {
+    let Some((Taken { head, framing, stream }, shards)) = exchange.takeover.taken().zip(shared.cores.shards.as_ref())
+    else {
+        return;
+    };
+    if io.is_closed() {
+        return; // It is known why, and with the stream goes the end of it.
+    }
+    let Some(socket) = io.into_inner().into_socket() else { return };
+    shards.adopt(seat.core, *stream, Connection { socket, head, framing, held: seat.held });
+}
+
 /// HTTP/2 by prior knowledge. How fast streams may be reset is limited by h2's own defaults (CVE-2023-44487).
 async fn serve_http2<T, S, B>(io: Observed<T>, service: Http2<S>, shared: &Shared)
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Wire,
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -190,7 +245,7 @@ where
 /// Drives a connection to its end: `None` if it was cut. It is told to `finish` at a drain, and once it is `idle`.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
-    finish: fn(Pin<&mut C>),
+    finish: impl Fn(Pin<&mut C>),
     idle: impl Future<Output = ()>,
     shutdown: &Shutdown,
 ) -> Option<C::Output>

@@ -12,10 +12,10 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
 
-use super::Options;
 use super::chunks::Chunks;
-use super::connection::{self, Shared};
+use super::connection::{self, Seat, Shared};
 use super::head::HeadScan;
+use super::{Cores, Options};
 use crate::shutdown::Shutdown;
 
 thread_local! {
@@ -27,9 +27,10 @@ thread_local! {
 pub fn connection(data: &[u8]) {
     let Some((&step, said)) = data.split_first() else { return };
     let options = Options { linger: Duration::ZERO, head_timeout: Duration::from_millis(50), ..Options::default() };
-    let shared = Arc::new(Shared { options, counters: Arc::default(), shutdown: Shutdown::default() });
+    let shared =
+        Arc::new(Shared { options, counters: Arc::default(), shutdown: Shutdown::default(), cores: Cores::default() });
     let (mut client, server) = duplex(1 << 16);
-    let serve = connection::serve(server, None, tower::service_fn(echo), shared);
+    let serve = connection::serve(server, None, Seat::default(), tower::service_fn(echo), shared);
     let talk = async move {
         let (mut answers, mut says) = tokio::io::split(&mut client);
         let say = async {

@@ -13,15 +13,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::complaint::Complaint;
-use super::connection::{self, Open, Shared};
+use super::connection::{self, Open, Seat, Shared};
 use super::room::{Place, Room};
-use super::socket::{Listener, Listeners};
+use super::socket::{Listener, Listeners, Wire};
 use super::{Counters, Options};
+use crate::delivery::Shards;
 use crate::shutdown::Shutdown;
 
 /// The first and the longest pause after an accept that failed.
@@ -46,14 +47,40 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    serve_on(Cores::default(), listeners, service, options, shutdown, counters).await;
+}
+
+/// Where connections are served.
+#[derive(Clone, Default)]
+pub struct Cores {
+    /// The runtimes of cores, to which connections go in turn; none: that which accepts them.
+    pub runtimes: Vec<Handle>,
+    /// The shards of those cores, which carry streams of plain connections; none: everything stays in hyper.
+    pub shards: Option<Arc<Shards>>,
+}
+
+/// As [`serve`], on several cores, with the socket carrier.
+pub async fn serve_on<S, B>(
+    cores: Cores,
+    listeners: Vec<Listener>,
+    service: S,
+    options: Options,
+    shutdown: Shutdown,
+    counters: Arc<Counters>,
+) where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let sockets = Listeners { listeners, notsent_lowat: options.notsent_lowat, first: 0 };
-    accept_from(sockets, service, Shared { options, counters, shutdown }).await;
+    accept_from(sockets, service, Shared { options, counters, shutdown, cores }).await;
 }
 
 /// Where connections come from.
 pub(super) trait Accept: Send {
     /// A connection.
-    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Io: Wire;
 
     /// The next one, and where it comes from. Nothing is lost if the future is dropped.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Option<SocketAddr>)>> + Send;
@@ -70,6 +97,7 @@ where
 {
     let shared = Arc::new(shared);
     let room = Room::new(shared.options.connections);
+    let mut next_core = 0;
     let (mut full, mut failing) = (Complaint::default(), Complaint::default());
     let mut pause = PAUSE.0;
     loop {
@@ -87,7 +115,8 @@ where
                         tracing::warn!(times, connections, "more connections than allowed; they are told to come back");
                     }
                 }
-                take(io, address, place, &service, &shared);
+                take(io, address, place, next_core, &service, &shared);
+                next_core = (next_core + 1) % shared.cores.runtimes.len().max(1);
             }
             Err(error) => {
                 shared.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
@@ -115,10 +144,10 @@ async fn next<A: Accept>(sockets: &mut A, room: &Room) -> io::Result<(A::Io, Opt
     Ok((io, address, room.best(place)))
 }
 
-/// Serves a connection as a task of its own.
-fn take<T, S, B>(io: T, address: Option<SocketAddr>, place: Place, service: &S, shared: &Arc<Shared>)
+/// Serves a connection as a task of its own, on this core.
+fn take<T, S, B>(io: T, address: Option<SocketAddr>, place: Place, core: usize, service: &S, shared: &Arc<Shared>)
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Wire,
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -131,19 +160,22 @@ where
         }
         request
     });
-    let open = Open::count(&shared.counters);
-    let connection = connection::serve(io, address, service, Arc::clone(shared));
-    if crowded {
-        let time = shared.options.head_timeout;
-        shared.shutdown.spawn(async move {
-            let _held = (open, place);
+    let seat = Seat { core, held: Box::new((Open::count(&shared.counters), place, shared.shutdown.hold())) };
+    let (time, served) = (shared.options.head_timeout, Arc::clone(shared));
+    let moves = shared.cores.runtimes.len() > 1;
+    let task = async move {
+        let here = if moves { io.moved_here() } else { Ok(io) };
+        let Ok(io) = here else { return }; // It was over before it began.
+        let connection = connection::serve(io, address, seat, service, served);
+        if crowded {
             let _ = timeout(time, connection).await;
-        });
-    } else {
-        shared.shutdown.spawn(async move {
-            let _held = (open, place);
+        } else {
             connection.await;
-        });
+        }
+    };
+    match shared.cores.runtimes.get(core) {
+        Some(runtime) => shared.shutdown.spawn_on(runtime, task),
+        None => drop(shared.shutdown.spawn(task)),
     }
 }
 

@@ -28,6 +28,7 @@ mod sniff;
 mod socket;
 mod socket_file;
 mod streams;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 pub use descriptors::connections;
 pub use head::RawHead;
-pub use listener::{Crowded, serve};
+pub use listener::{Cores, Crowded, serve, serve_on};
 pub use socket::{Listener, Local};
 
 /// What a listener and its connections allow.

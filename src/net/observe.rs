@@ -133,14 +133,7 @@ impl<T> Observed<T> {
 
     #[cold]
     fn failed(&self, error: &io::Error) {
-        self.peer.record(match error.kind() {
-            io::ErrorKind::ConnectionReset => Gone::Reset,
-            // Linux says EPIPE first only to one whose peer had closed before it reset (`tcp_reset` in CLOSE_WAIT), also
-            // when we have not read as far as its FIN.
-            io::ErrorKind::BrokenPipe if self.closed || cfg!(target_os = "linux") => Gone::Closed,
-            io::ErrorKind::BrokenPipe => Gone::Reset,
-            _ => Gone::Failed,
-        });
+        self.peer.record(Gone::of(error, self.closed));
     }
 }
 

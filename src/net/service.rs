@@ -37,10 +37,11 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.exchange.outbound.begin();
+        self.exchange.takeover.consider(&request);
         let head = self.exchange.inbound.request(request.body().size_hint().exact());
         request.extensions_mut().insert(head);
         request.extensions_mut().insert(Arc::clone(&self.peer));
-        Answer { answer: self.service.clone().oneshot(request), pace: Arc::clone(&self.exchange) }
+        Answer { answer: self.service.clone().oneshot(request), pace: Arc::clone(&self.exchange), left: false }
     }
 }
 
@@ -65,7 +66,7 @@ where
         let sending = Arc::new(Sending::new(&self.peer, &self.open));
         request.extensions_mut().insert(Arc::clone(sending.peer()));
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sending));
-        Answer { answer: self.service.clone().oneshot(request), pace: sending }
+        Answer { answer: self.service.clone().oneshot(request), pace: sending, left: false }
     }
 }
 
@@ -74,6 +75,11 @@ pub(super) trait Pace<B> {
     type Body;
 
     fn pace(&self, body: B) -> Self::Body;
+
+    /// Whether somebody else answers, outside hyper.
+    fn leaves(&self, _answer: &mut Response<B>) -> bool {
+        false
+    }
 }
 
 impl<B> Pace<B> for Arc<Exchange> {
@@ -81,6 +87,10 @@ impl<B> Pace<B> for Arc<Exchange> {
 
     fn pace(&self, body: B) -> Paced<B> {
         Paced::new(body, Self::clone(self))
+    }
+
+    fn leaves(&self, answer: &mut Response<B>) -> bool {
+        self.takeover.take_from(answer)
     }
 }
 
@@ -98,6 +108,7 @@ pin_project! {
         #[pin]
         answer: F,
         pace: P,
+        left: bool,
     }
 }
 
@@ -110,7 +121,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(answer) = ready!(this.answer.poll(cx));
+        if *this.left {
+            return Poll::Pending; // The connection is about to be taken apart.
+        }
+        let Ok(mut answer) = ready!(this.answer.poll(cx));
+        if this.pace.leaves(&mut answer) {
+            *this.left = true;
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(answer.map(|body| this.pace.pace(body))))
     }
 }

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
@@ -133,6 +135,55 @@ impl fmt::Display for Local {
 
 fn backlog(options: &Options) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
+}
+
+/// What connections come on.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Whether it is a socket, on which bytes go as they are written.
+    const IS_SOCKET: bool;
+
+    /// Moves it to the runtime that runs this.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn moved_here(self) -> io::Result<Self>
+    where
+        Self: Sized;
+
+    /// The socket alone, which no runtime watches any more.
+    fn into_socket(self) -> Option<OwnedFd>;
+}
+
+impl Wire for Stream {
+    const IS_SOCKET: bool = true;
+
+    fn moved_here(self) -> io::Result<Self> {
+        match self {
+            Either::Left(socket) => TcpStream::from_std(socket.into_std()?).map(Either::Left),
+            Either::Right(socket) => UnixStream::from_std(socket.into_std()?).map(Either::Right),
+        }
+    }
+
+    fn into_socket(self) -> Option<OwnedFd> {
+        match self {
+            Either::Left(socket) => socket.into_std().ok().map(OwnedFd::from),
+            Either::Right(socket) => socket.into_std().ok().map(OwnedFd::from),
+        }
+    }
+}
+
+/// A connection in memory stays where it is.
+#[cfg(any(test, feature = "fuzzing"))]
+impl Wire for tokio::io::DuplexStream {
+    const IS_SOCKET: bool = false;
+
+    fn moved_here(self) -> io::Result<Self> {
+        Ok(self)
+    }
+
+    fn into_socket(self) -> Option<OwnedFd> {
+        None
+    }
 }
 
 /// A connection of either kind.

@@ -235,7 +235,7 @@ where
         match self.newest.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(sending) => self.shutdown.spawn(watched(task, sending, self.stall, Arc::clone(&self.counters))),
             None => self.shutdown.spawn(task),
-        }
+        };
     }
 }
 

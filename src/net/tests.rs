@@ -23,10 +23,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::either::Either;
 
-use super::connection::{self, Shared};
+use super::connection::{self, Seat, Shared};
 use super::listener::{Accept, accept_from};
 use super::socket::Listeners;
-use super::{Counters, Listener, Local, Options};
+use super::{Cores, Counters, Listener, Local, Options};
 use crate::delivery::{Gone, Peer};
 use crate::shutdown::Shutdown;
 
@@ -39,7 +39,12 @@ fn whole(content: impl Into<Bytes>) -> Answer {
 }
 
 fn shared() -> Arc<Shared> {
-    Arc::new(Shared { options: Options::default(), counters: Arc::default(), shutdown: Shutdown::default() })
+    Arc::new(Shared {
+        options: Options::default(),
+        counters: Arc::default(),
+        shutdown: Shutdown::default(),
+        cores: Cores::default(),
+    })
 }
 
 /// Answers with the body it got.
@@ -50,7 +55,7 @@ async fn echo(request: Request<Incoming>) -> Answer {
 
 /// Serves `server` by `echo` while `client` runs.
 async fn with<T>(shared: &Arc<Shared>, client: impl Future<Output = T>, server: DuplexStream) -> T {
-    let serve = connection::serve(server, None, tower::service_fn(echo), Arc::clone(shared));
+    let serve = connection::serve(server, None, Seat::default(), tower::service_fn(echo), Arc::clone(shared));
     tokio::join!(serve, client).1
 }
 
@@ -169,7 +174,7 @@ async fn a_pipelined_head_has_its_whole_time_after_the_answer_before_it() {
         assert!(answers.starts_with("HTTP/1.1 200 OK\r\n") && answers.contains("\nHTTP/1.1 408 "), "{answers}");
         assert_eq!(begun.elapsed().as_secs(), 70);
     };
-    tokio::join!(connection::serve(server, None, service, shared()), talk);
+    tokio::join!(connection::serve(server, None, Seat::default(), service, shared()), talk);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +200,8 @@ async fn a_connection_whose_answer_is_still_being_taken_is_not_idle() {
         let answer = rest(&mut client).await;
         (answer, since.elapsed().as_secs())
     };
-    let ((), (answer, seconds)) = tokio::join!(connection::serve(server, None, service, shared()), talk);
+    let ((), (answer, seconds)) =
+        tokio::join!(connection::serve(server, None, Seat::default(), service, shared()), talk);
     assert!(answer.ends_with(&format!("\r\n\r\n{}", "x".repeat(5000))), "{} bytes", answer.len());
     assert_eq!(seconds, 75);
 }
@@ -250,7 +256,7 @@ async fn a_reader_that_takes_nothing_costs_little_and_ends_as_stalled() {
         let (pulled, shared) = (Arc::clone(&endless.pulled), shared());
         let service = tower::service_fn(move |request| std::future::ready(endless.answer(&request, frame)));
         let begun = Instant::now();
-        let serve = connection::serve(server, None, service, Arc::clone(&shared));
+        let serve = connection::serve(server, None, Seat::default(), service, Arc::clone(&shared));
         let talk = async {
             client.write_all(GET).await.unwrap();
             assert_eq!(endings.recv().await, Some(Gone::Stalled));
@@ -270,7 +276,7 @@ async fn a_reader_that_takes_a_little_now_and_then_is_not_stalled() {
     let endless = Arc::new(Endless { pulled: Arc::default(), ended });
     let shared = shared();
     let service = tower::service_fn(move |request| std::future::ready(endless.answer(&request, 500)));
-    let serve = connection::serve(server, None, service, Arc::clone(&shared));
+    let serve = connection::serve(server, None, Seat::default(), service, Arc::clone(&shared));
     let talk = async move {
         client.write_all(GET).await.unwrap();
         for _ in 0..10 {
@@ -321,7 +327,7 @@ async fn content_that_is_answered_while_it_is_read_flows() {
         }
         drop(client);
     };
-    tokio::join!(connection::serve(server, None, tower::service_fn(reflect), shared()), talk);
+    tokio::join!(connection::serve(server, None, Seat::default(), tower::service_fn(reflect), shared()), talk);
 }
 
 #[tokio::test(start_paused = true)]
@@ -344,7 +350,7 @@ async fn a_peer_that_sends_on_behind_an_open_answer_is_read_a_little_ahead_and_e
         }
         sent
     };
-    let ((), sent) = tokio::join!(connection::serve(server, None, service, shared()), talk);
+    let ((), sent) = tokio::join!(connection::serve(server, None, Seat::default(), service, shared()), talk);
     assert_eq!(begun.elapsed().as_secs(), 120);
     assert_eq!(sent, 8 * 1024 + 64, "what is read ahead, and the pipe");
     assert_eq!(peers.lock().unwrap().as_ref().unwrap().gone(), Gone::Failed);
@@ -376,7 +382,12 @@ async fn accept_errors_are_counted_and_neither_end_the_loop_nor_spin() {
     let script = [emfile(), emfile(), emfile(), emfile(), aborted, Ok(server)].into();
     let sockets = Scripted { script, asked: Arc::default() };
     let (counters, shutdown) = (Arc::<Counters>::default(), Shutdown::default());
-    let shared = Shared { options: Options::default(), counters: Arc::clone(&counters), shutdown: shutdown.clone() };
+    let shared = Shared {
+        options: Options::default(),
+        counters: Arc::clone(&counters),
+        shutdown: shutdown.clone(),
+        cores: Cores::default(),
+    };
     let begun = Instant::now();
     let talk = async {
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
@@ -486,7 +497,7 @@ proptest! {
                 }
             };
             let mut answers = Vec::new();
-            let serve = connection::serve(server, None, tower::service_fn(echo), Arc::clone(&shared));
+            let serve = connection::serve(server, None, Seat::default(), tower::service_fn(echo), Arc::clone(&shared));
             let ends = async { tokio::join!(serve, talk, reading.read_to_end(&mut answers)) };
             // A body that never comes is the service's affair: `echo` waits for it as long as its client stays.
             let in_time = tokio::time::timeout(Duration::from_secs(1000), ends).await.is_ok();

@@ -28,7 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Plain data in and out. A leaf imports `event` and `metrics`, and nothing else of ours.
-const LEAVES: &[&str] = &["access", "config", "diagnosis", "logging", "metrics", "service", "session", "shutdown"];
+const LEAVES: &[&str] =
+    &["access", "config", "cores", "diagnosis", "logging", "metrics", "service", "session", "shutdown", "sys"];
 const LEAVES_IMPORT: &[&str] = &["event", "metrics"];
 
 /// The order of `lib.rs`: rows from left to right along the arrows, then the leaves.

@@ -18,7 +18,9 @@ fn written(stream: &mut Stream) -> Option<String> {
 /// What a stream writes once it has waited for as long as it wants to.
 async fn waited(stream: &mut Stream) -> (Duration, String) {
     let begun = Instant::now();
-    let Step::Wait(until) = stream.step(begun, &mut Memo::default()) else { panic!("a stream that has something to do") };
+    let Step::Wait(until) = stream.step(begun, &mut Memo::default()) else {
+        panic!("a stream that has something to do")
+    };
     advance(until - begun).await;
     (until - begun, written(stream).expect("a stream that waited for something"))
 }
@@ -101,9 +103,14 @@ async fn a_gap_is_counted_from_the_gap_before_it() {
     let mut stream = fixture.stream(&fixture.feed("quiet/*"), 0, BEAT);
     let mut asked = Vec::new();
     for _ in 0..2 {
-        let Step::Load { at, .. } = stream.step(Instant::now(), &mut Memo::default()) else { panic!("a page is needed") };
+        let Step::Load { at, .. } = stream.step(Instant::now(), &mut Memo::default()) else {
+            panic!("a page is needed")
+        };
         stream.give(fixture.hub.load(at).await.expect("a page"));
-        assert!(matches!(stream.step(Instant::now(), &mut Memo::default()), Step::Load { .. }), "what is behind that is needed, too");
+        assert!(
+            matches!(stream.step(Instant::now(), &mut Memo::default()), Step::Load { .. }),
+            "what is behind that is needed, too"
+        );
         advance(BEAT).await;
         let gap = written(&mut stream).expect("a gap");
         asked.push(gap.split("\"asked\":\"").nth(1).expect("a gap").split('"').next().expect("asked").to_owned());

@@ -51,7 +51,8 @@ impl Clients {
         let (arrive, arriving) = unbounded_channel();
         let (counters, shutdown) = (Arc::<Counters>::default(), Shutdown::default());
         let options = Options { connections, ..Options::default() };
-        let shared = Shared { options, counters: Arc::clone(&counters), shutdown: shutdown.clone() };
+        let shared =
+            Shared { options, counters: Arc::clone(&counters), shutdown: shutdown.clone(), cores: Cores::default() };
         shutdown.spawn(accept_from(Arriving(arriving), tower::service_fn(answer), shared));
         Self { arrive, counters }
     }
@@ -143,7 +144,12 @@ async fn accepts_that_fail_without_end_are_told_once_a_minute() {
     let writer = Arc::new(told.try_clone().unwrap());
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let shared = Shared { options: Options::default(), counters: Arc::default(), shutdown: Shutdown::default() };
+    let shared = Shared {
+        options: Options::default(),
+        counters: Arc::default(),
+        shutdown: Shutdown::default(),
+        cores: Cores::default(),
+    };
     let serve = accept_from(Failing, tower::service_fn(answer), shared);
     assert!(timeout(Duration::from_secs(150), serve).await.is_err());
     told.rewind().unwrap();

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Endless, shared, whole};
+use super::{Endless, Seat, shared, whole};
 use crate::delivery::Gone;
 use crate::net::connection;
 
@@ -60,7 +60,7 @@ async fn http2_streams_whose_window_stays_shut_cost_little_and_end_as_stalled_on
         let (pulled, shared) = (Arc::clone(&endless.pulled), shared());
         let service = tower::service_fn(move |request| std::future::ready(endless.answer(&request, size)));
         let begun = Instant::now();
-        let serve = connection::serve(server, None, service, Arc::clone(&shared));
+        let serve = connection::serve(server, None, Seat::default(), service, Arc::clone(&shared));
         let talk = async {
             client.write_all(&http2_requests(window, &[1, 3])).await.unwrap();
             let mut got = 0;
@@ -102,7 +102,7 @@ async fn an_http2_connection_without_a_stream_ends_when_it_was_idle_for_long_eno
             whole(b"late".to_vec())
         });
         let (begun, shared) = (Instant::now(), shared());
-        let serve = connection::serve(server, None, service, Arc::clone(&shared));
+        let serve = connection::serve(server, None, Seat::default(), service, Arc::clone(&shared));
         let talk = async {
             client.write_all(&http2_requests(4000, streams)).await.unwrap();
             let mut kinds = Vec::new();
@@ -125,7 +125,7 @@ async fn an_http2_stream_that_is_taken_now_and_then_is_not_stalled() {
     let answer = body.clone();
     let service = tower::service_fn(move |_: Request<Incoming>| std::future::ready(whole(answer.clone())));
     let (begun, shared) = (Instant::now(), shared());
-    let serve = connection::serve(server, None, service, Arc::clone(&shared));
+    let serve = connection::serve(server, None, Seat::default(), service, Arc::clone(&shared));
     let talk = async move {
         client.write_all(&http2_requests(4000, &[1])).await.unwrap();
         let mut got = Vec::new();
