@@ -89,6 +89,26 @@ impl Batch {
         Self { to, events, skipped, bytes: joined(rendered, length), expires: soonest, removals: 0 }
     }
 
+    /// One of several that follow one another; of states the newest.
+    fn join(batches: &[&Self], keeps: Keeps) -> Self {
+        let newest = batches[batches.len() - 1];
+        let skipped = batches.iter().map(|batch| batch.skipped).sum();
+        if keeps == Keeps::State {
+            let passed_over = batches.len() as u64 - 1;
+            return Self { skipped: skipped + passed_over, ..newest.clone() };
+        }
+        let rendered: SmallVec<[Bytes; 1]> = batches.iter().map(|batch| batch.bytes.clone()).collect();
+        let length = rendered.iter().map(Bytes::len).sum();
+        Self {
+            to: newest.to,
+            events: batches.iter().map(|batch| batch.events).sum(),
+            skipped,
+            bytes: joined(rendered, length),
+            expires: batches.iter().filter_map(|batch| batch.expires).min(),
+            removals: 0,
+        }
+    }
+
     /// Whether one of its events has outlived its time.
     pub(super) fn is_over(&self, hub: &Hub) -> bool {
         self.expires.is_some_and(|moment| hub.is_over(moment))
@@ -118,20 +138,50 @@ pub enum FeedStep {
 /// What a feed had for a cursor a moment ago, for the next of its streams that is at the same place: most of them are.
 ///
 /// It is for one moment only: whoever holds one for longer would deliver what has been removed, or would miss what is new.
+///
+/// Two are remembered: what comes next for a stream, and that nothing comes after it.
 #[derive(Debug, Default)]
-pub struct Memo(Option<(Arc<Feed>, Offset, FeedStep)>);
+pub struct Memo {
+    found: [Option<(Arc<Feed>, Offset, FeedStep)>; 2],
+    /// The older of them.
+    older: usize,
+}
 
 impl Memo {
     /// What comes after `cursor`; see [`Feed::after`].
     pub fn after(&mut self, feed: &Arc<Feed>, cursor: Offset, hub: &Hub, alone: impl FnOnce() -> bool) -> &FeedStep {
-        let fits = self.0.as_ref().is_some_and(|(of, at, _)| *at == cursor && Arc::ptr_eq(of, feed));
-        if !fits {
-            self.0 = None;
-            let alone = alone(); // Not counting the memo's own hold on it.
-            self.0 = Some((Arc::clone(feed), cursor, feed.after(cursor, hub, alone)));
-        }
-        let (_, _, step) = self.0.as_ref().expect("it was filled above");
+        let fits = |found: &Option<(Arc<Feed>, Offset, FeedStep)>| {
+            found.as_ref().is_some_and(|(of, at, _)| *at == cursor && Arc::ptr_eq(of, feed))
+        };
+        let at = if fits(&self.found[0]) {
+            0
+        } else if fits(&self.found[1]) {
+            1
+        } else {
+            self.look(feed, cursor, hub, alone)
+        };
+        let (_, _, step) = self.found[at].as_ref().expect("it fits, or was just looked up");
         step
+    }
+
+    /// Whether it is known that nothing comes after `cursor`.
+    pub fn is_edge(&self, feed: &Arc<Feed>, cursor: Offset) -> bool {
+        self.found
+            .iter()
+            .flatten()
+            .any(|(of, at, step)| *at == cursor && Arc::ptr_eq(of, feed) && matches!(step, FeedStep::Edge(_)))
+    }
+
+    #[cold]
+    fn look(&mut self, feed: &Arc<Feed>, cursor: Offset, hub: &Hub, alone: impl FnOnce() -> bool) -> usize {
+        let at = self.older;
+        self.older = 1 - at;
+        self.found[at] = None;
+        // Its own hold on the feed is not another stream's.
+        let own = self.found.iter().flatten().any(|(of, ..)| Arc::ptr_eq(of, feed));
+        let alone = !own && alone();
+        self.found[at] = Some((Arc::clone(feed), cursor, feed.after(cursor, hub, alone)));
+        at
     }
 }
 
@@ -160,6 +210,8 @@ struct Recent {
     begin: Offset,
     batches: VecDeque<Kept>,
     bytes: usize,
+    /// Several batches as one, by the first event in them, for those who are behind by the same ones.
+    joined: SmallVec<[(Offset, Batch); 0]>,
     /// How often events had been removed when the batches were made.
     removals: u64,
 }
@@ -173,7 +225,10 @@ struct Kept {
 
 impl Feed {
     /// How many batches and bytes of them are kept for streams that are a little behind.
-    const KEPT: (usize, usize) = (8, 256 * 1024);
+    const KEPT: (usize, usize) = (16, 256 * 1024);
+
+    /// How many joined batches are kept.
+    const JOINED: usize = 8;
 
     fn new(key: FeedKey, edge: Offset, looked: Arc<AtomicU64>, feeds: Weak<Feeds>) -> Self {
         let recent = Recent {
@@ -182,6 +237,7 @@ impl Feed {
             begin: edge,
             batches: VecDeque::new(),
             bytes: 0,
+            joined: SmallVec::new(),
             removals: 0,
         };
         Self {
@@ -253,7 +309,7 @@ impl Feed {
             }
             recent.advance(looked, &self.key, hub);
         }
-        let step = recent.after(cursor, hub);
+        let step = recent.after(cursor, &self.key, hub);
         if alone && let FeedStep::Batch(batch) = &step {
             recent.drop_up_to(batch.to);
         }
@@ -272,7 +328,7 @@ impl Feed {
 }
 
 impl Recent {
-    fn after(&self, cursor: Offset, hub: &Hub) -> FeedStep {
+    fn after(&mut self, cursor: Offset, key: &FeedKey, hub: &Hub) -> FeedStep {
         if cursor < self.begin {
             return FeedStep::Behind(cursor);
         }
@@ -280,10 +336,38 @@ impl Recent {
         match self.batches.get(next) {
             None => FeedStep::Edge(self.reader.cursor().max(cursor)),
             Some(kept) if cursor < kept.first && !kept.batch.is_over(hub) => {
-                FeedStep::Batch(Batch { removals: self.removals, ..kept.batch.clone() })
+                let batch = if next + 1 == self.batches.len() { kept.batch.clone() } else { self.join(next, key, hub) };
+                FeedStep::Batch(Batch { removals: self.removals, ..batch })
             }
             Some(_) => FeedStep::Behind(cursor), // In the midst of a batch, or it is to be read for what is gone.
         }
+    }
+
+    /// The batches from this one on as one, as many as one write holds.
+    ///
+    /// Cost: a copy, once for all who are behind by the same batches.
+    #[cold]
+    fn join(&mut self, next: usize, key: &FeedKey, hub: &Hub) -> Batch {
+        let (first, newest) = (self.batches[next].first, self.batches[self.batches.len() - 1].batch.to);
+        let is_same = |(from, batch): &&(Offset, Batch)| *from == first && batch.to == newest && !batch.is_over(hub);
+        if let Some((_, batch)) = self.joined.iter().find(is_same) {
+            return batch.clone();
+        }
+        let (mut events, mut bytes) = (0, 0);
+        let fits = |kept: &&Kept| {
+            (events, bytes) = (events + kept.batch.events, bytes + kept.batch.bytes.len());
+            let is_first = kept.first == first;
+            is_first
+                || (events <= TURN.events as u64 && bytes <= TURN.bytes && !kept.batch.is_over(hub) && !key.conflates)
+        };
+        let batches: SmallVec<[&Batch; 8]> =
+            self.batches.range(next..).take_while(fits).map(|kept| &kept.batch).collect();
+        let batch = Batch::join(&batches, key.keeps);
+        if self.joined.len() == Feed::JOINED {
+            self.joined.remove(0);
+        }
+        self.joined.push((first, batch.clone()));
+        batch
     }
 
     /// Drops the batches that may hold events that were removed since, and those before them.
@@ -332,6 +416,7 @@ impl Recent {
     }
 
     fn keep(&mut self, kept: Kept) {
+        self.joined.clear();
         self.bytes += kept.batch.bytes.len();
         self.batches.push_back(kept);
         while self.batches.len() > Feed::KEPT.0 || (self.bytes > Feed::KEPT.1 && self.batches.len() > 1) {
@@ -347,6 +432,7 @@ impl Recent {
     }
 
     fn drop_oldest(&mut self) {
+        self.joined.clear();
         if let Some(oldest) = self.batches.pop_front() {
             self.bytes -= oldest.batch.bytes.len();
             self.begin = oldest.batch.to;

@@ -194,8 +194,10 @@ impl Pump {
             let Some(stream) = &mut slot.stream else { return };
             match stream.step(now, &mut self.memo) {
                 Step::Write(content) => {
+                    let rests = slot.entry != Tick::MAX && stream.rests(&self.memo);
                     let bytes = self.frames.of(slot.framing, content);
                     match slot.write(&bytes, now) {
+                        Ok(true) if rests => return,
                         Ok(true) => {}
                         Ok(false) => return self.come_up(index),
                         Err(error) => return self.hang_up(index, &error),

@@ -180,3 +180,25 @@ pub(super) fn chunk(content: &[u8]) -> Bytes {
 
 /// The end of a response in chunks.
 pub(super) const LAST_CHUNK: Bytes = Bytes::from_static(b"0\r\n\r\n");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_small() {
+        println!("slot {} stream {} ", size_of::<Slot>(), size_of::<Option<Stream>>());
+        assert!(size_of::<Slot>() <= 256, "a slot has {} bytes", size_of::<Slot>());
+    }
+
+    #[test]
+    fn equal_bytes_are_framed_once() {
+        let mut frames = Frames::default();
+        let (one, other) = (Bytes::from_static(b"0123456789abcdef"), Bytes::from("other"));
+        let framed = frames.of(Framing::Chunked, one.clone());
+        assert_eq!(framed, "10\r\n0123456789abcdef\r\n");
+        assert_eq!(frames.of(Framing::Chunked, one.clone()).as_ptr(), framed.as_ptr());
+        assert_eq!(frames.of(Framing::Chunked, other), "5\r\nother\r\n");
+        assert_eq!(frames.of(Framing::UntilClose, one.clone()).as_ptr(), one.as_ptr());
+    }
+}
