@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tower::ServiceExt;
 
 use crate::access::{Access, Limit, Limits, Open, Policy, Quota, Rule, Rules, Secret};
 use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, TopicRule, Who};
 use crate::cores::Cores;
 use crate::delivery::{self, Delivery, EndReason, Shards, SocketOptions};
-use crate::http::{self, App, Guards, REFUSALS};
+use crate::http::{self, App, Guards, REFUSALS, Site};
 use crate::hub::{Hub, PagesOptions};
 use crate::log::sqlite::{OpenError, SqliteLog, SqliteOptions};
 use crate::log::{Durability, GapReason, Keep, Log, MemoryLog, ReadError, Retention, TopicRetention, system_clock};
@@ -267,14 +266,15 @@ fn places(listeners: &[Listener], addresses: &[Address]) -> Result<Vec<Local>, S
 struct Routes {
     app: App,
     token: Option<String>,
-    public: watch::Sender<axum::Router>,
-    admin: watch::Sender<axum::Router>,
+    public: watch::Sender<Arc<Site>>,
+    admin: watch::Sender<Arc<Site>>,
 }
 
 impl Routes {
     fn new(app: App, token: Option<String>, args: &ServeArgs) -> Self {
-        let public = watch::Sender::new(http::public(app.clone(), public_guards(args, token.as_deref()), args.dev));
-        let admin = watch::Sender::new(http::admin(app.clone(), admin_guards(args)));
+        let public = http::public(app.clone(), public_guards(args, token.as_deref()), args.dev);
+        let public = watch::Sender::new(Arc::new(public));
+        let admin = watch::Sender::new(Arc::new(http::admin(app.clone(), admin_guards(args))));
         Self { app, token, public, admin }
     }
 
@@ -284,8 +284,8 @@ impl Routes {
         let delivery = self.app.delivery.with_options(delivery_options(args));
         let app = App { delivery, options: http_options(args), ..self.app.clone() };
         let guards = public_guards(args, self.token.as_deref());
-        drop(self.public.send_replace(http::public(app.clone(), guards, args.dev)));
-        drop(self.admin.send_replace(http::admin(app, admin_guards(args))));
+        drop(self.public.send_replace(Arc::new(http::public(app.clone(), guards, args.dev))));
+        drop(self.admin.send_replace(Arc::new(http::admin(app, admin_guards(args)))));
     }
 }
 
@@ -300,7 +300,7 @@ fn delivery_options(args: &ServeArgs) -> delivery::Options {
 
 fn serve(
     listeners: Vec<Listener>,
-    routes: watch::Receiver<axum::Router>,
+    site: watch::Receiver<Arc<Site>>,
     options: net::Options,
     cores: net::Cores,
     shutdown: &Shutdown,
@@ -311,8 +311,8 @@ fn serve(
         if request.extensions_mut().remove::<net::Crowded>().is_some() {
             request.extensions_mut().insert(http::Crowded);
         }
-        let routes = routes.borrow().clone();
-        routes.oneshot(request)
+        let site = Arc::clone(&site.borrow());
+        async move { Ok(site.answer(request).await) }
     });
     shutdown.spawn(net::serve_on(cores, listeners, service, options, shutdown.clone(), Arc::clone(counters)));
 }

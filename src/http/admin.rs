@@ -1,5 +1,7 @@
 //! What operators and their tools read: metrics and health.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +14,7 @@ use super::query::Query;
 use crate::metrics::Sampled;
 
 /// `GET /metrics`: Prometheus' text format.
-pub(crate) async fn metrics(State(app): State<App>) -> Response {
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let bounds = app.log.bounds();
     let stats = app.log.stats();
     let (pinned, cached) = app.hub.pages().bytes();
@@ -59,7 +61,7 @@ pub(crate) async fn live() -> Response {
 /// `GET /health/ready`: readers may be sent here; with `?for=publish`, publishers too.
 ///
 /// A log that cannot be written leaves readers where they are: a proxy's 503 would end their streams for good.
-pub(crate) async fn ready(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+pub(crate) async fn ready(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri)?;
     let for_publish = parameter::FOR.flag(&query)?;
     if app.shutdown.is_draining() {

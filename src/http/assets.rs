@@ -1,5 +1,7 @@
 //! The pages that are ours, from the binary.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -38,7 +40,7 @@ const FILES: &[(&str, &str, &[u8])] = files! {
     "sequence.js": "text/javascript; charset=utf-8",
 };
 
-pub(super) fn routes() -> Router<App> {
+pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(|| async { live_page("/") }))
         .route("/static/{name}", get(file))

@@ -7,34 +7,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Request, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
-use tower::ServiceExt;
 
 use super::App;
 use super::problem::Problem;
 
-/// `inside` below `base` (`/live`), `outside` for all else.
-pub(super) fn below(base: &str, inside: Router, outside: Router) -> Router {
-    let base: Arc<str> = base.into();
-    Router::new().fallback(move |mut request: Request<Body>| {
-        let stripped = stripped(&base, request.uri());
-        let routes = if stripped.is_some() { inside.clone() } else { outside.clone() };
-        if let Some(uri) = stripped {
-            *request.uri_mut() = uri;
-        }
-        async move {
-            let Ok(response) = routes.oneshot(request).await;
-            response
-        }
-    })
-}
-
 /// What is outside: the way to the page for who left out the slash, and words for everybody else.
-pub(super) fn elsewhere(base: &str) -> Router<App> {
+pub(super) fn elsewhere(base: &str) -> Router<Arc<App>> {
     let words = format!("everything here is below {base}/; events are at {base}/events");
     let nothing = any(move || async move { Problem::new(StatusCode::NOT_FOUND, words) });
     let name = base.rsplit('/').next().unwrap_or_default();
@@ -45,7 +27,7 @@ pub(super) fn elsewhere(base: &str) -> Router<App> {
 }
 
 /// The same without the base path; none if it is not below it.
-fn stripped(base: &str, uri: &Uri) -> Option<Uri> {
+pub(super) fn stripped(base: &str, uri: &Uri) -> Option<Uri> {
     let all = uri.path_and_query()?.as_str();
     let rest = all.strip_prefix(base).filter(|rest| rest.starts_with('/'))?;
     let mut parts = uri.clone().into_parts();

@@ -1,6 +1,8 @@
 //! `DELETE /events`: removes events for good. Only whoever holds a key may, whoever may publish: what is removed here is
 //! gone for everybody.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -16,7 +18,7 @@ use super::{App, guard};
 use crate::event::{Cursor, Topic};
 use crate::log::Delete;
 
-pub(crate) async fn delete(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
+pub(crate) async fn delete(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     guard::take_rest(parts.version, body).await; // There should be none, and it means nothing.
     let permit = app.access.permit(guard::credential(&parts.headers));

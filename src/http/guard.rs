@@ -1,31 +1,20 @@
-//! What every request passes before it is served, and what every answer carries.
+//! Which requests are served: those that come by a name of ours, from a page of ours or no page, and with the token.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
-use axum::middleware::Next;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
-use tower::{Layer, ServiceExt};
-use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
-use super::problem::{Problem, Refusal};
-use super::publish::IDEMPOTENCY_KEY;
+use super::base;
+use super::problem::Problem;
 use super::query::Query;
-use super::subscribe::EXPOSED;
-use super::trace_context::TRACEPARENT;
-use super::want::LAST_EVENT_ID;
-use super::{Crowded, base};
 use crate::access::Secret;
-use crate::metrics::Metrics;
 
 /// Which origins and hosts are ours.
 #[derive(Clone, Debug, Default)]
@@ -74,48 +63,6 @@ pub(crate) async fn take_rest(version: Version, mut body: Body) {
         }
     };
     let _ = timeout(Duration::from_secs(1), rest).await;
-}
-
-/// The state of [`guard`].
-#[derive(Clone)]
-pub(crate) struct Guarded {
-    pub(crate) guards: Arc<Guards>,
-    pub(crate) metrics: Arc<Metrics>,
-}
-
-/// Refuses what comes by a foreign name, from a foreign page, or without the token; counts refusals.
-pub(crate) async fn guard(State(guarded): State<Guarded>, request: Request<Body>, next: Next) -> Response {
-    let (version, crowded) = (request.version(), request.extensions().get::<Crowded>().is_some());
-    // Only there a subscriber can be told to come back in a way that it understands.
-    let subscribes = matches!(*request.method(), Method::GET | Method::HEAD) && is_for_events(&request);
-    let mut response = match guarded.guards.check(&request) {
-        Ok(None) if crowded && !subscribes => {
-            take_rest(version, request.into_body()).await;
-            Problem::crowded().into_response()
-        }
-        Ok(None) => next.run(request).await,
-        Ok(Some(redirect)) => redirect,
-        Err(problem) => {
-            take_rest(version, request.into_body()).await;
-            problem.into_response()
-        }
-    };
-    if crowded && version < Version::HTTP_2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if let Some(Refusal(kind)) = response.extensions().get() {
-        guarded.metrics.refuse(kind);
-    }
-    response
-}
-
-/// Marks every answer, also to a preflight, as what it says it is and nothing else.
-pub(crate) async fn mark(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry("cross-origin-resource-policy").or_insert(HeaderValue::from_static("same-origin"));
-    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
-    response
 }
 
 impl Guards {
@@ -194,7 +141,7 @@ impl Guards {
             || self.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
     }
 
-    fn lists(&self, origin: &HeaderValue) -> bool {
+    pub(super) fn lists(&self, origin: &HeaderValue) -> bool {
         origin.to_str().is_ok_and(|origin| self.is_listed(origin))
     }
 
@@ -203,80 +150,7 @@ impl Guards {
     }
 }
 
-/// The rules for pages of other origins (Fetch § 3.2).
-#[derive(Clone)]
-pub(crate) struct Cors {
-    guards: Arc<Guards>,
-    /// Whether `*` means anything here.
-    open: bool,
-    listed: CorsLayer,
-    any: CorsLayer,
-}
-
-impl Cors {
-    /// `public` is whether everybody may read.
-    pub(crate) fn new(guards: &Arc<Guards>, public: bool) -> Self {
-        let base =
-            CorsLayer::new().expose_headers(EXPOSED).max_age(Duration::from_secs(3600)).vary(Vec::<HeaderName>::new()); // Answers that differ by origin say so themselves.
-        let is_listed = {
-            let guards = Arc::clone(guards);
-            move |origin: &HeaderValue, _: &Parts| guards.lists(origin)
-        };
-        let headers = [
-            LAST_EVENT_ID,
-            header::IF_NONE_MATCH,
-            header::AUTHORIZATION,
-            IDEMPOTENCY_KEY,
-            header::CONTENT_TYPE,
-            header::CACHE_CONTROL,
-            TRACEPARENT,
-        ];
-        let listed = base
-            .clone()
-            .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-            .allow_headers(headers)
-            .allow_origin(AllowOrigin::predicate(is_listed.clone()))
-            .allow_credentials(AllowCredentials::predicate(is_listed));
-        let any = base
-            .allow_methods([Method::GET])
-            .allow_headers([LAST_EVENT_ID, header::IF_NONE_MATCH, header::CACHE_CONTROL])
-            .allow_origin(tower_http::cors::Any);
-        let open = public && guards.any_origin && guards.token.is_none();
-        Self { guards: Arc::clone(guards), open, listed, any }
-    }
-
-    /// Who is not listed may at most read what everybody may, and never with a credential.
-    fn rule(&self, request: &Request<Body>) -> &CorsLayer {
-        let headers = request.headers();
-        let asked = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
-        let reads = match *request.method() {
-            Method::GET | Method::HEAD => true,
-            Method::OPTIONS => matches!(asked, None | Some(b"GET" | b"HEAD")),
-            _ => false,
-        };
-        let listed = headers.get(header::ORIGIN).is_some_and(|origin| self.guards.lists(origin));
-        // Metrics and the like are for operators, also where they share the address (`--dev`).
-        if self.open && reads && is_for_events(request) && !listed { &self.any } else { &self.listed }
-    }
-}
-
-/// Says which pages may read the answer; answers preflights.
-pub(crate) async fn share(State(cors): State<Cors>, request: Request<Body>, next: Next) -> Response {
-    let Ok(mut response) = cors.rule(&request).layer(next).oneshot(request).await;
-    if response.extensions().get::<NotForAll>().is_some() {
-        let headers = response.headers_mut();
-        if headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).is_some_and(|allowed| allowed == "*") {
-            headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-        }
-    }
-    response
-}
-
-/// Marks an answer that not everybody may read, so not pages of any origin either.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NotForAll;
-
-fn is_for_events(request: &Request<Body>) -> bool {
+pub(super) fn is_for_events(request: &Request<Body>) -> bool {
     request.uri().path().starts_with("/events")
 }
 
@@ -342,6 +216,7 @@ fn is_token(pair: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::time::Instant;

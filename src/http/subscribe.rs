@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 
-use super::guard::NotForAll;
+use super::cors::NotForAll;
 use super::negotiate::{Negotiated, negotiate};
 use super::problem::{Problem, refused};
 use super::query::{Query, topic_in_path};
@@ -25,7 +25,7 @@ const ENCKE_RESUME: HeaderName = HeaderName::from_static("encke-resume");
 /// What a client that is not a browser can read of an answer from another origin.
 pub(crate) const EXPOSED: [HeaderName; 4] = [ENCKE_STREAM, ENCKE_CURSOR, ENCKE_RESUME, header::ETAG];
 
-pub(crate) async fn subscribe(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
+pub(crate) async fn subscribe(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response, Problem> {
     let query = Query::of(request.uri())?;
     let negotiated =
         negotiate(query.first(&["transport"]), request.headers(), app.options.transports, app.options.pages)?;

@@ -5,6 +5,8 @@
 
 mod schemas;
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +18,7 @@ use crate::transport::{Format, Rendering, Resume};
 use schemas::{one_of, reference, schemas};
 
 /// `GET /openapi.json`: of this gateway, with its limits and the transports that it offers.
-pub(crate) async fn openapi(State(app): State<App>) -> Response {
+pub(crate) async fn openapi(State(app): State<Arc<App>>) -> Response {
     let text = format!("{:#}\n", document(&app.options));
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }

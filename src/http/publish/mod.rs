@@ -19,6 +19,8 @@ mod share;
 mod store;
 mod target;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -35,7 +37,7 @@ use target::Target;
 /// The publisher's own identity for an event (draft-ietf-httpapi-idempotency-key-header).
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-pub(crate) async fn publish(State(app): State<App>, request: Request<Body>) -> Result<Response, Problem> {
+pub(crate) async fn publish(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let content = Content::new(&parts, body);
     let permit = app.access.permit(guard::credential(&parts.headers));

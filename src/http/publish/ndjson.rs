@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -47,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const STREAMS: i64 = 512;
 
 /// Stores the lines; answers at their end, or with `each` at once.
-pub(super) async fn publish(app: App, permit: Permit, parts: &Parts, content: Content, each: bool) -> Response {
+pub(super) async fn publish(app: Arc<App>, permit: Permit, parts: &Parts, content: Content, each: bool) -> Response {
     let Some(active) = Active::new(&app.metrics.intakes) else {
         return content.refuse(crowded()).await.into_response();
     };
@@ -82,7 +83,7 @@ pub(super) async fn publish(app: App, permit: Permit, parts: &Parts, content: Co
 
 /// One stream of events on its way into the log.
 struct Intake {
-    app: App,
+    app: Arc<App>,
     permit: Permit,
     lines: Lines,
     /// Lines that were read and of which nothing was told yet; events among them may be on their way to the disk.
@@ -346,7 +347,7 @@ fn unread() -> Problem {
 
 /// Stores the first of these events, as many as their quotas allow. What is too much for now waits: the stream is held up
 /// by it, and fails only when that takes too long, or nobody is there any more to whom it would matter.
-async fn store(app: App, mut leave: Leave, patience: Patience, mut events: Vec<Event>) -> Tried {
+async fn store(app: Arc<App>, mut leave: Leave, patience: Patience, mut events: Vec<Event>) -> Tried {
     let mut again = AGAIN;
     loop {
         if leave.is_withdrawn_to_publish() {
