@@ -129,11 +129,7 @@ where
 {
     let options = &shared.options;
     let exchange = Arc::clone(&service.exchange);
-    let timer = HeadTimer {
-        exchange: Arc::clone(&exchange),
-        head_timeout: options.head_timeout,
-        keep_alive: options.keep_alive,
-    };
+    let timer = HeadTimer::new(Arc::clone(&exchange), options.head_timeout, options.keep_alive);
     let connection = http1::Builder::new()
         .timer(timer)
         .header_read_timeout(options.head_timeout) // Switches the timer on; how long it takes is the timer's own affair.

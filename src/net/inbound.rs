@@ -128,14 +128,17 @@ impl Inbound {
 
 impl State {
     fn take_head(&mut self, bytes: &[u8]) -> usize {
-        let taken = self.scan.end(bytes).unwrap_or(bytes.len());
+        let end = self.scan.end(bytes);
+        let taken = end.unwrap_or(bytes.len());
         self.given += taken;
         if self.scan.started {
-            self.begun.get_or_insert_with(Instant::now);
+            if end.is_none() {
+                self.begun.get_or_insert_with(Instant::now); // One that is complete has no more time to keep to.
+            }
             let blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
             let skip = if self.kept.is_empty() { bytes[..taken].iter().take_while(blank).count() } else { 0 };
             let room = RawHead::KEPT - self.kept.len();
-            self.kept.extend(bytes[skip..taken].iter().take(room));
+            self.kept.extend_from_slice(&bytes[skip..taken.min(skip + room)]);
         }
         taken
     }
