@@ -73,6 +73,13 @@ struct Reading {
     steady: i64,
 }
 
+impl Reading {
+    /// By how much more the wall clock went on than the steady one.
+    fn moved_since(self, before: Self) -> i64 {
+        (self.wall - before.wall) - (self.steady - before.steady)
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Ahead {
     by: i64,
@@ -115,8 +122,11 @@ impl Trusted {
 
     /// Looks at both clocks.
     pub(super) fn look(&mut self) -> Now {
-        let now = read(&self.wall, &self.steady);
-        let moved = (now.wall - self.last.wall) - (now.steady - self.last.steady);
+        let mut now = Reading { wall: milliseconds((self.wall)()), steady: steady_milliseconds((self.steady)()) };
+        if now.moved_since(self.last).abs() > PAUSE {
+            now = read(&self.wall, &self.steady); // It may be that time went by between the one and the other.
+        }
+        let moved = now.moved_since(self.last);
         self.last = now;
         if moved.abs() > Self::APART {
             self.note_jump(moved, now.steady);
@@ -178,18 +188,25 @@ fn read(wall: &Clock, steady: &Steady) -> Reading {
         let before = steady();
         let time = wall();
         let after = steady();
-        if after.saturating_sub(before) <= Duration::from_secs(1) {
-            let steady = i64::try_from(after.as_millis()).unwrap_or(i64::MAX).min(FAR);
-            return Reading { wall: milliseconds(time), steady };
+        let (before, after) = (steady_milliseconds(before), steady_milliseconds(after));
+        if after - before <= PAUSE {
+            return Reading { wall: milliseconds(time), steady: after };
         }
     }
 }
+
+/// How much time may go by between one clock and the other, if they are to be read at the same moment.
+const PAUSE: i64 = 1_000;
 
 /// Later times are taken for this one, so that sums of a few cannot overflow.
 const FAR: i64 = i64::MAX / 8;
 
 fn milliseconds(time: Timestamp) -> i64 {
     i64::try_from(time.0).unwrap_or(FAR).min(FAR)
+}
+
+fn steady_milliseconds(steady: Duration) -> i64 {
+    i64::try_from(steady.as_millis()).unwrap_or(FAR).min(FAR)
 }
 
 fn timestamp(milliseconds: i64) -> Timestamp {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
+use smallvec::SmallVec;
 
 use super::{
-    AppendError, Bounds, Change, Clock, Delete, Durability, Epochs, Keys, Live, Log, PAGE, PAGE_BYTES, Page, Position,
-    ReadError, Receipt, Repeat, Retention, Start, Stats, Steady, Wanted,
+    AppendError, Bounds, Change, Clock, Commit, Delete, Durability, Epochs, Keys, Live, Log, PAGE, PAGE_BYTES, Page,
+    Position, ReadError, Receipt, Repeat, Retention, Start, Stats, Steady, Wanted,
     clock::{Now, Trusted},
     counted,
     keep::Kept,
@@ -88,17 +89,16 @@ impl MemoryLog {
 
 impl Inner {
     fn append(&self, batch: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
-        let mut state = self.state();
+        let (mut state, clock) = self.state_and_time();
         if state.closed {
             return Err(AppendError::ReadOnly(None));
         }
-        let clock = state.clock.look();
         state.time = state.time.max(clock.stored);
         let now = state.time;
         state.keys.expire(now);
         let before = state.last;
         let mut receipts = Vec::with_capacity(batch.len());
-        let mut commit: Vec<Arc<Appended>> = Vec::with_capacity(batch.len());
+        let mut commit = SmallVec::<[Arc<Appended>; 1]>::with_capacity(batch.len());
         for (index, event) in batch.into_iter().enumerate() {
             let (offset, duplicate) = match state.keys.check(&event) {
                 Repeat::Same(offset) => (offset, true),
@@ -118,11 +118,12 @@ impl Inner {
         state.bytes += commit.iter().map(|stored| stored.event.weight() as u64).sum::<u64>();
         state.last = before + commit.len() as u64;
         state.commits += u64::from(!commit.is_empty());
-        state.events.extend(commit.iter().cloned());
-        commit.iter().for_each(|stored| state.kept.add(&stored.event, stored.cursor.offset, now));
-        self.known.index_mut().add(&commit);
+        let visible = Commit::from(&commit[..]);
+        state.events.extend(commit);
+        visible.iter().for_each(|stored| state.kept.add(&stored.event, stored.cursor.offset, now));
+        self.known.index_mut().add(&visible);
         self.trim(&mut state, clock.trimming);
-        self.live.commit(commit.into()); // Under the lock, so that commits become visible in their order.
+        self.live.commit(visible); // Under the lock, so that commits become visible in their order.
         self.let_go(&mut state, clock);
         Ok(receipts)
     }
@@ -165,11 +166,16 @@ impl Inner {
 
     /// The state, with what has grown too old gone.
     fn state(&self) -> MutexGuard<'_, State> {
+        self.state_and_time().0
+    }
+
+    /// The same, and what the clocks said.
+    fn state_and_time(&self) -> (MutexGuard<'_, State>, Now) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = state.clock.look();
         self.trim(&mut state, now.trimming);
         self.let_go(&mut state, now);
-        state
+        (state, now)
     }
 
     /// Deletes one event, if it is there.
