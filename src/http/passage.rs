@@ -8,14 +8,16 @@ use std::task::Poll;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Method, Request, StatusCode, Version, header};
+use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
 
 use super::cors::Cors;
 use super::guard::{Guards, is_for_events, take_rest};
 use super::problem::{Problem, Refusal};
-use super::{App, Crowded, trace};
+use super::trace::Trace;
+use super::{App, Crowded};
 use crate::metrics::Metrics;
 
 /// The guards and rules of one listener.
@@ -31,51 +33,21 @@ impl Passage {
     }
 
     /// Serves a request by `serve`, unless it may not pass.
+    ///
+    /// In one function and not in one for each guard, as a future holds each request that it hands on twice.
     pub(super) async fn pass<F: Future<Output = Response>>(
         &self,
         request: Request<Body>,
         serve: impl FnOnce(Request<Body>) -> F,
     ) -> Response {
-        trace::traced(request, |request| async {
-            let mut response = self.shared(request, serve).await;
-            mark(&mut response);
-            response
-        })
-        .await
-    }
-
-    /// Says which pages may read the answer; answers preflights.
-    async fn shared<F: Future<Output = Response>>(
-        &self,
-        request: Request<Body>,
-        serve: impl FnOnce(Request<Body>) -> F,
-    ) -> Response {
+        let trace = Trace::begin(&request);
         let sharing = self.cors.of(&request);
-        if request.method() == Method::OPTIONS {
-            return self.cors.preflight(&sharing);
-        }
-        let mut response = self.guarded(request, serve).await;
-        self.cors.share(&mut response, &sharing);
-        response
-    }
-
-    /// Refuses what comes by a foreign name, from a foreign page, or without the token; counts refusals.
-    async fn guarded<F: Future<Output = Response>>(
-        &self,
-        request: Request<Body>,
-        serve: impl FnOnce(Request<Body>) -> F,
-    ) -> Response {
         let (version, crowded) = (request.version(), request.extensions().get::<Crowded>().is_some());
-        // Only there a subscriber can be told to come back in a way that it understands.
-        let subscribes = matches!(*request.method(), Method::GET | Method::HEAD) && is_for_events(&request);
-        let mut response = match self.guards.check(&request) {
-            Ok(None) if crowded && !subscribes => {
-                take_rest(version, request.into_body()).await;
-                Problem::crowded().into_response()
-            }
-            Ok(None) => unharmed(async { serve(request).await }).await,
-            Ok(Some(redirect)) => redirect,
-            Err(problem) => {
+        let mut response = match self.entry(&request, crowded) {
+            Entry::Preflight => return trace.end(marked(self.cors.preflight(&sharing))),
+            Entry::Free => unharmed(serve(request)).instrument(trace.span()).await,
+            Entry::Answered(response) => response,
+            Entry::Refused(problem) => {
                 take_rest(version, request.into_body()).await;
                 problem.into_response()
             }
@@ -86,8 +58,37 @@ impl Passage {
         if let Some(Refusal(kind)) = response.extensions().get() {
             self.metrics.refuse(kind);
         }
-        response
+        self.cors.share(&mut response, &sharing);
+        trace.end(marked(response))
     }
+
+    /// Whether a request may go to its handler. What comes by a foreign name, from a foreign page, or without the token may
+    /// not.
+    fn entry(&self, request: &Request<Body>, crowded: bool) -> Entry {
+        let is_to = |methods: &[Method]| methods.contains(request.method());
+        if is_to(&[Method::OPTIONS]) {
+            return Entry::Preflight;
+        }
+        match self.guards.check(request) {
+            // Only there a subscriber can be told to come back in a way that it understands.
+            Ok(None) if crowded && !(is_to(&[Method::GET, Method::HEAD]) && is_for_events(request)) => {
+                Entry::Refused(Problem::crowded())
+            }
+            Ok(None) => Entry::Free,
+            Ok(Some(redirect)) => Entry::Answered(redirect),
+            Err(problem) => Entry::Refused(problem),
+        }
+    }
+}
+
+/// What becomes of a request.
+enum Entry {
+    /// It goes to its handler.
+    Free,
+    /// A page's browser asks whether a request of it might pass.
+    Preflight,
+    Answered(Response),
+    Refused(Problem),
 }
 
 /// The passage as a layer of axum's.
@@ -96,12 +97,16 @@ pub(super) async fn through(State(passage): State<Arc<Passage>>, request: Reques
 }
 
 /// Marks every answer, also to a preflight, as what it says it is and nothing else.
-fn mark(response: &mut Response) {
+fn marked(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry("cross-origin-resource-policy").or_insert(HeaderValue::from_static("same-origin"));
+    headers.entry(CROSS_ORIGIN_RESOURCE_POLICY).or_insert(HeaderValue::from_static("same-origin"));
     headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    response
 }
+
+/// Fetch § 3.7.
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// What a handler answers, or, if it panics, that it did.
 async fn unharmed(serving: impl Future<Output = Response>) -> Response {

@@ -10,23 +10,36 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tracing::{Instrument, Level, Span};
+use tracing::{Level, Span};
 
 use super::subscribe::ENCKE_STREAM;
 use super::trace_context;
 
-/// Serves a request in a span of its own, in which the content of its answer is made, too.
-pub(super) async fn traced<F: Future<Output = Response>>(
-    request: Request<Body>,
-    serve: impl FnOnce(Request<Body>) -> F,
-) -> Response {
-    let span = span(&request);
-    let begun = tracing::enabled!(Level::DEBUG).then(Instant::now);
-    let response = async { serve(request).await }.instrument(span.clone()).await;
-    if let Some(begun) = begun {
-        span.in_scope(|| answered(&response, begun.elapsed()));
+/// The trace of one request.
+pub(super) struct Trace {
+    span: Span,
+    /// Only where it will be told.
+    begun: Option<Instant>,
+}
+
+impl Trace {
+    pub(super) fn begin(request: &Request<Body>) -> Self {
+        Self { span: span(request), begun: tracing::enabled!(Level::DEBUG).then(Instant::now) }
     }
-    if span.is_disabled() { response } else { response.map(|body| Body::new(InSpan { body, span })) }
+
+    /// That in which the request is to be served.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// Tells of the answer, whose content is still made in the span.
+    pub(super) fn end(self, response: Response) -> Response {
+        let Self { span, begun } = self;
+        if let Some(begun) = begun {
+            span.in_scope(|| answered(&response, begun.elapsed()));
+        }
+        if span.is_disabled() { response } else { response.map(|body| Body::new(InSpan { body, span })) }
+    }
 }
 
 /// One span a request. The query stays out of it: it may hold a token. Whoever sent their trace along is to find also what

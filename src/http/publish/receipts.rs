@@ -1,7 +1,8 @@
 //! What publishers are told of what they sent: a receipt, a list of them, the sum of a stream.
 
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::super::problem::Problem;
@@ -10,12 +11,15 @@ use crate::log::{Durability, Receipt};
 
 /// The receipt of one event. Cursor and durability are of characters that need no escaping in JSON.
 pub(super) fn receipt(Receipt { cursor, duplicate }: Receipt, durability: Durability) -> String {
-    let durability = durability.as_str();
-    if duplicate {
-        format!("{{\"id\":\"{cursor}\",\"durability\":\"{durability}\",\"duplicate\":true}}")
-    } else {
-        format!("{{\"id\":\"{cursor}\",\"durability\":\"{durability}\"}}")
-    }
+    /// As many bytes as the longest has, with the line feed of an answer.
+    const MOST: usize = Cursor::MAX_LEN + 64;
+    let mut json = String::with_capacity(MOST);
+    json.push_str("{\"id\":\"");
+    cursor.write_to(&mut json);
+    json.push_str("\",\"durability\":\"");
+    json.push_str(durability.as_str());
+    json.push_str(if duplicate { "\",\"duplicate\":true}" } else { "\"}" });
+    json
 }
 
 /// What was stored is 201; if all of it was there already, 200.
@@ -26,7 +30,8 @@ pub(super) fn status(receipts: &[Receipt]) -> StatusCode {
 /// An answer of JSON.
 pub(crate) fn answer(status: StatusCode, mut json: String) -> Response {
     json.push('\n');
-    let mut response = (status, json).into_response();
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

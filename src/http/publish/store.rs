@@ -1,5 +1,6 @@
 //! From events to the log, with what is counted on the way and the default of a rule.
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::super::App;
@@ -9,10 +10,10 @@ use crate::log::{AppendError, Receipt};
 /// Stores `events`, all of them or none. What was taken of quotas for those that are not stored is given back: for all of
 /// them if this fails, and for repeats.
 pub(super) async fn append(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
-    let taken: Vec<Topics> = match app.limits.is_empty() {
-        true => Vec::new(),
-        false => events.iter().map(|event| event.topics.clone()).collect(),
-    };
+    if app.limits.is_empty() {
+        return counted(app, events).await;
+    }
+    let taken: Vec<Topics> = events.iter().map(|event| event.topics.clone()).collect();
     let answer = counted(app, events).await;
     let repeated = |nth: usize| answer.as_ref().map_or(true, |receipts| receipts[nth].duplicate);
     let back = taken.iter().enumerate().filter(|(nth, _)| repeated(*nth));
@@ -22,7 +23,7 @@ pub(super) async fn append(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>
 
 async fn counted(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
     let begun = Instant::now();
-    let sizes: Vec<u64> = events.iter().map(|event| event.data.len() as u64).collect();
+    let sizes: SmallVec<[u64; 1]> = events.iter().map(|event| event.data.len() as u64).collect();
     let receipts = app.log.append(events).await?;
     app.metrics.publish_seconds.observe(begun.elapsed().as_secs_f64());
     let new = receipts.iter().zip(sizes).filter(|(receipt, _)| !receipt.duplicate);
