@@ -196,6 +196,8 @@ pub struct Feed {
     recent: Mutex<Recent>,
     /// How far it is known, for every feed, which events concern it.
     looked: Arc<AtomicU64>,
+    /// Its place among the feeds that the events being looked at concern, and in which round that was.
+    concern: AtomicU64,
     feeds: Weak<Feeds>,
 }
 
@@ -247,6 +249,7 @@ impl Feed {
             cords: Mutex::default(),
             recent: Mutex::new(recent),
             looked,
+            concern: AtomicU64::new(0),
             feeds,
         }
     }
@@ -260,6 +263,17 @@ impl Feed {
     /// Resolves when there may be something new. Take it before looking, or a change in between is missed.
     pub fn woken(&self) -> tokio::sync::futures::Notified<'_> {
         self.wake.notified()
+    }
+
+    /// Its place among those concerned, if it is known in this round. Both are kept in 32 bits, of which a round that
+    /// comes again after so many finds nothing left.
+    fn concern_of(&self, round: u64) -> Option<usize> {
+        let concern = self.concern.load(Ordering::Relaxed);
+        (concern >> 32 == round & u64::from(u32::MAX)).then(|| (concern & u64::from(u32::MAX)) as usize)
+    }
+
+    fn concern_is(&self, round: u64, place: usize) {
+        self.concern.store(round << 32 | place as u64 & u64::from(u32::MAX), Ordering::Relaxed);
     }
 
     /// Says that there may be something new, to all that wait for it.
@@ -444,6 +458,8 @@ impl Recent {
 #[derive(Debug)]
 pub struct Feeds {
     table: Mutex<Table>,
+    /// How often events were looked at.
+    round: AtomicU64,
     looked: Arc<AtomicU64>,
 }
 
@@ -465,7 +481,7 @@ impl Feeds {
     /// None yet; events after `edge` will be looked at.
     #[must_use]
     pub fn new(edge: Offset) -> Self {
-        Self { table: Mutex::default(), looked: Arc::new(AtomicU64::new(edge)) }
+        Self { table: Mutex::default(), round: AtomicU64::new(0), looked: Arc::new(AtomicU64::new(edge)) }
     }
 
     /// The feed for `key`, which begins at the live edge if nobody has it yet.
@@ -483,7 +499,8 @@ impl Feeds {
 
     /// Tells the feeds what concerns them of the next events, which end at `upto`, and wakes those. For one caller.
     pub fn wake<'a>(&self, events: impl Iterator<Item = &'a Arc<Appended>>, upto: Offset) {
-        let (concerned, _passed_over) = self.table().concerned(events);
+        let round = self.round.fetch_add(1, Ordering::Relaxed) + 1;
+        let (concerned, _passed_over) = self.table().concerned(events, round);
         self.tell(concerned, upto);
     }
 
@@ -545,8 +562,12 @@ impl Table {
 
     /// The feeds that these events concern, and those that were looked at in vain: whoever calls drops them, without
     /// holding the table, as a feed that goes asks for it.
-    fn concerned<'a>(&self, events: impl Iterator<Item = &'a Arc<Appended>>) -> (Vec<Concerned>, Vec<Arc<Feed>>) {
-        let mut concerned: HashMap<*const Feed, Concerned> = HashMap::new();
+    fn concerned<'a>(
+        &self,
+        events: impl Iterator<Item = &'a Arc<Appended>>,
+        round: u64,
+    ) -> (Vec<Concerned>, Vec<Arc<Feed>>) {
+        let mut concerned: Vec<Concerned> = Vec::new();
         let globs: Vec<_> = self.globs.iter().filter_map(Weak::upgrade).collect();
         let mut passed_over = Vec::new();
         for appended in events {
@@ -555,16 +576,23 @@ impl Table {
             let exact = exact.filter_map(Weak::upgrade);
             for feed in exact.chain(globs.iter().cloned()) {
                 if feed.key.selection.matches(event) {
-                    // A feed that is there already is only cloned here, so that none is dropped while the table is held.
-                    let fresh = || Concerned { feed: Arc::clone(&feed), first: offset, last: offset };
-                    concerned.entry(Arc::as_ptr(&feed)).or_insert_with(fresh).last = offset;
+                    match feed.concern_of(round).and_then(|place| concerned.get_mut(place)) {
+                        Some(known) => {
+                            known.last = offset;
+                            passed_over.push(feed); // Not dropped while the table is held.
+                        }
+                        None => {
+                            feed.concern_is(round, concerned.len());
+                            concerned.push(Concerned { feed, first: offset, last: offset });
+                        }
+                    }
                 } else {
                     passed_over.push(feed);
                 }
             }
         }
         passed_over.extend(globs);
-        (concerned.into_values().collect(), passed_over)
+        (concerned, passed_over)
     }
 }
 

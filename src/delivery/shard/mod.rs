@@ -168,33 +168,40 @@ impl Shard {
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         let mut calls = Vec::new();
         loop {
-            if self.pump.has_work() {
+            let goes_on = self.pump.has_work();
+            if goes_on {
                 tokio::task::yield_now().await; // Accepts, receipts and new events come in between.
-            } else {
-                let over = poll_fn(|context| {
-                    let mut woken = self.bell.poll(context).is_ready();
-                    woken |= poll_due(&self.pump.dues, timer.as_mut(), context);
-                    while let Poll::Ready(Ok(mut guard)) = sockets.poll_read_ready(context) {
-                        guard.clear_ready();
-                        woken = true;
-                    }
-                    match quiet.as_mut().poll(context) {
-                        Poll::Ready(()) => Poll::Ready(true),
-                        Poll::Pending if woken => Poll::Ready(false),
-                        Poll::Pending => Poll::Pending,
-                    }
-                });
-                if over.await {
-                    return;
+            }
+            let (mut ready, mut due) = (false, false);
+            let over = poll_fn(|context| {
+                let called = self.bell.poll(context).is_ready();
+                due |= poll_due(&self.pump.dues, timer.as_mut(), context);
+                while let Poll::Ready(Ok(mut guard)) = sockets.poll_read_ready(context) {
+                    guard.clear_ready();
+                    ready = true;
                 }
+                match quiet.as_mut().poll(context) {
+                    Poll::Ready(()) => Poll::Ready(true),
+                    Poll::Pending if goes_on || called || due || ready => Poll::Ready(false),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            if over.await {
+                return;
             }
             self.bell.take(&mut calls);
             calls.drain(..).for_each(|call| self.heed(call));
             let now = Instant::now();
-            self.pump.listen(now).unwrap_or_else(|error| unwatched(&error));
-            self.pump.look_after(now);
+            if ready {
+                self.pump.listen(now).unwrap_or_else(|error| unwatched(&error));
+            }
+            if due {
+                self.pump.look_after(now);
+            }
             self.pump.slice(now);
-            self.fetch();
+            if !self.pump.wants.is_empty() {
+                self.fetch();
+            }
         }
     }
 
