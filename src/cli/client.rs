@@ -1,10 +1,12 @@
 //! The HTTP client under the commands: one gateway to publish to, one event stream to read.
 //!
-//! TLS trusts what the system trusts (`rustls-platform-verifier`), by rustls' ring provider. Secrets go into header
+//! TLS trusts what the system trusts (`rustls-platform-verifier`) or, of a gateway, what `--ca` names (`trust`), by rustls'
+//! ring provider. Secrets go into header
 //! fields only; no message holds them, nor the user information or the query of a URL.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use serde::Deserialize;
 
 use super::problem::{Failure, MAX_ANSWER, Problem, away, cause, content, failure, failure_with_content, place};
-use super::{CliError, Connect};
+use super::{CliError, Connect, trust};
 use crate::event::{Event, EventType, Key};
 
 /// The publisher's key of an event (draft-ietf-httpapi-idempotency-key-header).
@@ -128,7 +130,7 @@ impl Gateway {
         let path = format!("{}/events", events.path().trim_end_matches('/'));
         events.set_path(&path);
         // A redirected POST would become a GET (RFC 9110 § 15.4.3): say where the gateway is instead.
-        let http = client(&events, redirect::Policy::none())?;
+        let http = client(&events, redirect::Policy::none(), connect.ca.as_deref())?;
         let authorization = connect.key()?.map(|key| secret_value(&format!("Bearer {key}"))).transpose()?.or(user);
         // What no header can hold is no trace, and a trace is no reason to fail.
         let traceparent = connect.traceparent.as_ref().and_then(|value| HeaderValue::from_str(value).ok());
@@ -246,7 +248,7 @@ impl Source {
     /// Says what is wrong with the URL.
     pub(crate) fn new(url: &str) -> Result<Self, CliError> {
         let (url, authorization) = address(url)?;
-        Ok(Self { http: client(&url, redirect::Policy::default())?, url, authorization, traceparent: None })
+        Ok(Self { http: client(&url, redirect::Policy::default(), None)?, url, authorization, traceparent: None })
     }
 
     /// Opens the stream after `last_event_id` (empty: where the server likes to begin). `None`: the server says that
@@ -324,7 +326,7 @@ fn secret_value(text: &str) -> Result<HeaderValue, CliError> {
     Ok(value)
 }
 
-fn client(url: &Url, redirects: redirect::Policy) -> Result<Client, CliError> {
+fn client(url: &Url, redirects: redirect::Policy, ca: Option<&Path>) -> Result<Client, CliError> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // An error means that this process has one already, which serves as well.
@@ -340,7 +342,9 @@ fn client(url: &Url, redirects: redirect::Policy) -> Result<Client, CliError> {
     if is_loopback(url) {
         builder = builder.no_proxy(); // A proxy would look for this host on its own machine.
     }
-    if url.scheme() == "http" && is_loopback(url) {
+    if let Some(ca) = ca {
+        builder = builder.tls_backend_preconfigured(trust::config(ca)?);
+    } else if url.scheme() == "http" && is_loopback(url) {
         builder = builder.tls_certs_only([]); // A machine without root certificates reaches its own gateway, too.
     }
     builder.build().map_err(|error| CliError::Failed(format!("cannot prepare the HTTP client: {}", cause(error))))

@@ -29,6 +29,7 @@ pub mod subscribe;
 pub mod tail;
 #[cfg(test)]
 mod test_server;
+mod trust;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -61,6 +62,9 @@ pub struct Connect {
         hide_env_values = true
     )]
     url: Secret,
+    /// A file of certificates (PEM) to trust in place of the system's: of the gateway itself, or of its authority
+    #[arg(long, env = "ENCKE_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The publish key (the environment hides it better from other users than the command line)
     #[arg(long, env = "ENCKE_PUBLISH_KEY", hide_env_values = true, value_name = "KEY")]
     publish_key: Option<Secret>,
@@ -135,7 +139,7 @@ impl Connect {
     /// A gateway that asks for no key.
     #[cfg(test)]
     pub(crate) fn to(url: &str) -> Self {
-        Self { url: Secret(url.to_owned()), publish_key: None, publish_key_file: None, traceparent: None }
+        Self { url: Secret(url.to_owned()), ca: None, publish_key: None, publish_key_file: None, traceparent: None }
     }
 
     /// The publish key, from where it is kept.

@@ -123,6 +123,10 @@ pub(crate) fn cause(error: reqwest::Error) -> String {
     if innermost.to_string().ends_with("InvalidContentType") {
         return "no connection: the other end does not speak TLS, so its URL begins with http://".into();
     }
+    let words = innermost.to_string();
+    if words.starts_with("invalid peer certificate: ") {
+        return format!("no connection: {words}; name the file of one to trust with --ca");
+    }
     match (timeout, connecting) {
         (true, true) => "no connection in time".into(),
         (true, false) => "no answer in time".into(),
