@@ -34,6 +34,7 @@ pub struct Gateway {
     pub token: Option<String>,
     log: Arc<dyn Log>,
     routes: Routes,
+    tls: Option<net::Tls>,
     shutdown: Shutdown,
     /// The end of the admin listener, after that of everything else: whoever watches sees the drain.
     admin_shutdown: Shutdown,
@@ -81,7 +82,9 @@ impl Gateway {
     pub async fn start(args: ServeArgs, passed: Vec<Passed>) -> Result<Self, StartError> {
         // The addresses first: a log must not be opened (a new epoch) for a gateway that cannot serve.
         let admin_options = net_options(&args);
-        let net_options = net::Options { connections: net::connections(args.max_connections), ..admin_options.clone() };
+        let tls = args.identity.as_ref().map(|identity| net::Tls::new(identity.certified()));
+        let connections_at_once = net::connections(args.max_connections);
+        let net_options = net::Options { connections: connections_at_once, tls: tls.clone(), ..admin_options.clone() };
         let mut passed = passed;
         let listeners = listen(&args.listen, false, &mut passed, &net_options)?;
         let admin_listeners = listen(&args.admin, true, &mut passed, &admin_options)?;
@@ -101,7 +104,10 @@ impl Gateway {
         let delivery =
             Delivery::start(Arc::clone(&hub), Arc::clone(&metrics), shutdown.clone(), delivery_options(&args));
         let counters = Arc::new(net::Counters::default());
-        let addresses = places(&listeners, &args.listen)?;
+        let mut addresses = places(&listeners, &args.listen)?;
+        if tls.is_some() {
+            addresses = addresses.into_iter().map(Local::over_tls).collect();
+        }
         let token =
             (args.dev && !addresses.iter().all(Local::is_local)).then(|| crate::delivery::StreamId::new().to_string());
         if token.is_some() && args.any_origin() {
@@ -134,12 +140,15 @@ impl Gateway {
             serve(admin_listeners, routes.admin.subscribe(), admin_options, here, &admin_shutdown, &counters);
         }
         let drain = AtomicU64::new(args.drain);
-        Ok(Self { addresses, admin, token, log, routes, shutdown, admin_shutdown, drain, _cores: cores })
+        Ok(Self { addresses, admin, token, log, routes, tls, shutdown, admin_shutdown, drain, _cores: cores })
     }
 
     /// Takes over what can change while it runs. The arguments must be complete.
     pub fn reload(&self, args: &ServeArgs) {
         self.routes.replace(args);
+        if let (Some(tls), Some(identity)) = (&self.tls, &args.identity) {
+            tls.replace(identity.certified());
+        }
         self.drain.store(args.drain, Relaxed);
     }
 
@@ -429,6 +438,7 @@ fn connections(counters: Arc<net::Counters>, shards: Option<Arc<Shards>>) -> Arc
         Sampled::HeadTimeouts => counters.head_timeouts.load(Relaxed),
         Sampled::HeadsTooLarge => counters.head_too_large.load(Relaxed),
         Sampled::BadHeads => counters.bad_heads.load(Relaxed),
+        Sampled::TlsHandshakeFailures => counters.tls_handshake_failures.load(Relaxed),
         Sampled::Stalled => counters.stalled.load(Relaxed) + shards.as_ref().map_or(0, |shards| shards.stalled()),
         _ => 0,
     })

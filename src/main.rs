@@ -264,7 +264,7 @@ fn start_logging(args: &ServeArgs) -> anyhow::Result<Level> {
 /// A URL with the base path; a socket's file has none.
 fn with_path(place: &Local, base: &str) -> String {
     match place {
-        Local::Tcp(_) => format!("{place}{base}"),
+        Local::Tcp(_) | Local::Tls(_) => format!("{place}{base}"),
         Local::Unix(_) => place.to_string(),
     }
 }
@@ -280,10 +280,9 @@ fn announce(gateway: &Gateway, dev: bool, base: &str) {
 fn announcement(gateway: &Gateway, dev: bool, base: &str) -> String {
     let listening = gateway.addresses.iter().map(|place| format!("listening on {}\n", with_path(place, base)));
     let mut text: String = listening.chain(gateway.admin.iter().map(|place| format!("admin on {place}\n"))).collect();
-    let tcp =
-        gateway.addresses.iter().find_map(|place| if let Local::Tcp(address) = place { Some(address) } else { None });
-    let Some(address) = tcp.filter(|_| dev) else { return text };
-    let url = format!("http://{address}{base}");
+    let tcp = gateway.addresses.iter().find_map(|place| Some((place, place.address()?)));
+    let Some((place, address)) = tcp.filter(|_| dev) else { return text };
+    let url = with_path(place, base);
     // A browser trades the token in its address for a cookie; curl keeps none, so it sends the token itself.
     let token = gateway.token.as_ref();
     let query = token.map(|token| format!("?token={token}")).unwrap_or_default();

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum, value_parser};
 
 use super::topics::TopicRule;
 use super::value::{self, Times};
-use super::{Address, BasePath};
+use super::{Address, BasePath, Identity};
 
 /// `encke serve`: runs the gateway.
 #[derive(Args, Clone, Debug)]
@@ -37,6 +37,16 @@ pub struct ServeArgs {
     /// address). May be repeated; in the variable, separated by commas.
     #[arg(long, env = "ENCKE_HOST", value_name = "NAME", value_delimiter = ',', help_heading = LISTENING)]
     pub host: Vec<String>,
+    /// The certificate of the gateway, and those that lead to its authority, in PEM: clients speak TLS then, HTTP/2 or
+    /// HTTP/1.1, on every address but Unix sockets. Not the admin address.
+    #[arg(long, env = "ENCKE_TLS_CERT", value_name = "FILE", help_heading = LISTENING)]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of that certificate, in PEM (PKCS #8, PKCS #1 or SEC 1).
+    #[arg(long, env = "ENCKE_TLS_KEY", value_name = "FILE", help_heading = LISTENING)]
+    pub tls_key: Option<PathBuf>,
+    /// Both, once they are read.
+    #[arg(skip)]
+    pub identity: Option<Identity>,
     /// How many connections clients may have at once; those beyond are told to come back (503). If not given, as many as
     /// the limit of open files allows.
     #[arg(long, env = "ENCKE_MAX_CONNECTIONS", value_name = "COUNT", value_parser = value::count, help_heading = LISTENING)]

@@ -19,7 +19,7 @@ pub(super) fn read(
     let given = variable(KEY);
     let text = match file {
         Some(path) if file_wins || given.is_none() => {
-            warn_of_readers(path, warnings);
+            warn_of_readers("publish key", path, warnings);
             let unreadable = |source| ConfigError::KeyFile { path: path.to_owned(), source };
             std::fs::read_to_string(path).map_err(unreadable)?
         }
@@ -42,15 +42,15 @@ fn keys(text: &str) -> Result<Vec<String>, ConfigError> {
     }
 }
 
-/// Others who can read the key can publish.
-fn warn_of_readers(path: &Path, warnings: &mut Vec<String>) {
+/// Others who can read a key can do what it is for.
+pub(super) fn warn_of_readers(what: &str, path: &Path, warnings: &mut Vec<String>) {
     let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777);
     if let Ok(mode) = mode
         && mode & 0o007 != 0
     {
         let path = path.display();
         warnings.push(format!(
-            "the publish key in {path} is open to every user of this machine (mode {mode:03o}): chmod o= {path}"
+            "the {what} in {path} is open to every user of this machine (mode {mode:03o}): chmod o= {path}"
         ));
     }
 }

@@ -16,6 +16,7 @@ mod reference;
 mod reload;
 mod source;
 mod systemd;
+mod tls;
 mod topics;
 mod value;
 
@@ -29,6 +30,7 @@ pub use reference::reference;
 pub use reload::Changes;
 pub use source::{Configuration, Names, Origin, Setting, Source, command, named, unknown_variables};
 pub use systemd::{Passed, PassedSocket, Systemd, SystemdError};
+pub use tls::{Identity, TlsError};
 pub use topics::{Keep, TopicRule};
 pub use value::{Quota, Times};
 
@@ -53,6 +55,9 @@ pub enum ConfigError {
     /// The key is no key.
     #[error("the publish key has {0} characters; it needs at least 16, none of them blank or outside ASCII")]
     WeakKey(usize),
+    /// The certificate or its key is none.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A variable of the environment makes no sense.
     #[error("{name}: {reason}")]
     Variable {

@@ -12,6 +12,7 @@ macro_rules! reloaded {
         fn take_over(used: &mut ServeArgs, read: ServeArgs) {
             $(used.$option = read.$option;)*
             used.publish_keys = read.publish_keys;
+            used.identity = read.identity;
             used.topics = read.topics;
         }
     };
@@ -19,6 +20,8 @@ macro_rules! reloaded {
 
 reloaded!(
     host,
+    tls_cert,
+    tls_key,
     publish_key_file,
     read,
     cors_origin,
@@ -33,7 +36,8 @@ reloaded!(
     log_level
 );
 
-/// What is new in a configuration, by the names of options; `publish key` are the keys, `topics` the rules.
+/// What is new in a configuration, by the names of options; `publish key` are the keys, `certificate` is that of TLS,
+/// `topics` are the rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// What takes effect now.
@@ -44,13 +48,15 @@ pub struct Changes {
 
 impl Configuration {
     /// Takes over what a running gateway can, and says what that is. All else stays as it is used.
-    pub fn take(&mut self, read: Self) -> Changes {
+    pub fn take(&mut self, mut read: Self) -> Changes {
         let mut changes = Changes::default();
+        // Whoever connects speaks TLS, or does not: that is said at the start.
+        let other_protocol = self.args.identity.is_some() != read.args.identity.is_some();
         for (used, read) in self.settings.iter_mut().zip(read.settings) {
             if used.values == read.values {
                 continue;
             }
-            if is_reloaded(&used.name) {
+            if is_reloaded(&used.name) && !(other_protocol && used.name.starts_with("tls-")) {
                 changes.now.push(used.name.clone());
                 *used = read;
             } else {
@@ -59,6 +65,12 @@ impl Configuration {
         }
         if digest(&self.args.publish_keys) != digest(&read.args.publish_keys) {
             changes.now.push("publish key".into());
+        }
+        if other_protocol {
+            let ServeArgs { tls_cert, tls_key, identity, .. } = self.args.clone();
+            read.args = ServeArgs { tls_cert, tls_key, identity, ..read.args };
+        } else if self.args.identity != read.args.identity {
+            changes.now.push("certificate".into());
         }
         let but_for_keep = |rule: &TopicRule| TopicRule { keep: Keep::default(), ..rule.clone() };
         if !self.args.topics.iter().map(but_for_keep).eq(read.args.topics.iter().map(but_for_keep)) {

@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 
 use super::file::{self, Entry, File};
-use super::{Address, ConfigError, ConfigErrors, Keep, Passed, ServeArgs, TopicRule, Who, key};
+use super::{Address, ConfigError, ConfigErrors, Keep, Passed, ServeArgs, TopicRule, Who, key, tls};
 use crate::event::TopicSelector;
 
 /// The command line, to be read together with the environment and the file.
@@ -293,6 +293,13 @@ fn complete(args: &mut ServeArgs, settings: &[Setting], warnings: &mut Vec<Strin
         Ok(keys) => args.publish_keys = keys,
         Err(error) => errors.push(error),
     }
+    match tls::read(args.tls_cert.as_deref(), args.tls_key.as_deref(), warnings) {
+        Ok(identity) => args.identity = identity,
+        Err(error) => errors.push(error.into()),
+    }
+    if args.identity.is_some() && args.listen.iter().all(|address| matches!(address, Address::Unix { .. })) {
+        warnings.push("tls-cert is of no use: Unix sockets are not encrypted, and nothing else is listened on".into());
+    }
     if args.any_origin() && !args.anything_public() {
         errors.push(ConfigError::NothingPublic);
     }
@@ -322,4 +329,4 @@ pub fn unknown_variables() -> Vec<String> {
 }
 
 /// Variables without an option of `encke serve`: the key itself, and what only the client commands read.
-const NO_OPTIONS: [&str; 2] = ["ENCKE_PUBLISH_KEY", "ENCKE_URL"];
+const NO_OPTIONS: [&str; 3] = ["ENCKE_PUBLISH_KEY", "ENCKE_URL", "ENCKE_CA"];

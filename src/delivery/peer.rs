@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Debug)]
 pub struct Peer {
     address: Option<SocketAddr>,
+    over_tls: bool,
     gone: AtomicU8,
     /// The end of the connection that a stream is part of.
     connection: Option<Arc<Self>>,
@@ -49,19 +50,31 @@ impl Peer {
     /// An end of which nothing is known but where it is.
     #[must_use]
     pub fn new(address: Option<SocketAddr>) -> Self {
-        Self { address, gone: AtomicU8::new(Gone::No as u8), connection: None }
+        Self { address, over_tls: false, gone: AtomicU8::new(Gone::No as u8), connection: None }
+    }
+
+    /// The same end, of a connection over TLS or not.
+    #[must_use]
+    pub fn over_tls(self, over_tls: bool) -> Self {
+        Self { over_tls, ..self }
     }
 
     /// The end of one stream of a connection: it can go alone, and goes with the connection.
     #[must_use]
     pub fn of_stream(connection: &Arc<Self>) -> Self {
-        Self { connection: Some(Arc::clone(connection)), ..Self::new(connection.address) }
+        Self { connection: Some(Arc::clone(connection)), ..Self::new(connection.address).over_tls(connection.over_tls) }
     }
 
     /// Its address; none on a Unix socket.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Whether it speaks TLS to us. A proxy in between may do so to it where this one does not.
+    #[must_use]
+    pub fn is_over_tls(&self) -> bool {
+        self.over_tls
     }
 
     /// Records how it went. The first word counts: what follows is an effect of it.

@@ -47,6 +47,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         | Sampled::HeadTimeouts
         | Sampled::HeadsTooLarge
         | Sampled::BadHeads
+        | Sampled::TlsHandshakeFailures
         | Sampled::Stalled => (app.connections)(sampled),
     });
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

@@ -1,11 +1,12 @@
 //! Which requests are served: those that come by a name of ours, from a page of ours or no page, and with the token.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
@@ -15,6 +16,7 @@ use super::base;
 use super::problem::Problem;
 use super::query::Query;
 use crate::access::Secret;
+use crate::delivery::Peer;
 
 /// Which origins and hosts are ours.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +80,7 @@ impl Guards {
             return Err(Problem::new(status, "this host name is not one of ours; add it with --host"));
         }
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        if changes && !self.is_of_our_page(headers, authority.as_ref()) {
+        if changes && !self.is_of_our_page(headers, authority.as_ref(), is_over_tls(request.extensions())) {
             let detail = "pages of this origin may not publish here; list it with --cors-origin";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }
@@ -87,9 +89,9 @@ impl Guards {
 
     /// Whether no page, or one that may, sent the request. Browsers say so in `Origin`, also for forms; those that do not
     /// (Firefox before 70, and where a policy strips it) leave `Sec-Fetch-Site` or `Referer`. What is no browser sends none of them.
-    fn is_of_our_page(&self, headers: &HeaderMap, authority: Option<&Authority>) -> bool {
+    fn is_of_our_page(&self, headers: &HeaderMap, authority: Option<&Authority>, tls: bool) -> bool {
         let ours =
-            |origin: &str| self.is_listed(origin) || authority.is_some_and(|authority| is_same(origin, authority));
+            |origin: &str| self.is_listed(origin) || authority.is_some_and(|authority| is_same(origin, authority, tls));
         if let Some(origin) = headers.get(header::ORIGIN) {
             return origin.to_str().is_ok_and(ours);
         }
@@ -112,7 +114,7 @@ impl Guards {
         }
         let query = Query::of(request.uri())?;
         match query.first(&["token"]) {
-            Some(offered) if token.is(offered) => Ok(Some(self.with_cookie(request.uri(), offered))),
+            Some(offered) if token.is(offered) => Ok(Some(self.with_cookie(request, offered))),
             _ => {
                 let detail = "open the address that the gateway printed at its start: it holds the token of this run";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
@@ -121,11 +123,13 @@ impl Guards {
     }
 
     /// Keeps the token out of the history, the address bar and `Referer`.
-    fn with_cookie(&self, uri: &Uri, token: &str) -> Response {
+    fn with_cookie(&self, request: &Request<Body>, token: &str) -> Response {
+        let uri = request.uri();
         let mut response = (StatusCode::SEE_OTHER, ()).into_response();
         let headers = response.headers_mut();
         let path = if self.base.is_empty() { "/" } else { &self.base };
-        let cookie = HeaderValue::try_from(format!("{COOKIE}={token}; Path={path}; HttpOnly; SameSite=Strict"));
+        let secure = if is_over_tls(request.extensions()) { "; Secure" } else { "" };
+        let cookie = HeaderValue::try_from(format!("{COOKIE}={token}; Path={path}; HttpOnly; SameSite=Strict{secure}"));
         headers.insert(header::SET_COOKIE, cookie.expect("the token is one that we made, the path of visible ASCII"));
         let rest = uri.query().unwrap_or_default().split('&').filter(|pair| !is_token(pair));
         let location = base::here(uri, &rest.collect::<Vec<_>>().join("&"));
@@ -179,9 +183,16 @@ fn authority(request: &Request<Body>) -> Result<Option<Authority>, Problem> {
     }
 }
 
-/// Whether an origin is where the request was sent, by host and port: which of `http` and `https` a proxy does not tell.
-pub(crate) fn is_same(origin: &str, authority: &Authority) -> bool {
-    let host = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
+/// Whether the request came over TLS, so that its page did. Where it did not, there may be a proxy to which it did.
+pub(crate) fn is_over_tls(extensions: &Extensions) -> bool {
+    extensions.get::<Arc<Peer>>().is_some_and(|peer| peer.is_over_tls())
+}
+
+/// Whether an origin is where the request was sent. Without TLS by host and port alone: which of `http` and `https` a proxy
+/// does not tell.
+pub(crate) fn is_same(origin: &str, authority: &Authority, tls: bool) -> bool {
+    let ours = |scheme: &str| scheme == "https" || (scheme == "http" && !tls);
+    let host = origin.split_once("://").filter(|(scheme, _)| ours(scheme));
     host.is_some_and(|(_, host)| host.eq_ignore_ascii_case(authority.as_str()))
 }
 

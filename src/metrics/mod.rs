@@ -132,6 +132,8 @@ pub enum Sampled {
     HeadsTooLarge,
     /// Heads that were not HTTP/1.1.
     BadHeads,
+    /// TLS handshakes that came to nothing.
+    TlsHandshakeFailures,
     /// Connections that took no byte for too long.
     Stalled,
     /// Whether the gateway is draining.
@@ -213,6 +215,11 @@ const COUNTERS: &[(Sampled, &str, &str)] = &[
     (Sampled::HeadTimeouts, "encke_head_timeouts_total", "Connections closed because a request head took too long."),
     (Sampled::BadHeads, "encke_bad_heads_total", "Connections closed because a request head was not HTTP/1.1."),
     (Sampled::HeadsTooLarge, "encke_heads_too_large_total", "Connections closed because a request head was too large."),
+    (
+        Sampled::TlsHandshakeFailures,
+        "encke_tls_handshake_failures_total",
+        "Connections closed because a TLS handshake failed, was not complete in time, or was none.",
+    ),
     (
         Sampled::Stalled,
         "encke_stalled_total",

@@ -26,7 +26,9 @@ use super::sniff::{PREFACE, Spoken, sniff};
 use super::socket::Wire;
 use super::streams::{Newest, OpenStreams, Tracked};
 use super::takeover::Taken;
+use super::tls::{self, Carried};
 use super::waits::HeadTimer;
+use super::watch::Watched;
 use super::{Cores, Counters, Options};
 use crate::delivery::{Connection, Gone, Held, Peer};
 use crate::shutdown::Shutdown;
@@ -87,15 +89,25 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let Shared { options, counters, shutdown, cores } = &*shared;
-    let peer = Arc::new(Peer::new(address));
-    let mut io = Observed::new(io, Arc::clone(&peer), Arc::clone(counters), options.stall);
+    let tls = options.tls.as_ref().filter(|_| address.is_some()); // Only TCP has addresses.
+    let peer = Arc::new(Peer::new(address).over_tls(tls.is_some()));
+    let io = Watched::new(io, Arc::clone(&peer), Arc::clone(counters), options.stall);
+    let io = match tls {
+        None => Carried::Plain(io),
+        // Boxed: it is large, and the task of a plain connection would have its size.
+        Some(tls) => match Box::pin(tls::accept(io, tls, &shared)).await {
+            Some(io) => io,
+            None => return,
+        },
+    };
+    let mut io = Observed::new(io, Arc::clone(&peer), options.stall);
     match sniff(&mut io, options, shutdown).await {
         Spoken::Nothing => {}
         Spoken::Part => late(io, &shared).await,
         Spoken::Http1(prefix, begun) => {
             let begun = (!matches!(prefix[0], b'\r' | b'\n')).then_some(begun);
             let exchange = Arc::new(Exchange::new(options.head_bytes, begun));
-            if T::IS_SOCKET && cores.shards.is_some() {
+            if T::IS_SOCKET && tls.is_none() && cores.shards.is_some() {
                 exchange.takeover.allow();
             }
             io.replay(&prefix, Some(Arc::clone(&exchange)));
@@ -119,7 +131,7 @@ where
 /// A peer that closes its writing side ends the exchange, as with hyper's default: on a stream that is how a reader
 /// leaves, and a FIN does not say which of the two it is. A client that half-closes after its request (`nc -N`) gets no
 /// answer.
-async fn serve_http1<T, S, B>(io: Observed<T>, seat: Seat, service: Http1<S>, shared: &Shared)
+async fn serve_http1<T, S, B>(io: Observed<Carried<T>>, seat: Seat, service: Http1<S>, shared: &Shared)
 where
     T: Wire,
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -128,7 +140,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let options = &shared.options;
-    let exchange = Arc::clone(&service.exchange);
+    let (exchange, peer) = (Arc::clone(&service.exchange), Arc::clone(&service.peer));
     let timer = HeadTimer::new(Arc::clone(&exchange), options.head_timeout, options.keep_alive);
     let connection = http1::Builder::new()
         .timer(timer)
@@ -161,7 +173,7 @@ where
             let (refusal, counter) = if error.is_parse_too_large() {
                 (Refusal::Many, &shared.counters.head_too_large)
             } else {
-                (Refusal::Bad, &shared.counters.bad_heads)
+                (Refusal::Bad { tls: peer.is_over_tls() }, &shared.counters.bad_heads)
             };
             counter.fetch_add(1, Ordering::Relaxed);
             farewell(refuse(io.into_inner(), refusal, options), shared).await;
@@ -192,7 +204,7 @@ impl<C: Future + Unpin> Future for Leaving<C> {
 
 /// Gives a stream whose answer has left hyper to the shard of this core. What the peer has sent ahead is passed over, as
 /// the answer says that it is the last one.
-fn leave<T: Wire>(io: Observed<T>, seat: Seat, exchange: &Exchange, shared: &Shared) {
+fn leave<T: Wire>(io: Observed<Carried<T>>, seat: Seat, exchange: &Exchange, shared: &Shared) {
     let Some((Taken { head, framing, stream }, shards)) = exchange.takeover.taken().zip(shared.cores.shards.as_ref())
     else {
         return;
@@ -200,14 +212,15 @@ fn leave<T: Wire>(io: Observed<T>, seat: Seat, exchange: &Exchange, shared: &Sha
     if io.is_closed() {
         return; // It is known why, and with the stream goes the end of it.
     }
-    let Some(socket) = io.into_inner().into_socket() else { return };
+    let Carried::Plain(watched) = io.into_inner() else { return };
+    let Some(socket) = watched.into_inner().into_socket() else { return };
     shards.adopt(seat.core, *stream, Connection { socket, head, framing, held: seat.held });
 }
 
 /// HTTP/2 by prior knowledge. How fast streams may be reset is limited by h2's own defaults (CVE-2023-44487).
 async fn serve_http2<T, S, B>(io: Observed<T>, service: Http2<S>, shared: &Shared)
 where
-    T: Wire,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -267,7 +280,7 @@ async fn late<T: AsyncRead + AsyncWrite + Unpin>(io: Observed<T>, shared: &Share
 }
 
 /// Last words, as long as there is time for them.
-async fn farewell(words: impl Future<Output = ()>, shared: &Shared) {
+pub(super) async fn farewell(words: impl Future<Output = ()>, shared: &Shared) {
     tokio::select! {
         () = words => {}
         () = shared.shutdown.cutting() => {}

@@ -2,11 +2,11 @@
 //!
 //! Sockets enter; requests leave, to a tower `Service`, each with what only the socket knows in its extensions: an
 //! `Arc<Peer>` (one a connection, with HTTP/2 one a stream; it also says later how the peer went) and, for HTTP/1, the [`RawHead`]. HTTP/1.0,
-//! HTTP/1.1 and HTTP/2 by prior knowledge come in on one port.
+//! HTTP/1.1 and HTTP/2 by prior knowledge come in on one port; over TLS, if there is a certificate, on those of TCP.
 //!
 //! Invariants: nothing that a peer sends or leaves out ends the loop, panics, or holds more than a bounded piece of
 //! memory and a bounded time. Deliberately absent: routes, problem documents other than for heads that never became a
-//! request, TLS.
+//! request.
 
 mod chunks;
 mod complaint;
@@ -31,7 +31,9 @@ mod streams;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod waits;
+mod watch;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub use descriptors::connections;
 pub use head::RawHead;
 pub use listener::{Cores, Crowded, serve, serve_on};
 pub use socket::{Listener, Local};
+pub use tls::Tls;
 
 /// What a listener and its connections allow.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct Options {
     /// `TCP_NOTSENT_LOWAT`, in bytes: a slow peer's backlog stays with us as a cursor, not in the kernel as bytes. With
     /// it a writable socket also means that the peer takes bytes, which is what makes `stall` a fair rule.
     pub notsent_lowat: u32,
+    /// What TCP connections shake hands by; none: they are plain, as those of Unix sockets always are.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -77,6 +82,7 @@ impl Default for Options {
             connections: usize::MAX,
             backlog: 4096,
             notsent_lowat: 16 * 1024,
+            tls: None,
         }
     }
 }
@@ -98,6 +104,8 @@ pub struct Counters {
     pub head_too_large: AtomicU64,
     /// Request heads that are not HTTP/1.1 (400).
     pub bad_heads: AtomicU64,
+    /// TLS handshakes that were begun and came to nothing.
+    pub tls_handshake_failures: AtomicU64,
     /// Connections and HTTP/2 streams ended because the peer took no byte for too long.
     pub stalled: AtomicU64,
 }

@@ -1,14 +1,13 @@
-//! The socket under hyper, watched.
+//! What hyper reads from and writes to.
 //!
-//! It records how the peer goes, ends a connection whose peer takes nothing, and hands hyper the bytes of one message at
-//! a time, so that raw heads can be told apart. hyper gets the next head only when the last answer has left it: so what it
-//! writes between two exchanges is its own bare answer to a bad head, which is kept back for one in our words.
+//! It hands hyper the bytes of one message at a time, so that raw heads can be told apart. hyper gets the next head only when
+//! the last answer has left it: so what it writes between two exchanges is its own bare answer to a bad head, which is kept
+//! back for one in our words. It records that the peer has closed its side, which TLS says before the socket (`watch`) does.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,21 +15,19 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::Counters;
 use super::exchange::Exchange;
 use crate::delivery::{Gone, Peer};
 
 /// Bytes read ahead, at most, behind a request whose answer is not yet all with the socket.
 const AHEAD: usize = 8 * 1024;
 
-/// One connection's socket.
+/// One connection, as hyper sees it.
 pub(super) struct Observed<T> {
     io: T,
     peer: Arc<Peer>,
-    counters: Arc<Counters>,
     stall: Duration,
-    /// Runs while bytes are offered and none are taken.
-    blocked: Option<Pin<Box<Sleep>>>,
+    /// Whether bytes were offered and not all of them taken.
+    blocked: bool,
     /// Bytes read that hyper gets later.
     held: BytesMut,
     /// Runs while more is held than may be read ahead, so that the peer is not seen to leave.
@@ -44,13 +41,12 @@ pub(super) struct Observed<T> {
 }
 
 impl<T> Observed<T> {
-    pub(super) fn new(io: T, peer: Arc<Peer>, counters: Arc<Counters>, stall: Duration) -> Self {
+    pub(super) fn new(io: T, peer: Arc<Peer>, stall: Duration) -> Self {
         Self {
             io,
             peer,
-            counters,
             stall,
-            blocked: None,
+            blocked: false,
             held: BytesMut::new(),
             blind: None,
             exchange: None,
@@ -97,43 +93,16 @@ impl<T> Observed<T> {
         self.hushed
     }
 
-    fn progressed(&mut self) {
-        if self.blocked.take().is_some() {
-            self.tell_blocked(false);
+    /// Notes whether the socket took what it was offered; `offered` is what came of it.
+    fn tell<R>(&mut self, offered: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        let blocked = offered.is_pending();
+        if blocked != self.blocked && !matches!(offered, Poll::Ready(Err(_))) {
+            self.blocked = blocked;
+            if let Some(exchange) = &self.exchange {
+                exchange.outbound.set_blocked(blocked);
+            }
         }
-    }
-
-    fn tell_blocked(&self, blocked: bool) {
-        if let Some(exchange) = &self.exchange {
-            exchange.outbound.set_blocked(blocked);
-        }
-    }
-
-    /// The socket takes nothing: waits no longer than the stall rule allows.
-    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.blocked.is_none() {
-            self.tell_blocked(true);
-        }
-        let stall = self.stall;
-        let blocked = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
-        ready!(blocked.as_mut().poll(cx));
-        self.peer.record(Gone::Stalled);
-        self.counters.stalled.fetch_add(1, Ordering::Relaxed);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes nothing")))
-    }
-
-    fn wrote(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Ready(Ok(_)) => self.progressed(),
-            Poll::Pending => return self.poll_blocked(cx),
-            Poll::Ready(Err(ref error)) => self.failed(error),
-        }
-        result
-    }
-
-    #[cold]
-    fn failed(&self, error: &io::Error) {
-        self.peer.record(Gone::of(error, self.closed));
+        offered
     }
 }
 
@@ -178,7 +147,7 @@ impl<T: AsyncRead + Unpin> Observed<T> {
     fn poll_io(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, buf)) {
-            self.failed(&error);
+            self.peer.record(Gone::Failed); // If the socket has not said more.
             return Poll::Ready(Err(error));
         }
         if buf.filled().len() == before {
@@ -219,8 +188,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<T> {
         if this.hush() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let result = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.wrote(cx, result)
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.tell(written)
     }
 
     fn poll_write_vectored(
@@ -232,8 +201,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<T> {
         if this.hush() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
-        this.wrote(cx, result)
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.tell(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -242,13 +211,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        ready!(this.tell(flushed))?;
         if let Some(exchange) = &this.exchange {
             exchange.outbound.flushed();
             if !this.held.is_empty() && !exchange.outbound.is_open() {
                 cx.waker().wake_by_ref();
             }
         }
-        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
         // What comes here wakes the task, so that hyper, if it does read, asks for it.
         if this.is_unread() && this.poll_ahead(cx)?.is_ready() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed its side")));

@@ -19,7 +19,12 @@ pub(super) enum Refusal {
     /// It had more fields, or a longer target, than hyper takes.
     Many,
     /// It was not HTTP/1.1.
-    Bad,
+    Bad {
+        /// Whether it came over TLS.
+        tls: bool,
+    },
+    /// It was not over TLS, and should have been.
+    Plain,
 }
 
 impl Refusal {
@@ -39,12 +44,14 @@ impl Refusal {
                 let detail = "The request has more than 100 header fields, or a target of more than 65534 bytes.";
                 (431, "Request Header Fields Too Large", detail.to_owned())
             }
-            Self::Bad => {
+            Self::Bad { tls } => {
                 let detail = "This is not a request of HTTP/1.1: send a line `METHOD /path HTTP/1.1`, each field as \
                               `Name: value` on a line of its own without control characters, and at most one \
-                              Content-Length, in decimal digits. TLS is not spoken here.";
-                (400, "Bad Request", detail.to_owned())
+                              Content-Length, in decimal digits.";
+                let tls = if tls { "" } else { " TLS is not spoken here." };
+                (400, "Bad Request", format!("{detail}{tls}"))
             }
+            Self::Plain => (400, "Bad Request", "This port speaks TLS: its URLs begin with https://".to_owned()),
         };
         let problem = serde_json::json!({ "type": "about:blank", "title": title, "status": status, "detail": detail });
         let problem = problem.to_string();

@@ -1,5 +1,9 @@
 //! Which protocol a new connection speaks, from its first bytes.
 
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, sleep_until};
 
@@ -28,39 +32,48 @@ pub(super) enum Spoken {
 /// connection that says nothing never gets hyper's buffers.
 pub(super) async fn sniff<T: AsyncRead + Unpin>(io: &mut T, options: &Options, shutdown: &Shutdown) -> Spoken {
     let mut prefix = [0; PREFACE.len()];
-    let mut have = 0;
-    let mut begun = Instant::now();
-    let mut last_call = None;
+    let Some(mut have @ 1..) = first(io.read(&mut prefix), options, shutdown).await else { return Spoken::Nothing };
+    let begun = Instant::now();
     loop {
-        tokio::select! {
-            biased; // What has come is read, also when the end begins.
-            read = io.read(&mut prefix[have..]) => match read {
-                Ok(0) | Err(_) => return Spoken::Nothing,
-                Ok(read) => {
-                    if have == 0 {
-                        begun = Instant::now();
-                    }
-                    have += read;
-                }
-            },
-            () = sleep_until(begun + options.head_timeout) => {
-                return if have == 0 { Spoken::Nothing } else { Spoken::Part };
-            }
-            // It was accepted, so what it is about to ask is answered, if it does so soon: a client that finds its new
-            // connection closed cannot know whether it was heard.
-            () = shutdown.draining(), if have == 0 && last_call.is_none() => {
-                last_call = Some(Instant::now() + options.last_call);
-            }
-            () = sleep_until(last_call.unwrap_or(begun)), if have == 0 && last_call.is_some() => {
-                return Spoken::Nothing;
-            }
-            () = shutdown.cutting() => return Spoken::Nothing,
-        }
         if prefix[..have] != PREFACE[..have] {
             return Spoken::Http1(prefix[..have].to_vec(), begun);
         }
         if have == PREFACE.len() {
             return Spoken::Http2;
+        }
+        tokio::select! {
+            biased; // What has come is read, also when the end begins.
+            read = io.read(&mut prefix[have..]) => match read {
+                Ok(0) | Err(_) => return Spoken::Nothing,
+                Ok(read) => have += read,
+            },
+            () = sleep_until(begun + options.head_timeout) => return Spoken::Part,
+            () = shutdown.cutting() => return Spoken::Nothing,
+        }
+    }
+}
+
+/// What comes first of a new connection, by `read`; none if it says nothing in time.
+pub(super) async fn first<R>(
+    read: impl Future<Output = io::Result<R>>,
+    options: &Options,
+    shutdown: &Shutdown,
+) -> Option<R> {
+    let mut read = pin!(read);
+    let begun = Instant::now();
+    let mut last_call = None;
+    loop {
+        tokio::select! {
+            biased; // What has come is read, also when the end begins.
+            read = read.as_mut() => return read.ok(),
+            () = sleep_until(begun + options.head_timeout) => return None,
+            // It was accepted, so what it is about to ask is answered, if it does so soon: a client that finds its new
+            // connection closed cannot know whether it was heard.
+            () = shutdown.draining(), if last_call.is_none() => {
+                last_call = Some(Instant::now() + options.last_call);
+            }
+            () = sleep_until(last_call.unwrap_or(begun)), if last_call.is_some() => return None,
+            () = shutdown.cutting() => return None,
         }
     }
 }

@@ -32,6 +32,8 @@ enum Kind {
 pub enum Local {
     /// In the network.
     Tcp(SocketAddr),
+    /// In the network, over TLS.
+    Tls(SocketAddr),
     /// In the file system; a socket that was passed to us may have no name.
     Unix(Option<PathBuf>),
 }
@@ -116,9 +118,24 @@ impl Local {
     /// Whether only this machine can reach it.
     #[must_use]
     pub fn is_local(&self) -> bool {
+        self.address().is_none_or(|address| address.ip().is_loopback())
+    }
+
+    /// Its address in the network, if it has one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(address) => address.ip().is_loopback(),
-            Self::Unix(_) => true,
+            Self::Tcp(address) | Self::Tls(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The same place, where TCP connections are over TLS.
+    #[must_use]
+    pub fn over_tls(self) -> Self {
+        match self {
+            Self::Tcp(address) => Self::Tls(address),
+            other => other,
         }
     }
 }
@@ -127,6 +144,7 @@ impl fmt::Display for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Tls(address) => write!(f, "https://{address}"),
             Self::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
             Self::Unix(None) => f.write_str("unix:"),
         }

@@ -27,6 +27,7 @@ const CALM: &[(&str, &str)] = &[
     ("Draining", "a gateway that drains soon ends; `endings` reads it as 1"),
     ("Stalled connections", "a peer must take nothing for two minutes"),
     ("Connections refused", "there is room for all"),
+    ("Failed TLS handshakes", "nobody speaks TLS; `tls` reads it"),
     ("Accept errors", "the machine would have to run out of descriptors"),
     ("Streams from publishers", "nobody streams; `publish::stream` reads both"),
     ("Events removed", "nobody removes any"),

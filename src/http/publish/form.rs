@@ -64,7 +64,7 @@ pub(super) fn back(parts: &Parts) -> Option<HeaderValue> {
         let host = parts.headers.get(header::HOST)?;
         Authority::try_from(host.as_bytes()).ok()
     })?;
-    guard::is_same(&page, &here).then(|| referer.clone())
+    guard::is_same(&page, &here, guard::is_over_tls(&parts.extensions)).then(|| referer.clone())
 }
 
 fn see(page: HeaderValue) -> Response {
