@@ -31,6 +31,7 @@ use crate::delivery::{Gone, Peer};
 use crate::shutdown::Shutdown;
 
 mod http2;
+mod tls;
 
 type Answer = Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible>;
 
