@@ -57,8 +57,10 @@ impl ServerCertVerifier for Pinned {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         match self.usual.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            // What rustls has no name for comes after the look at the time, and is about how the certificate may be used.
-            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.pinned.contains(end_entity) => {
+            // Both come after a look at the time. What rustls has no name for is about how a certificate may be used.
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)))
+                if self.pinned.contains(end_entity) =>
+            {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }

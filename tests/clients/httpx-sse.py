@@ -1,10 +1,11 @@
 """PyPI's httpx-sse, which parses; this script comes back with the last id, after the time that the stream asked for.
 
 Each event is told as a line of JSON: [type, id, data].
-    python httpx-sse.py URL
+    python httpx-sse.py URL [AUTHORITY]
 """
 
 import json
+import ssl
 import sys
 import time
 
@@ -12,10 +13,11 @@ import httpx
 from httpx_sse import connect_sse
 
 url = sys.argv[1]
+trusted = ssl.create_default_context(cafile=sys.argv[2]) if len(sys.argv) > 2 else True
 last_event_id = ""
 retry = 3.0
 
-with httpx.Client(timeout=httpx.Timeout(None), trust_env=False) as client:
+with httpx.Client(timeout=httpx.Timeout(None), trust_env=False, verify=trusted) as client:
     while True:
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
         try:

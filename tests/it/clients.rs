@@ -4,12 +4,12 @@
 mod across_origins;
 mod browsers;
 mod conformance;
-mod curl;
+pub(crate) mod curl;
 mod hidden_tab;
-mod libraries;
+pub(crate) mod libraries;
 #[path = "../support/multipart.rs"]
 mod multipart;
-mod page_client;
+pub(crate) mod page_client;
 mod publish_lines;
 pub(crate) mod publisher;
 pub(crate) mod reading;

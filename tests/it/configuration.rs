@@ -2,7 +2,7 @@
 
 mod checked;
 mod options;
-mod reload;
+pub(crate) mod reload;
 mod rules;
 mod sources;
 

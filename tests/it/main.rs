@@ -21,3 +21,4 @@ mod publish;
 mod service;
 mod shared_cache;
 mod sharing;
+mod tls;

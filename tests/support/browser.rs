@@ -41,8 +41,20 @@ impl Browser {
     ///
     /// Waits for a turn first: a machine with two cores is slower, not faster, with more than two browsers.
     pub(crate) fn open(kind: Kind, url: &str, options: &[&str]) -> Self {
+        Self::opened(None, kind, url, options)
+    }
+
+    /// The same in a browser that trusts this authority of certificates besides those that it knows.
+    pub(crate) fn open_trusting(authority: &Path, kind: Kind, url: &str, options: &[&str]) -> Self {
+        Self::opened(Some(authority), kind, url, options)
+    }
+
+    fn opened(authority: Option<&Path>, kind: Kind, url: &str, options: &[&str]) -> Self {
         let turn = Turn::wait();
         let profile = tempfile::Builder::new().prefix("encke-browser-").tempdir().expect("a temporary directory");
+        if let Some(authority) = authority {
+            trust(authority, kind, profile.path());
+        }
         let mut command = match kind {
             Kind::Chromium => chromium(profile.path()),
             Kind::Firefox => firefox(profile.path()),
@@ -59,6 +71,25 @@ impl Browser {
     /// The first process, for its signals: `kill9` is a crash, `STOP` and `CONT` a device that sleeps.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+}
+
+/// Both keep what they trust as NSS does: Firefox in its profile, Chromium in the home.
+fn trust(authority: &Path, kind: Kind, profile: &Path) {
+    let directory = match kind {
+        Kind::Chromium => profile.join(".pki/nssdb"),
+        Kind::Firefox => profile.to_owned(),
+    };
+    fs::create_dir_all(&directory).expect("the profile can be written");
+    let database = format!("sql:{}", directory.display());
+    for args in [&["-N", "--empty-password"][..], &["-A", "-n", "test", "-t", "C,,", "-i"]] {
+        let mut certutil = Command::new("certutil");
+        certutil.args(["-d", &database]).args(args);
+        if args[0] == "-A" {
+            certutil.arg(authority);
+        }
+        let status = certutil.status().expect("certutil runs (package libnss3-tools)");
+        assert!(status.success(), "certutil {args:?}: {status}");
     }
 }
 

@@ -8,12 +8,15 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::process::Process;
+use super::tls::{Certificate, Front};
 use super::{PATIENCE, wait_for};
 
 /// A running `encke serve` with a data directory of its own.
 pub(crate) struct Gateway {
     process: Process,
     addresses: Addresses,
+    /// Where it speaks TLS: what clients of bytes are given in its place.
+    front: Option<(String, Front)>,
     settings: Settings,
 }
 
@@ -22,9 +25,10 @@ struct Settings {
     args: Vec<String>,
     env: Vec<(String, String)>,
     data: TempDir,
+    certificate: Option<Certificate>,
 }
 
-/// Where the gateway said that it listens: `http://127.0.0.1:PORT`, without a path.
+/// Where the gateway said that it listens: `http://127.0.0.1:PORT`, without a path; with TLS `https://…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Addresses {
     pub(crate) public: Option<String>,
@@ -41,19 +45,53 @@ impl Gateway {
 
     /// The same with variables of the environment, as for `ENCKE_PUBLISH_KEY`. No other `ENCKE_` variable is passed on.
     #[track_caller]
+    ///
+    /// Where the variable `TESTS_OVER_TLS` is set, every gateway speaks TLS (`tests/run` sets it for a second round of those
+    /// tests that are about what goes over the wire).
     pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::launched(args, env, std::env::var_os("TESTS_OVER_TLS").map(|_| Certificate::new()))
+    }
+
+    /// The same over TLS. [`Gateway::url`] and [`Gateway::address`] are those of a [`Front`].
+    #[track_caller]
+    pub(crate) fn start_tls(args: &[&str]) -> Self {
+        Self::start_tls_with(args, &[])
+    }
+
+    /// The same with variables of the environment.
+    #[track_caller]
+    pub(crate) fn start_tls_with(args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::launched(args, env, Some(Certificate::new()))
+    }
+
+    #[track_caller]
+    fn launched(args: &[&str], env: &[(&str, &str)], certificate: Option<Certificate>) -> Self {
         let settings = Settings {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             data: tempfile::Builder::new().prefix("encke-test-").tempdir().expect("a temporary directory"),
+            certificate,
         };
         let (process, addresses) = launch(&settings, &Addresses::default()).unwrap_or_else(|words| panic!("{words}"));
-        Self { process, addresses, settings }
+        let listens = authority(addresses.public.as_deref().expect("it listens"));
+        let front = settings.certificate.as_ref().map(|certificate| Front::of(listens, certificate));
+        let front = front.map(|front| (front.url(), front));
+        Self { process, addresses, front, settings }
     }
 
     /// `http://127.0.0.1:PORT` of the public listener.
     pub(crate) fn url(&self) -> &str {
+        self.front.as_ref().map_or_else(|| self.own_url(), |(url, _)| url)
+    }
+
+    /// The address that it says itself: `https://127.0.0.1:PORT` where it speaks TLS.
+    pub(crate) fn own_url(&self) -> &str {
         self.addresses.public.as_deref().expect("a started gateway listens")
+    }
+
+    /// What it shows over TLS.
+    pub(crate) fn certificate(&self) -> &Certificate {
+        self.settings.certificate.as_ref().expect("it was started with TLS")
     }
 
     /// `http://127.0.0.1:PORT` of the admin routes; under `--dev` the public listener's.
@@ -127,6 +165,7 @@ fn launch(settings: &Settings, former: &Addresses) -> Result<(Process, Addresses
         command.args(["--admin", former.admin.as_deref().map_or("127.0.0.1:0", authority)]);
     }
     command.arg("--data").arg(settings.data.path()).args(&settings.args);
+    command.args(settings.certificate.iter().flat_map(Certificate::options));
     command.envs(settings.env.iter().map(|(name, value)| (name, value)));
     let mut process = Process::spawn(command);
     let addresses = Addresses::told_by(&mut process, dev)?;
@@ -152,7 +191,7 @@ impl Addresses {
     fn read(&mut self, line: &str) {
         let address = |start: &str| {
             let url = line.strip_prefix(start)?.split_whitespace().next()?.trim_end_matches('/');
-            url.starts_with("http://").then(|| url.to_owned())
+            ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)).then(|| url.to_owned())
         };
         // The first of several listeners is the one that tests talk to.
         self.public = self.public.take().or_else(|| address("listening on "));
@@ -162,5 +201,5 @@ impl Addresses {
 
 /// `127.0.0.1:8080` of `http://127.0.0.1:8080/live`.
 fn authority(url: &str) -> &str {
-    url.trim_start_matches("http://").split('/').next().unwrap_or_default()
+    url.trim_start_matches("http://").trim_start_matches("https://").split('/').next().unwrap_or_default()
 }

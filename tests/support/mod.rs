@@ -13,6 +13,7 @@ pub(crate) mod page_server;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod told;
 pub(crate) mod varnish;
 pub(crate) mod whatwg;

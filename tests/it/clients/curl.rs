@@ -1,6 +1,7 @@
 //! `curl`, in every version of HTTP that it speaks to us, on every transport; brought back by hand with the last id.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,16 +15,20 @@ use crate::support::gateway::Gateway;
 use crate::support::process::Process;
 use crate::support::whatwg::Parser;
 
-const HTTP_1_0: &str = "--http1.0";
-const HTTP_1_1: &str = "--http1.1";
+pub(crate) const HTTP_1_0: &str = "--http1.0";
+pub(crate) const HTTP_1_1: &str = "--http1.1";
 const HTTP_2: &str = "--http2-prior-knowledge";
+/// Agreed on in the handshake (ALPN).
+pub(crate) const HTTP_2_TLS: &str = "--http2";
 
 /// After what time a `curl` that was cut off is followed by the next.
 const RETRY: Duration = Duration::from_millis(50);
 
-// Exit statuses (curl(1)): could not connect; partial file; empty reply; failure in receiving; stream error of HTTP/2.
+// Exit statuses (curl(1)): could not connect; partial file; failure in the TLS handshake; empty reply; failure in receiving;
+// stream error of HTTP/2.
 const REFUSED: i32 = 7;
 const PARTIAL: i32 = 18;
+const NO_HANDSHAKE: i32 = 35;
 const NO_REPLY: i32 = 52;
 const RESET: i32 = 56;
 const STREAM_RESET: i32 = 92;
@@ -132,15 +137,17 @@ fn comes_back(version: &'static str, transport: Transport) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
+pub(crate) enum Transport {
     Sse,
     Ndjson,
     LongPoll,
 }
 
 /// One `curl` after the other, each with the last id of the one before, in turns as a field and in the query.
-struct Curl {
+pub(crate) struct Curl {
     url: String,
+    /// Whom it trusts, over TLS.
+    authority: Option<PathBuf>,
     /// Versions and transports, which take turns.
     ways: Vec<(&'static str, Transport)>,
     turn: usize,
@@ -155,8 +162,17 @@ struct Curl {
 
 impl Curl {
     fn new(gateway: &Gateway, topic: &str, ways: Vec<(&'static str, Transport)>) -> Self {
+        Self::at(gateway.url(), None, topic, ways)
+    }
+
+    pub(crate) fn over_tls(gateway: &Gateway, topic: &str, ways: Vec<(&'static str, Transport)>) -> Self {
+        Self::at(gateway.own_url(), Some(gateway.certificate().authority()), topic, ways)
+    }
+
+    fn at(url: &str, authority: Option<PathBuf>, topic: &str, ways: Vec<(&'static str, Transport)>) -> Self {
         Self {
-            url: format!("{}/events?topic={topic}", gateway.url()),
+            url: format!("{url}/events?topic={topic}"),
+            authority,
             ways,
             turn: 0,
             running: None,
@@ -188,7 +204,7 @@ impl Curl {
     /// One has ended, well or because it was cut off or found nobody.
     fn ended(&mut self, mut running: Process) {
         let status = running.wait(PATIENCE).code();
-        let cut_off = [REFUSED, PARTIAL, NO_REPLY, RESET, STREAM_RESET].map(Some);
+        let cut_off = [REFUSED, PARTIAL, NO_HANDSHAKE, NO_REPLY, RESET, STREAM_RESET].map(Some);
         assert!(status == Some(0) || cut_off.contains(&status), "curl ended with {status:?}: {}", running.errors());
         if status != Some(0) {
             std::thread::sleep(RETRY);
@@ -221,6 +237,9 @@ impl Curl {
         ]);
         if transport == Transport::LongPoll {
             command.args(["--dump-header", "-"]);
+        }
+        if let Some(authority) = &self.authority {
+            command.arg("--cacert").arg(authority);
         }
         if self.last_event_id.is_empty() {
             command.arg(&self.url);

@@ -82,13 +82,18 @@ fn pypi_requests_sse(gateway: &Gateway) -> ScriptClient {
 }
 
 fn python(script: &str, gateway: &Gateway) -> Command {
+    python_at(script, &events(gateway))
+}
+
+/// One of the scripts in Python, with the address that it reads.
+pub(crate) fn python_at(script: &str, url: &str) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.deps/python/bin/python"));
-    command.arg(format!("{}/tests/clients/{script}", env!("CARGO_MANIFEST_DIR"))).arg(events(gateway));
+    command.arg(format!("{}/tests/clients/{script}", env!("CARGO_MANIFEST_DIR"))).arg(url);
     command
 }
 
 /// requests-sse (0.5.3) takes every leading space off a line of data, and every empty line off its end.
-fn as_requests_sse_keeps(data: &str) -> String {
+pub(crate) fn as_requests_sse_keeps(data: &str) -> String {
     let lines = as_lines(data);
     let lines: Vec<&str> = lines.split('\n').map(|line| line.trim_start_matches(' ')).collect();
     lines.join("\n").trim_end_matches('\n').to_owned()
@@ -100,14 +105,14 @@ pub(crate) fn events(gateway: &Gateway) -> String {
 }
 
 /// A script that prints each event as a line of JSON.
-struct ScriptClient {
+pub(crate) struct ScriptClient {
     process: Process,
     /// What the library makes of data.
     keeps: fn(&str) -> String,
 }
 
 impl ScriptClient {
-    fn of(command: Command, keeps: fn(&str) -> String) -> Self {
+    pub(crate) fn of(command: Command, keeps: fn(&str) -> String) -> Self {
         Self { process: Process::spawn(command), keeps }
     }
 }

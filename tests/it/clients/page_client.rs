@@ -1,6 +1,7 @@
 //! A client that is a page in a browser.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -47,6 +48,13 @@ impl PageClient {
     /// The same with a server that is there already, as its address had to be known.
     pub(crate) fn open_on(server: PageServer, kind: Kind, script: Script, gateway: &str, topic: &str) -> Self {
         let browser = Browser::open(kind, &address(&server, gateway, topic), &[]);
+        Self { _browser: Some(browser), ..Self::of(server, kind, script) }
+    }
+
+    /// The same over TLS, in a browser that trusts this authority.
+    pub(crate) fn open_trusting(authority: &Path, kind: Kind, script: Script, gateway: &str, topic: &str) -> Self {
+        let server = server(script);
+        let browser = Browser::open_trusting(authority, kind, &address(&server, gateway, topic), &[]);
         Self { _browser: Some(browser), ..Self::of(server, kind, script) }
     }
 

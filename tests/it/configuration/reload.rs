@@ -7,7 +7,7 @@ use crate::support::wait_for;
 
 /// Tells the gateway to read its configuration again, and waits until it says `words` in its log.
 #[track_caller]
-pub(super) fn reload(gateway: &mut Gateway, words: &str) -> String {
+pub(crate) fn reload(gateway: &mut Gateway, words: &str) -> String {
     let before = gateway.process().errors().len();
     gateway.process().signal("HUP");
     let told = |gateway: &mut Gateway| gateway.process().errors()[before..].to_owned();
@@ -15,7 +15,7 @@ pub(super) fn reload(gateway: &mut Gateway, words: &str) -> String {
     told(gateway)
 }
 
-pub(super) const READ_AGAIN: &str = "the configuration was read again";
+pub(crate) const READ_AGAIN: &str = "the configuration was read again";
 
 #[test]
 fn rules_hold_from_the_signal_on() {

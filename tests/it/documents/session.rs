@@ -127,8 +127,8 @@ impl Session {
         while let Some(line) = process.line(deadline.saturating_duration_since(Instant::now())) {
             for (port, before) in ports.iter_mut().zip(["listening on ", "admin on "]) {
                 // A gateway may listen on Unix sockets too, and its URL may have a path.
-                let url = line.strip_prefix(before).and_then(|place| place.strip_prefix("http://"));
-                if let Some((_, found)) = url.and_then(|url| url.rsplit_once(':')) {
+                let url = line.strip_prefix(before).and_then(|place| place.split_once("://"));
+                if let Some((_, found)) = url.and_then(|(_, url)| url.rsplit_once(':')) {
                     let digits = found.trim_end_matches(|c: char| !c.is_ascii_digit());
                     *port = format!(":{}", digits.split('/').next().unwrap_or_default());
                 }
