@@ -227,7 +227,7 @@ struct Kept {
 
 impl Feed {
     /// How many batches and bytes of them are kept for streams that are a little behind.
-    const KEPT: (usize, usize) = (16, 256 * 1024);
+    const KEPT: (usize, usize) = (64, 256 * 1024);
 
     /// How many joined batches are kept.
     const JOINED: usize = 8;

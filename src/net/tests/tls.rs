@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Answer, Endless, GET, Told, echo};
+use super::{Answer, Cores, Endless, GET, Seat, Told, echo};
 use crate::delivery::{Gone, Peer};
 use crate::net::connection::{self, Shared};
 use crate::net::tls::Tls;
@@ -42,7 +42,7 @@ fn identity() -> Arc<CertifiedKey> {
 
 fn shared(identity: &Arc<CertifiedKey>) -> Arc<Shared> {
     let options = Options { tls: Some(Tls::new(Arc::clone(identity))), ..Options::default() };
-    Arc::new(Shared { options, counters: Arc::default(), shutdown: Shutdown::default() })
+    Arc::new(Shared { options, counters: Arc::default(), shutdown: Shutdown::default(), cores: Cores::default() })
 }
 
 const FROM: Option<SocketAddr> = Some(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1));
@@ -65,7 +65,7 @@ async fn connect(connector: &TlsConnector, io: DuplexStream) -> io::Result<TlsSt
 
 /// Serves `server` by `echo` while `client` runs.
 async fn with<T>(shared: &Arc<Shared>, client: impl Future<Output = T>, server: DuplexStream) -> T {
-    let serve = connection::serve(server, FROM, tower::service_fn(echo), Arc::clone(shared));
+    let serve = connection::serve(server, FROM, Seat::default(), tower::service_fn(echo), Arc::clone(shared));
     tokio::join!(Box::pin(serve), client).1
 }
 
@@ -190,7 +190,7 @@ async fn an_answer_ends_with_the_end_of_tls() {
 async fn unix_sockets_are_plain() {
     let (mut client, server) = duplex(1024);
     let shared = shared(&identity());
-    let serve = connection::serve(server, None, tower::service_fn(echo), shared);
+    let serve = connection::serve(server, None, Seat::default(), tower::service_fn(echo), shared);
     let talk = async {
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
         super::rest(&mut client).await
@@ -219,7 +219,7 @@ async fn left(pipe: usize, leave: impl AsyncFnOnce(TlsStream<DuplexStream>)) -> 
         };
         std::future::ready(Answer::Ok(Response::new(StreamBody::new(frames).boxed_unsync())))
     });
-    let serve = connection::serve(server, FROM, service, shared(&identity));
+    let serve = connection::serve(server, FROM, Seat::default(), service, shared(&identity));
     let begun = Instant::now();
     let talk = async {
         let mut stream = connect(&connector(&identity, &[]), client).await.unwrap();
@@ -277,7 +277,7 @@ async fn a_reader_that_takes_nothing_costs_little_and_ends_as_stalled() {
             stream.write_all(GET).await.unwrap();
             assert_eq!(endings.recv().await, Some(Gone::Stalled));
         };
-        tokio::join!(Box::pin(connection::serve(server, FROM, service, Arc::clone(&shared))), talk);
+        tokio::join!(Box::pin(connection::serve(server, FROM, Seat::default(), service, Arc::clone(&shared))), talk);
         assert_eq!(begun.elapsed().as_secs(), 120);
         assert_eq!(shared.counters.stalled.load(Ordering::Relaxed), 1);
         let pulled = pulled.load(Ordering::Relaxed);
