@@ -22,7 +22,9 @@ mod shard;
 mod stream;
 mod streams;
 
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::event::Offset;
@@ -152,8 +154,11 @@ async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, mut seen: Offset, shutdown
     }
 }
 
-/// A random time in a range; where the operating system has no random numbers, the longest.
+/// A random time in a range, such as nobody has to be kept from guessing.
 fn between(least: Duration, most: Duration) -> Duration {
-    let part = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let random = KEYS.hash_one(NEXT.fetch_add(1, Ordering::Relaxed)) >> 32;
+    let part = f64::from(u32::try_from(random).unwrap_or(u32::MAX)) / f64::from(u32::MAX);
     least + most.saturating_sub(least).mul_f64(part)
 }

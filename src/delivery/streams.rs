@@ -1,5 +1,6 @@
 //! The open streams by their ids, for whoever may cut one (the live page, under `--dev`).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,9 +18,20 @@ impl StreamId {
     /// If the operating system has no random numbers.
     #[must_use]
     pub fn new() -> Self {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
-        Self(u128::from_le_bytes(bytes))
+        /// Bytes that are asked for at once, as asking costs more than what is given.
+        const AHEAD: usize = 64 * size_of::<u128>();
+        thread_local! {
+            static RANDOM: RefCell<([u8; AHEAD], usize)> = const { RefCell::new(([0; AHEAD], AHEAD)) };
+        }
+        RANDOM.with_borrow_mut(|(bytes, used)| {
+            if *used == AHEAD {
+                getrandom::fill(bytes).expect("the operating system gives random numbers");
+                *used = 0;
+            }
+            let id = bytes[*used..].first_chunk().expect("as many bytes as are asked for are whole ids");
+            *used += size_of::<u128>();
+            Self(u128::from_le_bytes(*id))
+        })
     }
 
     /// Reads an id as it is shown.

@@ -11,18 +11,19 @@ use tower::ServiceExt;
 
 use super::guard::Guards;
 use super::passage::{Passage, through};
-use super::{App, base, publish};
+use super::{App, base, publish, subscribe};
 
 /// The routes of a listener.
 ///
-/// A publish that is routed by axum costs more than one that is handled, so its handler is called without the router,
-/// behind the same [`Passage`]. The router has it among its routes all the same, for who asks what there is.
+/// A publish that is routed by axum costs more than one that is handled, and a subscribe half as much again, so their
+/// handlers are called without the router, behind the same [`Passage`]. The router has them among its routes all the same,
+/// for who asks what there is.
 pub struct Site {
     app: Arc<App>,
     /// Empty if there is none.
     base: String,
-    /// Whether events are published here.
-    publishes: bool,
+    /// Whether there are events here.
+    has_events: bool,
     passage: Arc<Passage>,
     inside: Router,
     /// What is not below the base path.
@@ -30,8 +31,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// These routes, and those for publishing if there are any of events.
-    pub(super) fn new(app: App, guards: Guards, routes: Router<Arc<App>>, publishes: bool) -> Self {
+    /// These routes, and with them those of events if there are any.
+    pub(super) fn new(app: App, guards: Guards, routes: Router<Arc<App>>, has_events: bool) -> Self {
         let (app, base) = (Arc::new(app), guards.base.clone());
         let passage = Arc::new(Passage::new(&app, Arc::new(guards)));
         let behind = |routes: Router<Arc<App>>| {
@@ -44,7 +45,7 @@ impl Site {
         };
         let inside = behind(routes);
         let outside = if base.is_empty() { Router::new() } else { behind(base::elsewhere(&base)) };
-        Self { app, base, publishes, passage, inside, outside }
+        Self { app, base, has_events, passage, inside, outside }
     }
 
     /// Answers a request.
@@ -55,15 +56,24 @@ impl Site {
                 None => return routed(&self.outside, request).await,
             }
         }
-        if self.publishes && is_publish(&request) {
-            // Boxed, as a connection has room for its largest answer as long as it lasts.
-            let publish = |request| async {
-                let published = publish::publish(State(Arc::clone(&self.app)), request).await;
-                published.unwrap_or_else(IntoResponse::into_response)
-            };
-            return Box::pin(self.passage.pass(request, publish)).await;
+        // Boxed, as a connection has room for its largest answer as long as it lasts.
+        match *request.method() {
+            Method::POST | Method::PUT if self.has_events && is_of_events(&request) => {
+                let publish = |request| async {
+                    let published = publish::publish(State(Arc::clone(&self.app)), request).await;
+                    published.unwrap_or_else(IntoResponse::into_response)
+                };
+                Box::pin(self.passage.pass(request, publish)).await
+            }
+            Method::GET if self.has_events && is_of_events(&request) => {
+                let subscribe = |request| async {
+                    let subscribed = subscribe::subscribe(State(Arc::clone(&self.app)), request).await;
+                    subscribed.unwrap_or_else(IntoResponse::into_response)
+                };
+                Box::pin(self.passage.pass(request, subscribe)).await
+            }
+            _ => routed(&self.inside, request).await,
         }
-        routed(&self.inside, request).await
     }
 }
 
@@ -72,9 +82,8 @@ async fn routed(routes: &Router, request: Request<Body>) -> Response {
     response
 }
 
-/// Whether the router would give it to [`publish::publish`].
-fn is_publish(request: &Request<Body>) -> bool {
+/// Whether the router would give it to the routes of events.
+fn is_of_events(request: &Request<Body>) -> bool {
     let rest = request.uri().path().strip_prefix("/events");
-    matches!(*request.method(), Method::POST | Method::PUT)
-        && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

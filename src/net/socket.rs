@@ -23,7 +23,11 @@ pub struct Listener(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Tcp(TcpListener),
+    Tcp {
+        listener: TcpListener,
+        /// Whether accepted sockets are as they should be: on Linux they are made like the one that listens.
+        inherits: bool,
+    },
     Unix(UnixListener, #[allow(dead_code, reason = "it is held for its end")] Option<SocketFile>),
 }
 
@@ -51,9 +55,13 @@ impl Listener {
         #[cfg(unix)] // Elsewhere it lets another process take the port.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
+        let inherits = cfg!(target_os = "linux");
+        if inherits {
+            tune(SockRef::from(&socket), options.notsent_lowat);
+        }
         socket.listen(backlog(options))?;
         socket.set_nonblocking(true)?;
-        TcpListener::from_std(socket.into()).map(Kind::Tcp).map(Self)
+        TcpListener::from_std(socket.into()).map(|listener| Self(Kind::Tcp { listener, inherits }))
     }
 
     /// Listens on a socket in the file system, to which those may connect whom `mode` lets write to it. One that a dead
@@ -72,7 +80,8 @@ impl Listener {
     /// Those of the operating system.
     pub fn passed_tcp(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        TcpListener::from_std(socket).map(Kind::Tcp).map(Self)
+        // Who came before us has sockets as its maker left them.
+        TcpListener::from_std(socket).map(|listener| Self(Kind::Tcp { listener, inherits: false }))
     }
 
     /// Takes a Unix socket that listens already. Its file is its maker's affair.
@@ -90,7 +99,7 @@ impl Listener {
     /// Those of the operating system.
     pub fn place(&self) -> io::Result<Local> {
         match &self.0 {
-            Kind::Tcp(socket) => socket.local_addr().map(Local::Tcp),
+            Kind::Tcp { listener, .. } => listener.local_addr().map(Local::Tcp),
             Kind::Unix(socket, _) => {
                 socket.local_addr().map(|address| Local::Unix(address.as_pathname().map(Path::to_owned)))
             }
@@ -99,9 +108,11 @@ impl Listener {
 
     fn poll_accept(&self, notsent_lowat: u32, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Option<SocketAddr>)>> {
         match &self.0 {
-            Kind::Tcp(listener) => {
+            Kind::Tcp { listener, inherits } => {
                 let (socket, address) = ready!(listener.poll_accept(cx))?;
-                tune(&socket, notsent_lowat);
+                if !inherits {
+                    tune(SockRef::from(&socket), notsent_lowat);
+                }
                 // An IPv4 peer of an IPv6 socket is an IPv4 peer.
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                 Poll::Ready(Ok((Either::Left(socket), Some(address))))
@@ -235,11 +246,11 @@ impl Accept for Listeners {
 
 /// Sends at once what is written, keeps what is not sent small, and has the kernel look for peers that are gone. It fails
 /// only if the peer is gone already, which the connection finds out by itself.
-fn tune(socket: &TcpStream, notsent_lowat: u32) {
-    let _ = socket.set_nodelay(true);
-    let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive());
+fn tune(socket: SockRef<'_>, notsent_lowat: u32) {
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive());
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = SockRef::from(socket).set_tcp_notsent_lowat(notsent_lowat);
+    let _ = socket.set_tcp_notsent_lowat(notsent_lowat);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = notsent_lowat;
 }

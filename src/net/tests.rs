@@ -18,7 +18,7 @@ use hyper::body::{Frame, Incoming};
 use proptest::prelude::*;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::either::Either;
@@ -405,22 +405,25 @@ async fn accept_errors_are_counted_and_neither_end_the_loop_nor_spin() {
 
 #[tokio::test]
 async fn accepted_sockets_send_at_once_keep_little_unsent_and_find_peers_that_are_gone() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let listener = Listener::passed_tcp(listener.into_std().unwrap()).unwrap();
-    let mut sockets = Listeners { listeners: vec![listener], notsent_lowat: 12_345, first: 0 };
-    let (accepted, client) = tokio::join!(sockets.accept(), TcpStream::connect(address));
-    let (Either::Left(socket), from) = accepted.unwrap() else { panic!("a TCP socket") };
-    assert_eq!(from, Some(client.unwrap().local_addr().unwrap()));
-    assert!(socket.nodelay().unwrap());
-    assert!(SockRef::from(&socket).keepalive().unwrap());
-    #[cfg(target_os = "linux")]
-    {
-        let socket = SockRef::from(&socket);
-        assert_eq!(socket.tcp_notsent_lowat().unwrap(), 12_345);
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
-        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+    let passed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = Options { notsent_lowat: 12_345, ..Options::default() };
+    let own = Listener::tcp("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    for listener in [own, Listener::passed_tcp(passed).unwrap()] {
+        let Local::Tcp(address) = listener.place().unwrap() else { panic!("an address") };
+        let mut sockets = Listeners { listeners: vec![listener], notsent_lowat: 12_345, first: 0 };
+        let (accepted, client) = tokio::join!(sockets.accept(), TcpStream::connect(address));
+        let (Either::Left(socket), from) = accepted.unwrap() else { panic!("a TCP socket") };
+        assert_eq!(from, Some(client.unwrap().local_addr().unwrap()));
+        assert!(socket.nodelay().unwrap());
+        assert!(SockRef::from(&socket).keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            let socket = SockRef::from(&socket);
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), 12_345);
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+        }
     }
 }
 
