@@ -25,13 +25,31 @@ pub(crate) struct Message {
 #[error("the stream sent an event of more than {} MiB", Parser::MAX_BLOCK >> 20)]
 pub(crate) struct TooLarge;
 
+/// A dispatched event in the parser's own memory, for who needs no copy of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dispatched<'a> {
+    /// The event type; `message` when the stream names none.
+    pub(crate) kind: &'a str,
+    /// Its data; lines joined by LF.
+    pub(crate) data: &'a str,
+    /// The last event ID when it was dispatched. It stays the same over events that name none.
+    pub(crate) id: &'a str,
+    /// Whether this event itself named the ID.
+    pub(crate) names_id: bool,
+}
+
 /// The state of one stream between two chunks.
+///
+/// Cost: an event of a few lines that comes whole is read where it stands and copied once, into memory that is kept from
+/// event to event.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
+    /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     past_first_line: bool,
     after_cr: bool,
-    data: Option<String>,
+    has_data: bool,
+    data: String,
     kind: String,
     id: String,
     names_id: bool,
@@ -42,6 +60,8 @@ pub(crate) struct Parser {
 impl Parser {
     /// The most that one event may take, in bytes: well above what a gateway takes, even in base64 and JSON.
     pub(crate) const MAX_BLOCK: usize = 16 << 20;
+    /// The most that is kept for the next event, in bytes.
+    const KEPT: usize = 16 << 10;
 
     /// A stream that resumes after `last_event_id`: it stays the last one until the stream names another, as in
     /// browsers. (By the letter of the standard the first blank line would forget it.)
@@ -63,15 +83,37 @@ impl Parser {
     ///
     /// # Errors
     /// Refuses a block that is too large; the stream is then of no further use.
-    pub(crate) fn feed(&mut self, mut chunk: &[u8], messages: &mut VecDeque<Message>) -> Result<(), TooLarge> {
+    pub(crate) fn feed(&mut self, chunk: &[u8], messages: &mut VecDeque<Message>) -> Result<(), TooLarge> {
+        self.read(chunk, &mut |Dispatched { kind, data, id, names_id }| {
+            messages.push_back(Message { kind: kind.to_owned(), data: data.to_owned(), id: id.to_owned(), names_id });
+        })
+    }
+
+    /// Takes the next bytes and shows the events they complete.
+    ///
+    /// # Errors
+    /// Refuses a block that is too large; the stream is then of no further use.
+    pub(crate) fn read(
+        &mut self,
+        mut chunk: &[u8],
+        dispatched: &mut impl FnMut(Dispatched<'_>),
+    ) -> Result<(), TooLarge> {
         if self.after_cr && !chunk.is_empty() {
             self.after_cr = false;
             chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk); // The LF of a CRLF that was cut in two.
         }
         while let Some(end) = memchr2(b'\r', b'\n', chunk) {
-            self.keep(&chunk[..end])?;
-            let line = std::mem::take(&mut self.line);
-            self.take_line(&line, messages);
+            if self.line.is_empty() {
+                self.holds(end)?;
+                self.take_line(&chunk[..end], dispatched);
+            } else {
+                self.keep(&chunk[..end])?;
+                let mut line = std::mem::take(&mut self.line);
+                self.take_line(&line, dispatched);
+                line.clear();
+                line.shrink_to(Self::KEPT);
+                self.line = line;
+            }
             let crlf = chunk[end] == b'\r';
             chunk = &chunk[end + 1..];
             if crlf && chunk.is_empty() {
@@ -84,18 +126,21 @@ impl Parser {
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
-        if self.line.len() + bytes.len() + self.data.as_ref().map_or(0, String::len) > Self::MAX_BLOCK {
-            return Err(TooLarge);
-        }
+        self.holds(bytes.len())?;
         self.line.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn take_line(&mut self, line: &[u8], messages: &mut VecDeque<Message>) {
+    /// Whether the event may become so much longer.
+    fn holds(&self, more: usize) -> Result<(), TooLarge> {
+        if self.line.len() + more + self.data.len() > Self::MAX_BLOCK { Err(TooLarge) } else { Ok(()) }
+    }
+
+    fn take_line(&mut self, line: &[u8], dispatched: &mut impl FnMut(Dispatched<'_>)) {
         let first = !std::mem::replace(&mut self.past_first_line, true);
         let line = if first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         if line.is_empty() {
-            return self.dispatch(messages);
+            return self.dispatch(dispatched);
         }
         // Decoding a line at a time equals decoding the whole stream: no UTF-8 sequence reaches over a line end.
         let (field, value) = match memchr(b':', line) {
@@ -106,13 +151,13 @@ impl Parser {
         let value = String::from_utf8_lossy(value.strip_prefix(b" ").unwrap_or(value));
         match field {
             b"data" => {
-                let data = self.data.get_or_insert_default();
-                data.push_str(&value);
-                data.push('\n');
+                self.has_data = true;
+                self.data.push_str(&value);
+                self.data.push('\n');
             }
-            b"event" => self.kind = value.into_owned(),
+            b"event" => value.as_ref().clone_into(&mut self.kind),
             b"id" if !value.contains('\0') => {
-                self.id = value.into_owned();
+                value.as_ref().clone_into(&mut self.id);
                 self.names_id = true;
             }
             b"retry" if !value.is_empty() && value.bytes().all(|digit| digit.is_ascii_digit()) => {
@@ -122,14 +167,17 @@ impl Parser {
         }
     }
 
-    fn dispatch(&mut self, messages: &mut VecDeque<Message>) {
+    fn dispatch(&mut self, dispatched: &mut impl FnMut(Dispatched<'_>)) {
         self.last_event_id.clone_from(&self.id);
-        let kind = std::mem::take(&mut self.kind);
         let names_id = std::mem::take(&mut self.names_id);
-        let Some(mut data) = self.data.take() else { return };
-        data.pop();
-        let kind = if kind.is_empty() { "message".to_owned() } else { kind };
-        messages.push_back(Message { kind, data, id: self.last_event_id.clone(), names_id });
+        if std::mem::take(&mut self.has_data) {
+            self.data.pop();
+            let kind = if self.kind.is_empty() { "message" } else { &self.kind };
+            dispatched(Dispatched { kind, data: &self.data, id: &self.last_event_id, names_id });
+            self.data.clear();
+            self.data.shrink_to(Self::KEPT);
+        }
+        self.kind.clear();
     }
 }
 
