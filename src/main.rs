@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use encke::cli::{self, CliError, PublishArgs, SubscribeArgs, TailArgs};
+use encke::cli::{self, BenchArgs, CliError, PublishArgs, SubscribeArgs, TailArgs};
 use encke::config::{self, Changes, Configuration, LogFormat, ServeArgs, Source, Systemd};
 use encke::gateway::backup::{self, BackupArgs};
 use encke::gateway::{self, Gateway, Local};
@@ -43,6 +43,8 @@ enum Action {
     Subscribe(SubscribeArgs),
     /// Publish each line of a growing file, of standard input, or each event of another event stream.
     Tail(TailArgs),
+    /// Load an event stream with many connections; report rate, loss and latency.
+    Bench(Box<BenchArgs>),
     /// Copy the log to a file, also while the gateway runs.
     Backup(BackupArgs),
     /// Print docs/configuration.md.
@@ -96,6 +98,7 @@ async fn run(action: Action, systemd: Systemd) -> anyhow::Result<ExitCode> {
         Action::Publish(args) => Ok(ended(cli::publish::run(args).await)),
         Action::Subscribe(args) => Ok(ended(cli::subscribe::run(args).await)),
         Action::Tail(args) => Ok(ended(cli::tail::run(args).await)),
+        Action::Bench(args) => Ok(ended(cli::bench::run(*args).await)),
         Action::Backup(args) => {
             let copied = backup::run(args).await?;
             Ok(if copied { ExitCode::SUCCESS } else { CliError::Interrupted.exit_code() })

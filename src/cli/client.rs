@@ -25,7 +25,7 @@ use crate::event::{Event, EventType, Key};
 /// The publisher's key of an event (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Where a stream resumes (WHATWG HTML § 9.2.4).
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The trace that a request is part of (W3C Trace Context § 3.2).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const EVENT_STREAM: &str = "text/event-stream";
@@ -131,7 +131,7 @@ impl Gateway {
         events.set_path(&path);
         // A redirected POST would become a GET (RFC 9110 § 15.4.3): say where the gateway is instead.
         let http = client(&events, redirect::Policy::none(), connect.ca.as_deref())?;
-        let authorization = connect.key()?.map(|key| secret_value(&format!("Bearer {key}"))).transpose()?.or(user);
+        let authorization = connect.credentials.key()?.map(|key| bearer(&key)).transpose()?.or(user);
         // What no header can hold is no trace, and a trace is no reason to fail.
         let traceparent = connect.traceparent.as_ref().and_then(|value| HeaderValue::from_str(value).ok());
         Ok(Self { http, events, authorization, traceparent })
@@ -293,7 +293,7 @@ impl fmt::Display for Source {
 }
 
 /// Reads a URL and takes the user information out of it. No message repeats the text: it may hold a password.
-fn address(text: &str) -> Result<(Url, Option<HeaderValue>), CliError> {
+pub(crate) fn address(text: &str) -> Result<(Url, Option<HeaderValue>), CliError> {
     let unfit = || CliError::Usage("a URL here is http://HOST[:PORT][/PATH] or https://…".into());
     let mut url = Url::parse(text).map_err(|_| unfit())?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -317,6 +317,11 @@ fn resuming(request: RequestBuilder, last_event_id: &str) -> RequestBuilder {
         Ok(value) if !last_event_id.is_empty() => request.header(LAST_EVENT_ID, value),
         _ => request,
     }
+}
+
+/// What says that whoever asks holds a key.
+pub(crate) fn bearer(key: &str) -> Result<HeaderValue, CliError> {
+    secret_value(&format!("Bearer {key}"))
 }
 
 fn secret_value(text: &str) -> Result<HeaderValue, CliError> {
@@ -356,7 +361,7 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-fn with_query<'a>(url: &Url, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Url {
+pub(crate) fn with_query<'a>(url: &Url, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Url {
     let pairs = parameters.map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, QUERY)));
     let query = pairs.collect::<Vec<_>>().join("&");
     let mut url = url.clone();
@@ -450,7 +455,7 @@ mod tests {
             assert!(!message.contains("s3cret"), "{message}");
         }
         let mut connect = Connect::to("http://127.0.0.1:9");
-        connect.publish_key = "s3\u{1}cret".parse().ok();
+        connect.credentials.publish_key = "s3\u{1}cret".parse().ok();
         let message = Gateway::new(&connect).err().expect("no key").to_string();
         assert!(!message.contains("cret"), "{message}");
         assert!(!format!("{connect:?}").contains("cret"));

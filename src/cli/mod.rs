@@ -1,4 +1,4 @@
-//! The commands that speak to a gateway over HTTP: `publish`, `subscribe`, `tail`.
+//! The commands that speak to a gateway over HTTP: `publish`, `subscribe`, `tail`, `bench`.
 //!
 //! They know a gateway only from outside, by its HTTP interface, so they work with any that speaks it. Each command is
 //! an `Args` structure for clap and an `async fn run`. Its output goes to standard output, everything else to standard
@@ -6,11 +6,12 @@
 //!
 //! Exit codes, the same for each: 0 done (also when standard output was closed, or SIGTERM came) · 1 the network, a file
 //! or a terminal failed · 2 wrong usage · 3 the gateway refused, in the words of its problem document · 4 it came to its
-//! end, but some events are not published (the gateway had refused them, or they could not be read any more) or were
-//! not read (a gap was told) · 124 the time was up before the events that were asked for came · 130 a person interrupted
+//! end, but some events are not published (the gateway had refused them, or they could not be read any more), were
+//! not read (a gap was told), or were lost, doubled or reordered (`bench`) · 124 the time was up before the events that were asked for came · 130 a person interrupted
 //! it (SIGINT).
 
 mod backoff;
+pub mod bench;
 mod chunks;
 mod client;
 pub(crate) mod console;
@@ -38,6 +39,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use bench::BenchArgs;
 pub use problem::Problem;
 pub use publish::PublishArgs;
 pub use subscribe::SubscribeArgs;
@@ -65,15 +67,23 @@ pub struct Connect {
     /// A file of certificates (PEM) to trust in place of the system's: of the gateway itself, or of its authority
     #[arg(long, env = "ENCKE_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: Credentials,
+    /// The trace that this is part of (W3C Trace Context); the gateway tells it in its messages
+    #[arg(long, env = "TRACEPARENT", hide_env_values = true, value_name = "TRACEPARENT")]
+    traceparent: Option<String>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Gateway")]
+pub struct Credentials {
     /// The publish key (the environment hides it better from other users than the command line)
     #[arg(long, env = "ENCKE_PUBLISH_KEY", hide_env_values = true, value_name = "KEY")]
     publish_key: Option<Secret>,
     /// A file that holds the publish key; wins over the key itself
     #[arg(long, env = "ENCKE_PUBLISH_KEY_FILE", value_name = "FILE")]
     publish_key_file: Option<PathBuf>,
-    /// The trace that this is part of (W3C Trace Context); the gateway tells it in its messages
-    #[arg(long, env = "TRACEPARENT", hide_env_values = true, value_name = "TRACEPARENT")]
-    traceparent: Option<String>,
 }
 
 /// A text that is, or may hold, a secret: it is never shown.
@@ -101,6 +111,16 @@ pub enum CliError {
         /// said to be gone.
         gaps: u64,
     },
+    /// What was published did not come to every reader once and in order.
+    #[error("{}", wrong(*lost, *doubled, *reordered))]
+    Wrong {
+        /// Deliveries that did not come about, or of which the server said that they are gone.
+        lost: u64,
+        /// Deliveries that came again.
+        doubled: u64,
+        /// Deliveries that came after later ones.
+        reordered: u64,
+    },
     /// The time was up before all came that was asked for.
     #[error("the time was up with {missing} of {of} events still to come")]
     TimeUp {
@@ -120,6 +140,13 @@ fn incomplete(refused: u64, gaps: u64) -> String {
     refused.into_iter().chain(gaps).collect::<Vec<_>>().join("; ")
 }
 
+fn wrong(lost: u64, doubled: u64, reordered: u64) -> String {
+    let counts = [(lost, "lost"), (doubled, "doubled"), (reordered, "reordered")];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+    format!("not every event came once and in order: {}", words.join(", "))
+}
+
 impl CliError {
     /// The exit code of the process.
     #[must_use]
@@ -128,7 +155,7 @@ impl CliError {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
-            Self::Incomplete { .. } => 4,
+            Self::Incomplete { .. } | Self::Wrong { .. } => 4,
             Self::TimeUp { .. } => 124, // As timeout(1) has it.
             Self::Interrupted => 130,   // What shells say of a process that SIGINT ended.
         })
@@ -139,7 +166,15 @@ impl Connect {
     /// A gateway that asks for no key.
     #[cfg(test)]
     pub(crate) fn to(url: &str) -> Self {
-        Self { url: Secret(url.to_owned()), ca: None, publish_key: None, publish_key_file: None, traceparent: None }
+        Self { url: Secret(url.to_owned()), ca: None, credentials: Credentials::of(None), traceparent: None }
+    }
+}
+
+impl Credentials {
+    /// A key, or none.
+    #[cfg(test)]
+    pub(crate) fn of(key: Option<&str>) -> Self {
+        Self { publish_key: key.map(|key| Secret(key.to_owned())), publish_key_file: None }
     }
 
     /// The publish key, from where it is kept.

@@ -66,7 +66,7 @@ pub(crate) async fn failure_with_content(mut response: Response, most: usize) ->
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let content = content(&mut response, most).await.unwrap_or_default();
-    let mut problem = Problem::read(status, &content);
+    let mut problem = Problem::read(status.as_u16(), &content);
     if let (true, Some(location)) = (status.is_redirection(), location) {
         let target = response.url().join(&location).map(|mut url| {
             // Best effort: a URL that has no host has no user information either.
@@ -83,7 +83,8 @@ pub(crate) async fn failure_with_content(mut response: Response, most: usize) ->
 }
 
 impl Problem {
-    fn read(status: http::StatusCode, content: &[u8]) -> Self {
+    /// What an answer of this status and content says.
+    pub(crate) fn read(status: u16, content: &[u8]) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Document {
@@ -91,8 +92,9 @@ impl Problem {
             detail: String,
         }
         let document: Document = serde_json::from_slice(content).unwrap_or_default();
-        let own_words = || status.canonical_reason().unwrap_or("unknown status").to_owned();
-        Self { status: status.as_u16(), title: document.title.unwrap_or_else(own_words), detail: document.detail }
+        let known = http::StatusCode::from_u16(status).ok();
+        let own_words = || known.and_then(|known| known.canonical_reason()).unwrap_or("unknown status").to_owned();
+        Self { status, title: document.title.unwrap_or_else(own_words), detail: document.detail }
     }
 }
 
@@ -149,9 +151,9 @@ mod tests {
     #[test]
     fn a_problem_is_told_in_its_own_words() {
         let content = br#"{"type":"about:blank","title":"No such topic","status":404,"detail":"Say \u001b[2J which"}"#;
-        let problem = Problem::read(http::StatusCode::NOT_FOUND, content);
+        let problem = Problem::read(404, content);
         assert_eq!(problem.to_string(), "No such topic (404): Say \\u001b[2J which");
-        let bare = Problem::read(http::StatusCode::BAD_GATEWAY, b"<html>");
+        let bare = Problem::read(502, b"<html>");
         assert_eq!(bare.to_string(), "Bad Gateway (502)");
     }
 }
