@@ -10,10 +10,9 @@ use futures_core::Stream as Frames;
 use tokio::time::{Instant, sleep_until};
 
 use super::ending::EndReason;
-use super::feed::Memo;
 use super::fetch::Fetch;
 use super::stream::Step;
-use super::{Handoff, Unbegun};
+use super::{Handoff, Memo, Unbegun};
 use crate::transport::Bye;
 
 /// Carries a stream, unless somebody else has taken it, until it ends, the gateway drains, or the peer is gone (then the body is dropped, and with it the

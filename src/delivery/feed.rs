@@ -10,20 +10,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::conflate::without_older;
 use super::matched::Matched;
 #[cfg(target_os = "linux")]
 use super::shard::{Call, Cord};
-use crate::event::{Appended, Offset, Timestamp, Topic, TopicSelector};
-use crate::hub::{Budget, Hub, Reader, Selection, Step, expires};
+use super::{Batch, TURN};
+use crate::event::{Appended, Offset, Topic, TopicSelector};
+use crate::hub::{Hub, Reader, Selection, Step};
 use crate::transport::{Keeps, Rendering};
-
-/// How much one write holds at most; also what a reader that does not read can make us keep for it.
-pub const TURN: Budget = Budget { events: 1024, bytes: 256 * 1024 };
 
 /// What equal subscribers share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,92 +34,6 @@ pub struct FeedKey {
     pub conflates: bool,
 }
 
-/// Rendered events, ready to be written.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// The cursor after it.
-    pub to: Offset,
-    /// What is written.
-    pub bytes: Bytes,
-    /// How many events it delivers.
-    pub events: u64,
-    /// How many it passes over (state transports).
-    pub skipped: u64,
-    /// When the first of its events goes by itself.
-    pub expires: Option<Timestamp>,
-    /// How often events had been removed when these were known to be there.
-    pub removals: u64,
-}
-
-impl Batch {
-    /// Renders the first of these events, as many as one write holds; the others come behind [`Batch::to`]. A single event's
-    /// bytes are shared, not copied; of several one buffer is made.
-    ///
-    /// # Panics
-    /// If there is no event.
-    #[must_use]
-    pub fn render(events: &[Arc<Appended>], key: &FeedKey) -> Self {
-        let newest = events.last().expect("a step gives at least one event");
-        if key.keeps == Keeps::State {
-            let (to, skipped) = (newest.cursor.offset, events.len() as u64 - 1);
-            let (bytes, expires) = (key.rendering.event(newest), expires(newest));
-            return Self { to, bytes, events: 1, skipped, expires, removals: 0 };
-        }
-        let wanted = if key.conflates { without_older(events) } else { Vec::new() };
-        let (mut length, mut taken, mut soonest) = (0, 0, None);
-        let mut rendered: SmallVec<[Bytes; 1]> = SmallVec::new();
-        for (index, event) in events.iter().enumerate() {
-            if wanted.get(index).copied().unwrap_or(true) {
-                let bytes = key.rendering.event(event);
-                if !rendered.is_empty() && length + bytes.len() > TURN.bytes {
-                    break;
-                }
-                length += bytes.len();
-                rendered.push(bytes);
-                soonest = [soonest, expires(event)].into_iter().flatten().min();
-            }
-            taken = index + 1;
-        }
-        let to = events[taken - 1].cursor.offset;
-        let (events, skipped) = (rendered.len() as u64, (taken - rendered.len()) as u64);
-        Self { to, events, skipped, bytes: joined(rendered, length), expires: soonest, removals: 0 }
-    }
-
-    /// One of several that follow one another; of states the newest.
-    fn join(batches: &[&Self], keeps: Keeps) -> Self {
-        let newest = batches[batches.len() - 1];
-        let skipped = batches.iter().map(|batch| batch.skipped).sum();
-        if keeps == Keeps::State {
-            let passed_over = batches.len() as u64 - 1;
-            return Self { skipped: skipped + passed_over, ..newest.clone() };
-        }
-        let rendered: SmallVec<[Bytes; 1]> = batches.iter().map(|batch| batch.bytes.clone()).collect();
-        let length = rendered.iter().map(Bytes::len).sum();
-        Self {
-            to: newest.to,
-            events: batches.iter().map(|batch| batch.events).sum(),
-            skipped,
-            bytes: joined(rendered, length),
-            expires: batches.iter().filter_map(|batch| batch.expires).min(),
-            removals: 0,
-        }
-    }
-
-    /// Whether one of its events has outlived its time.
-    pub(super) fn is_over(&self, hub: &Hub) -> bool {
-        self.expires.is_some_and(|moment| hub.is_over(moment))
-    }
-}
-
-fn joined(mut rendered: SmallVec<[Bytes; 1]>, length: usize) -> Bytes {
-    if rendered.len() == 1 {
-        return rendered.remove(0);
-    }
-    let mut all = BytesMut::with_capacity(length);
-    rendered.iter().for_each(|bytes| all.extend_from_slice(bytes));
-    all.freeze()
-}
-
 /// What a feed has for a cursor.
 #[derive(Debug)]
 pub enum FeedStep {
@@ -133,56 +43,6 @@ pub enum FeedStep {
     Edge(Offset),
     /// The cursor is further behind than the feed's batches: read the pages after this offset, up to which nothing matches.
     Behind(Offset),
-}
-
-/// What a feed had for a cursor a moment ago, for the next of its streams that is at the same place: most of them are.
-///
-/// It is for one moment only: whoever holds one for longer would deliver what has been removed, or would miss what is new.
-///
-/// Two are remembered: what comes next for a stream, and that nothing comes after it.
-#[derive(Debug, Default)]
-pub struct Memo {
-    found: [Option<(Arc<Feed>, Offset, FeedStep)>; 2],
-    /// The older of them.
-    older: usize,
-}
-
-impl Memo {
-    /// What comes after `cursor`; see [`Feed::after`].
-    pub fn after(&mut self, feed: &Arc<Feed>, cursor: Offset, hub: &Hub, alone: impl FnOnce() -> bool) -> &FeedStep {
-        let fits = |found: &Option<(Arc<Feed>, Offset, FeedStep)>| {
-            found.as_ref().is_some_and(|(of, at, _)| *at == cursor && Arc::ptr_eq(of, feed))
-        };
-        let at = if fits(&self.found[0]) {
-            0
-        } else if fits(&self.found[1]) {
-            1
-        } else {
-            self.look(feed, cursor, hub, alone)
-        };
-        let (_, _, step) = self.found[at].as_ref().expect("it fits, or was just looked up");
-        step
-    }
-
-    /// Whether it is known that nothing comes after `cursor`.
-    pub fn is_edge(&self, feed: &Arc<Feed>, cursor: Offset) -> bool {
-        self.found
-            .iter()
-            .flatten()
-            .any(|(of, at, step)| *at == cursor && Arc::ptr_eq(of, feed) && matches!(step, FeedStep::Edge(_)))
-    }
-
-    #[cold]
-    fn look(&mut self, feed: &Arc<Feed>, cursor: Offset, hub: &Hub, alone: impl FnOnce() -> bool) -> usize {
-        let at = self.older;
-        self.older = 1 - at;
-        self.found[at] = None;
-        // Its own hold on the feed is not another stream's.
-        let own = self.found.iter().flatten().any(|(of, ..)| Arc::ptr_eq(of, feed));
-        let alone = !own && alone();
-        self.found[at] = Some((Arc::clone(feed), cursor, feed.after(cursor, hub, alone)));
-        at
-    }
 }
 
 /// One selection in one format. It goes with the last of its subscribers.

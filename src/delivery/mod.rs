@@ -5,6 +5,7 @@
 //! *Deliberately absent*: the parsing of requests, status codes, and any queue for one subscriber.
 
 mod answer;
+mod batch;
 mod body;
 mod closed;
 mod conflate;
@@ -15,6 +16,7 @@ mod fetch;
 mod fixture;
 mod handoff;
 mod matched;
+mod memo;
 mod open;
 mod peer;
 #[cfg(target_os = "linux")]
@@ -33,9 +35,11 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
 pub use answer::Answered;
+pub use batch::{Batch, TURN};
 pub use ending::{EndReason, Ending};
-pub use feed::{Batch, Feed, FeedKey, FeedStep, Feeds, Memo, TURN};
+pub use feed::{Feed, FeedKey, FeedStep, Feeds};
 pub use handoff::{Handoff, Unbegun};
+pub use memo::Memo;
 pub use open::{Begin, OnGap, Opened, Wanted};
 pub use peer::{Gone, Peer};
 #[cfg(target_os = "linux")]

@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 use super::closed::{Asker, Closed};
 use super::ending::{EndReason, Ending};
-use super::feed::{Batch, Feed, FeedStep, Memo, TURN};
-use super::{OnGap, Peer, quarter_of, wait_after_gap};
+use super::{Batch, Feed, FeedStep, Memo, OnGap, Peer, TURN, quarter_of, wait_after_gap};
 use crate::event::Offset;
 use crate::hub::{Budget, Hub, Page, Reader, Snapshot, Step as Read};
 use crate::log::Missing;
