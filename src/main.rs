@@ -28,6 +28,9 @@ struct Command {
     action: Action,
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Subcommand)]
 enum Action {
     /// Run the gateway.
