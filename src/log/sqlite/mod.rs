@@ -13,6 +13,7 @@
 //! retention once let it grow, and its free pages are used again.
 
 mod backup;
+mod callers;
 mod codec;
 mod directory;
 mod error;
@@ -52,13 +53,14 @@ use super::{
 use crate::event::{Cursor, Event, Offset, TopicSelector};
 
 pub use backup::{BackupError, Copied, Stage, backup};
+use callers::{Answer, Caller, Desks};
 pub use error::OpenError;
 use reader::Readers;
 use removal::Deletion;
 use shared::{Shared, Size};
 #[cfg(test)]
 pub(super) use tests::as_killed;
-use writer::{Answer, Append, Job, MarksBytes, Writer};
+use writer::{Append, Job, MarksBytes, Writer};
 
 /// How a log is opened.
 #[derive(Clone)]
@@ -183,6 +185,7 @@ impl SqliteLog {
             known: Arc::clone(&known),
             kept,
             deletions: VecDeque::new(),
+            desks: Desks::default(),
             compact: BTreeSet::new(),
             compacted: tokio::time::Instant::now(),
             marks_bytes: MarksBytes { whole: 0, since: marks_bytes },
@@ -223,8 +226,8 @@ impl Inner {
     /// Hands a batch to the writer. Never waits: if too much waits already, the publisher is sent away.
     fn submit(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Answer>, AppendError> {
         let size = Size::of(&events);
-        let (answer, receipts) = oneshot::channel();
-        self.send(Job::Append(Append { events, size, answer }), size)?;
+        let (caller, receipts) = Caller::here();
+        self.send(Job::Append(Append { events, size, caller }), size)?;
         Ok(receipts)
     }
 

@@ -14,7 +14,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
@@ -22,6 +21,7 @@ use super::super::clock::{Now, Trusted};
 use super::super::keep::Kept;
 use super::super::known::Known;
 use super::super::{AppendError, Epochs, Keys, Live, PAGE, PAGE_BYTES, Receipt, Repeat, Retention};
+use super::callers::{Answer, Caller, Desks};
 use super::error::{Broken, Failure};
 use super::keyed::Keyed;
 use super::recover::Run;
@@ -42,10 +42,8 @@ pub(super) enum Job {
 pub(super) struct Append {
     pub(super) events: Vec<Event>,
     pub(super) size: Size,
-    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) caller: Caller,
 }
-
-pub(super) type Answer = Result<Vec<Receipt>, AppendError>;
 
 /// What the thread owns.
 pub(super) struct Writer {
@@ -63,6 +61,8 @@ pub(super) struct Writer {
     pub(super) kept: Kept,
     /// What is to be deleted, in the order in which that was asked.
     pub(super) deletions: VecDeque<Deletion>,
+    /// By whom publishers are told.
+    pub(super) desks: Desks,
     /// Pages that are worth writing anew, and when that was last done.
     pub(super) compact: BTreeSet<u64>,
     pub(super) compacted: Instant,
@@ -114,10 +114,9 @@ impl MarksBytes {
 }
 
 /// What one transaction is to store, and what the publishers are told after it.
-#[derive(Default)]
 struct Staged {
     events: Vec<Arc<Appended>>,
-    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    answers: Vec<(Caller, Answer)>,
 }
 
 impl Writer {
@@ -191,10 +190,10 @@ impl Writer {
         let Now { stored: now, trimming } = looked;
         self.keys.expire(now);
         self.let_go(looked); // Before the whole log is trimmed: what is gone counts for hardly anything.
-        let mut staged = Staged::default();
-        for Append { events, answer, .. } in group {
+        let mut staged = Staged { events: Vec::with_capacity(group.len()), answers: Vec::with_capacity(group.len()) };
+        for Append { events, caller, .. } in group {
             let receipts = self.stage(events, now, &mut staged.events);
-            staged.answers.push((answer, receipts));
+            staged.answers.push((caller, receipts));
         }
         match self.store(&staged.events, now, trimming) {
             Ok(trimmed) => self.publish(staged, trimmed),
@@ -295,17 +294,13 @@ impl Writer {
             self.live.commit(staged.events.into());
         }
         self.note_trimmed(trimmed);
-        for (publisher, answer) in staged.answers {
-            let _ = publisher.send(answer); // A publisher that went away does not undo what it published.
-        }
+        self.desks.tell(staged.answers);
     }
 
     fn refuse(&mut self, mut staged: Staged, failure: &Failure) {
         self.take_back(&mut staged.events, 0);
         self.note_failure(failure.clone()); // Before the answers: whoever is refused finds readiness told of it.
-        for (publisher, _) in staged.answers {
-            let _ = publisher.send(Err(failure.refusal()));
-        }
+        self.desks.tell(staged.answers.into_iter().map(|(caller, _)| (caller, Err(failure.refusal()))).collect());
     }
 
     /// Fails the log if its directory was removed or replaced: what is written would be lost, though it were synced.
