@@ -31,6 +31,34 @@ impl fmt::Debug for RawHead {
     }
 }
 
+/// The length of the content that follows this head, if it is said by one `Content-Length` and nothing else has a say in it:
+/// other codings, other protocols, or a client that waits to be told to go on. Whoever reads the head must come to the same
+/// length, or refuse it.
+pub(super) fn plain_length(head: &[u8]) -> Option<u64> {
+    const LENGTH: &str = "content-length";
+    if !head.starts_with(b"POST ") && !head.starts_with(b"PUT ") {
+        return None;
+    }
+    let (mut length, mut line) = (None, 0);
+    for lf in memchr::memchr_iter(b'\n', head) {
+        let field = &head[line..lf];
+        line = lf + 1;
+        let is = |name: &str| {
+            field.get(name.len()) == Some(&b':') && field[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+        };
+        if is(LENGTH) {
+            let value = field[LENGTH.len() + 1..].trim_ascii();
+            let digits = value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok()).flatten();
+            if length.replace(digits?.parse().ok()?).is_some() {
+                return None;
+            }
+        } else if is("transfer-encoding") || is("upgrade") || is("expect") {
+            return None;
+        }
+    }
+    length
+}
+
 /// Finds the empty line that ends a head, however the bytes are cut.
 #[derive(Debug, Default)]
 pub(super) struct HeadScan {
@@ -93,6 +121,30 @@ mod tests {
         check("only empty lines", b"\r\n\r\n\r\n", None);
         check("a CR inside a line ends nothing", b"GET /\rx\n\r\r\n", None);
         check("nothing", b"", None);
+    }
+
+    #[test]
+    fn a_length_is_plain_if_nothing_else_has_a_say_in_it() {
+        let check = |head: &str, expected| assert_eq!(plain_length(head.as_bytes()), expected, "{head:?}");
+        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", Some(12));
+        check("PUT / HTTP/1.1\ncONTENT-lENGTH:12\t\n\n", Some(12));
+        check("POST / HTTP/1.1\r\nHost: a\r\n\r\n", None);
+        for (name, value) in [
+            ("Content-Length", "12"),
+            ("content-length", "13"),
+            ("Transfer-Encoding", "chunked"),
+            ("Upgrade", "websocket"),
+            ("Expect", "100-continue"),
+        ] {
+            check(&format!("POST / HTTP/1.1\r\nContent-Length: 12\r\n{name}: {value}\r\n\r\n"), None);
+        }
+        for value in ["", "+1", "-1", "1 2", "1,1", "0x1", "99999999999999999999"] {
+            check(&format!("POST / HTTP/1.1\r\nContent-Length: {value}\r\n\r\n"), None);
+        }
+        for method in ["GET", "CONNECT", "post", "POSTER"] {
+            check(&format!("{method} / HTTP/1.1\r\nContent-Length: 12\r\n\r\n"), None);
+        }
+        check("POST /Content-Length:12 HTTP/1.1\r\nX: Content-Length: 12\r\n\r\n", None);
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! hyper reads ahead, so a segment may bring the end of one body and the next head. The socket's side asks here how many
 //! of the bytes belong to the message being read and holds the rest back; the service's side says how the body that
 //! follows is framed. So each request gets its own raw head, pipelined ones too, and hyper stays the only judge of what a
-//! request is.
+//! request is: content goes along with its head only where both cannot but say the same of its length.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use super::chunks::Chunks;
-use super::head::{HeadScan, RawHead};
+use super::head::{HeadScan, RawHead, plain_length};
 
 /// The request side of one HTTP/1 connection.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ struct State {
     kept: Vec<u8>,
     /// Bytes of this head that hyper was given.
     given: usize,
+    /// Bytes of its content that hyper was given along with it.
+    along: u64,
     begun: Option<Instant>,
     too_large: bool,
     served: bool,
@@ -55,6 +57,7 @@ impl Inbound {
             scan: HeadScan::default(),
             kept: Vec::new(),
             given: 0,
+            along: 0,
             begun,
             too_large: false,
             served: false,
@@ -79,8 +82,9 @@ impl Inbound {
         let mut state = self.state();
         match &mut state.part {
             Part::Head => {
-                let bytes = &bytes[..bytes.len().min(self.head_bytes - state.given)];
-                state.take_head(bytes)
+                let most = self.head_bytes - state.given;
+                let (head, ended) = state.take_head(&bytes[..bytes.len().min(most)]);
+                if ended { head + state.take_along(&bytes[head..]) } else { head }
             }
             Part::Sized(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
@@ -103,9 +107,10 @@ impl Inbound {
     /// hyper has read a head: gives what was kept of it. A body of `length` bytes follows; none: chunks.
     pub(super) fn request(&self, length: Option<u64>) -> RawHead {
         let mut state = self.state();
-        state.part = match length {
+        let along = std::mem::take(&mut state.along);
+        state.part = match length.map(|length| length.saturating_sub(along)) {
             Some(0) => Part::Head,
-            Some(length) => Part::Sized(length),
+            Some(left) => Part::Sized(left),
             None => Part::Chunked(Chunks::new()),
         };
         (state.scan, state.given, state.begun, state.served) = (HeadScan::default(), 0, None, true);
@@ -127,7 +132,8 @@ impl Inbound {
 }
 
 impl State {
-    fn take_head(&mut self, bytes: &[u8]) -> usize {
+    /// How many of `bytes` belong to the head, and whether that is all of it.
+    fn take_head(&mut self, bytes: &[u8]) -> (usize, bool) {
         let end = self.scan.end(bytes);
         let taken = end.unwrap_or(bytes.len());
         self.given += taken;
@@ -140,7 +146,17 @@ impl State {
             let room = RawHead::KEPT - self.kept.len();
             self.kept.extend_from_slice(&bytes[skip..taken.min(skip + room)]);
         }
-        taken
+        (taken, end.is_some())
+    }
+
+    /// How many of the bytes behind a head are of its content and may go along with it, so that hyper reads once and not
+    /// twice, each time into a buffer of its own: as many as there are, where hyper cannot but come to the same length.
+    fn take_along(&mut self, bytes: &[u8]) -> usize {
+        let all_kept = self.kept.len() < RawHead::KEPT;
+        let length = if bytes.is_empty() || !all_kept { None } else { plain_length(&self.kept) };
+        let along = length.map_or(0, |length| bytes.len().min(usize::try_from(length).unwrap_or(usize::MAX)));
+        self.along = along as u64;
+        along
     }
 }
 
@@ -194,6 +210,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn content_of_a_plain_length_goes_along_with_its_head() {
+        let head = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
+        let sent = [&head[..], b"abcd", &head[..], b"efgh"].concat();
+        for cut in 1..=sent.len() {
+            let inbound = Inbound::new(1024, None);
+            let (mut at, mut heads) = (0, 0);
+            while at < sent.len() {
+                let before = at;
+                at += inbound.take(&sent[at..sent.len().min(at + cut)]);
+                let (message, within) = (before / (head.len() + 4), at % (head.len() + 4));
+                assert!(at <= (message + 1) * (head.len() + 4), "bytes of the next message were given away");
+                if heads == message && (within >= head.len() || within == 0) {
+                    heads += 1;
+                    assert_eq!(inbound.request(Some(4)).as_bytes(), head, "cut at {cut}");
+                    assert_eq!(inbound.is_at_head(), within == 0);
+                }
+            }
+            assert!(inbound.is_at_head() && heads == 2);
+        }
+        let inbound = Inbound::new(1024, None);
+        let chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n";
+        assert_eq!(inbound.take(chunked), chunked.len() - 9, "hyper says first how long it is");
     }
 
     #[test]
