@@ -75,6 +75,9 @@ pub(super) fn check_name(name: &str) -> Result<(), TopicError> {
     if name.len() > Topic::MAX_LEN {
         return Err(TopicError::TooLong);
     }
+    if name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Ok(()); // As nearly all are.
+    }
     name.chars().find(|&c| is_hidden(c)).map_or(Ok(()), |c| Err(TopicError::Character(c)))
 }
 

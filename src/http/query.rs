@@ -68,7 +68,7 @@ fn decode<'a>(text: &'a str, what: &str) -> Result<Cow<'a, str>, Problem> {
     if !text.contains(['+', '%']) {
         return Ok(text.into());
     }
-    percent_decoded(&text.replace('+', " "), what).map(Cow::Owned)
+    percent_decoded(&text.replace('+', " "), what).map(|decoded| Cow::Owned(decoded.into_owned()))
 }
 
 fn decode_lossily(text: &str) -> String {
@@ -77,13 +77,16 @@ fn decode_lossily(text: &str) -> String {
 
 /// Refuses a `%` that begins no octet (RFC 3986 § 2.1): some proxies pass it on, some encode it once more and some refuse
 /// it, so it would name different topics by different ways.
-fn percent_decoded(text: &str, what: &str) -> Result<String, Problem> {
+fn percent_decoded<'a>(text: &'a str, what: &str) -> Result<Cow<'a, str>, Problem> {
+    if !text.contains('%') {
+        return Ok(text.into());
+    }
     let is_octet = |after: &str| after.get(..2).is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
     if !text.split('%').skip(1).all(is_octet) {
         return Err(Problem::bad(format!("{what} has a `%` without two hexadecimal digits; write `%` itself as %25")));
     }
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(String::from).map_err(|_| Problem::bad(format!("{what} is not UTF-8 once percent-decoded")))
+    decoded.map_err(|_| Problem::bad(format!("{what} is not UTF-8 once percent-decoded")))
 }
 
 /// The topic in `/events/{topic}`, decoded once.
@@ -98,7 +101,7 @@ pub(crate) fn topic_in_path(uri: &Uri) -> Result<Option<String>, Problem> {
             "a topic in the path has no empty, `.` or `..` segments; name such a topic in the query: /events?topic=…",
         ));
     }
-    Ok(Some(topic))
+    Ok(Some(topic.into_owned()))
 }
 
 #[cfg(test)]
