@@ -29,6 +29,8 @@ pub struct Batch {
     pub expires: Option<Timestamp>,
     /// How often events had been removed when these were known to be there.
     pub removals: u64,
+    /// Nothing more was there behind it when the feed gave it.
+    pub is_last: bool,
 }
 
 impl Batch {
@@ -43,7 +45,7 @@ impl Batch {
         if key.keeps == Keeps::State {
             let (to, skipped) = (newest.cursor.offset, events.len() as u64 - 1);
             let (bytes, expires) = (key.rendering.event(newest), expires(newest));
-            return Self { to, bytes, events: 1, skipped, expires, removals: 0 };
+            return Self { to, bytes, events: 1, skipped, expires, removals: 0, is_last: false };
         }
         let wanted = if key.conflates { without_older(events) } else { Vec::new() };
         let (mut length, mut taken, mut soonest) = (0, 0, None);
@@ -62,7 +64,7 @@ impl Batch {
         }
         let to = events[taken - 1].cursor.offset;
         let (events, skipped) = (rendered.len() as u64, (taken - rendered.len()) as u64);
-        Self { to, events, skipped, bytes: joined(rendered, length), expires: soonest, removals: 0 }
+        Self { to, events, skipped, bytes: joined(rendered, length), expires: soonest, removals: 0, is_last: false }
     }
 
     /// One of several that follow one another; of states the newest.
@@ -82,6 +84,7 @@ impl Batch {
             bytes: joined(rendered, length),
             expires: batches.iter().filter_map(|batch| batch.expires).min(),
             removals: 0,
+            is_last: false,
         }
     }
 

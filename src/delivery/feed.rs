@@ -183,7 +183,10 @@ impl Feed {
             }
             recent.advance(looked, &self.key, hub);
         }
-        let step = recent.after(cursor, &self.key, hub);
+        let mut step = recent.after(cursor, &self.key, hub);
+        if let FeedStep::Batch(batch) = &mut step {
+            batch.is_last = recent.matched.quiet_after(batch.to, looked) >= looked;
+        }
         if alone && let FeedStep::Batch(batch) = &step {
             recent.drop_up_to(batch.to);
         }

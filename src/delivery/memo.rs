@@ -37,10 +37,14 @@ impl Memo {
 
     /// Whether it is known that nothing comes after `cursor`.
     pub fn is_edge(&self, feed: &Arc<Feed>, cursor: Offset) -> bool {
-        self.found
-            .iter()
-            .flatten()
-            .any(|(of, at, step)| *at == cursor && Arc::ptr_eq(of, feed) && matches!(step, FeedStep::Edge(_)))
+        self.found.iter().flatten().any(|(of, at, step)| {
+            let is_edge = match step {
+                FeedStep::Edge(_) => *at == cursor,
+                FeedStep::Batch(batch) => batch.is_last && batch.to == cursor,
+                FeedStep::Behind(_) => false,
+            };
+            is_edge && Arc::ptr_eq(of, feed)
+        })
     }
 
     #[cold]

@@ -139,10 +139,11 @@ fn wait_after_gap(metrics: &Metrics) -> Duration {
 }
 
 async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, mut seen: Offset, shutdown: Shutdown) {
+    let mut quiet = std::pin::pin!(shutdown.quiet());
     loop {
         tokio::select! {
             () = hub.moved() => {}
-            () = shutdown.quiet() => return,
+            () = &mut quiet => return,
         }
         let edge = hub.pages().edge();
         while seen < edge {
