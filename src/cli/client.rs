@@ -130,7 +130,7 @@ impl Gateway {
         let path = format!("{}/events", events.path().trim_end_matches('/'));
         events.set_path(&path);
         // A redirected POST would become a GET (RFC 9110 § 15.4.3): say where the gateway is instead.
-        let http = client(&events, redirect::Policy::none(), connect.ca.as_deref())?;
+        let http = client(&events, redirect::Policy::none(), connect.credentials.ca.as_deref())?;
         let authorization = connect.credentials.key()?.map(|key| bearer(&key)).transpose()?.or(user);
         // What no header can hold is no trace, and a trace is no reason to fail.
         let traceparent = connect.traceparent.as_ref().and_then(|value| HeaderValue::from_str(value).ok());

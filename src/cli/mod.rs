@@ -64,9 +64,6 @@ pub struct Connect {
         hide_env_values = true
     )]
     url: Secret,
-    /// A file of certificates (PEM) to trust in place of the system's: of the gateway itself, or of its authority
-    #[arg(long, env = "ENCKE_CA", value_name = "FILE")]
-    ca: Option<PathBuf>,
     #[command(flatten)]
     credentials: Credentials,
     /// The trace that this is part of (W3C Trace Context); the gateway tells it in its messages
@@ -74,10 +71,13 @@ pub struct Connect {
     traceparent: Option<String>,
 }
 
-/// Who asks.
+/// Who asks, and whom it trusts.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Gateway")]
 pub struct Credentials {
+    /// A file of certificates (PEM) to trust in place of the system's: of the gateway itself, or of its authority
+    #[arg(long, env = "ENCKE_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The publish key (the environment hides it better from other users than the command line)
     #[arg(long, env = "ENCKE_PUBLISH_KEY", hide_env_values = true, value_name = "KEY")]
     publish_key: Option<Secret>,
@@ -166,7 +166,7 @@ impl Connect {
     /// A gateway that asks for no key.
     #[cfg(test)]
     pub(crate) fn to(url: &str) -> Self {
-        Self { url: Secret(url.to_owned()), ca: None, credentials: Credentials::of(None), traceparent: None }
+        Self { url: Secret(url.to_owned()), credentials: Credentials::of(None), traceparent: None }
     }
 }
 
@@ -174,7 +174,7 @@ impl Credentials {
     /// A key, or none.
     #[cfg(test)]
     pub(crate) fn of(key: Option<&str>) -> Self {
-        Self { publish_key: key.map(|key| Secret(key.to_owned())), publish_key_file: None }
+        Self { ca: None, publish_key: key.map(|key| Secret(key.to_owned())), publish_key_file: None }
     }
 
     /// The publish key, from where it is kept.

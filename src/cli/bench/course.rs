@@ -1,6 +1,7 @@
 //! One run: readers connect, events are published and counted for a time, what is under way may still come, and then
 //! everything is judged.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use crate::cli::stop::Stop;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) target: Target,
+    /// What to trust in place of the system's certificates.
+    pub(super) ca: Option<PathBuf>,
     pub(super) connections: usize,
     /// Connections a second.
     pub(super) connect_rate: f64,
@@ -110,7 +113,7 @@ pub(super) async fn run(
 ) -> Result<Run, CliError> {
     let interval = carriage.interval.unwrap_or(plan.interval);
     let is_poll = carriage.transport == Transport::Poll;
-    let dialer = Arc::new(Dialer::new(&plan.target, plan.streams.is_some()).await?);
+    let dialer = Arc::new(Dialer::new(&plan.target, plan.streams.is_some(), plan.ca.as_deref()).await?);
     let probed = stop.cuts(probe(plan, carriage.transport, &dialer)).await.ok_or(CliError::Interrupted)??;
     // A state is read as it is; the others begin where the log ends now, so that a reader that comes late misses nothing.
     let start = if plan.publishing.is_some() && !carriage.transport.is_state() { probed } else { String::new() };

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::target::Target;
 use super::trouble::{Kind, Trouble};
-use crate::cli::CliError;
+use crate::cli::{CliError, trust};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -49,12 +50,12 @@ pub(super) struct Dialer {
 
 impl Dialer {
     /// Looks up the name of the target's host, once for all connections.
-    pub(super) async fn new(target: &Target, http2: bool) -> Result<Self, CliError> {
+    pub(super) async fn new(target: &Target, http2: bool, ca: Option<&Path>) -> Result<Self, CliError> {
         let (host, port) = (target.host(), target.port());
         let found = tokio::net::lookup_host((host, port)).await;
         let addresses: Vec<_> =
             found.map_err(|error| CliError::Failed(format!("no address for {host}: {error}")))?.collect();
-        let tls = if target.is_https() { Some(tls(host, http2)?) } else { None };
+        let tls = if target.is_https() { Some(tls(host, http2, ca)?) } else { None };
         Ok(Self { addresses, good: AtomicUsize::new(0), tls })
     }
 
@@ -94,15 +95,18 @@ impl Dialer {
     }
 }
 
-/// TLS that trusts what the system trusts (or `SSL_CERT_FILE`), and offers one version of HTTP.
-fn tls(host: &str, http2: bool) -> Result<(TlsConnector, ServerName<'static>), CliError> {
+/// TLS that trusts what `ca` names, or else what the system trusts (or `SSL_CERT_FILE`), and offers one version of HTTP.
+fn tls(host: &str, http2: bool, ca: Option<&Path>) -> Result<(TlsConnector, ServerName<'static>), CliError> {
     let failed = |error: rustls::Error| CliError::Failed(format!("cannot prepare TLS: {error}"));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(failed)?
-        .with_no_client_auth();
+    let mut config = match ca {
+        Some(ca) => trust::config(ca)?,
+        None => ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(BuilderVerifierExt::with_platform_verifier)
+            .map_err(failed)?
+            .with_no_client_auth(),
+    };
     config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| CliError::Usage(format!("no certificate can be for the host {host}")))?;

@@ -189,6 +189,7 @@ impl BenchArgs {
             self.publish_rate.map(|rate| Publishing { rate, publishers: self.publishers, bytes: self.payload_bytes });
         Ok(Plan {
             target: Target::new(&self.url.0, self.topic.clone(), &self.credentials, &self.header)?,
+            ca: self.credentials.ca.clone(),
             connections: self.connections.get(),
             connect_rate: self.connect_rate,
             duration: self.duration,

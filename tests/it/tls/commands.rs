@@ -96,3 +96,25 @@ fn tail_publishes_to_a_gateway_that_it_is_told_to_trust() {
     let read = encke(&["subscribe", "t", "--once", "--from", "earliest"], &gateway, Some(&authority)).output();
     assert_eq!(String::from_utf8_lossy(&read.expect("encke runs").stdout), "one\ntwo\n");
 }
+
+#[test]
+fn bench_loads_what_it_is_told_to_trust_over_both_versions() {
+    let gateway = Gateway::start_tls(&["--dev"]);
+    let authority = gateway.certificate().authority();
+    for version in [None, Some("--http2")] {
+        let load = ["--connections", "3", "--duration", "1s", "--publish-rate", "10", "--json"];
+        let args: Vec<&str> =
+            ["bench", gateway.own_url(), "--topic", "a"].into_iter().chain(load).chain(version).collect();
+        let output = encke(&args, &gateway, Some(&authority)).output().expect("encke runs");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let delivered = &report["runs"][0]["delivered"];
+        assert!(output.status.success() && delivered["lost"] == 0, "{version:?}: {output:?}");
+        assert!(delivered["events"].as_u64().is_some_and(|events| events >= 15), "{version:?}: {report}");
+    }
+    let (code, errors) = told(
+        &encke(&["bench", gateway.own_url(), "--topic", "a", "--duration", "1s"], &gateway, None)
+            .output()
+            .expect("encke runs"),
+    );
+    assert!(code == Some(1) && errors.contains("TLS"), "{errors}");
+}
