@@ -97,7 +97,7 @@ impl Gateway {
         let stall = Duration::from_secs(args.stall);
         let sockets = SocketOptions { stall, linger: net_options.linger };
         let shards = Shards::start(cores.handles(), &shutdown, sockets).map_err(StartError::Cores)?;
-        let carriers = net::Cores { runtimes: cores.handles().to_vec(), shards: Some(Arc::new(shards)) };
+        let carriers = net::Cores { runtimes: cores.handles().to_vec(), shards: shards.map(Arc::new) };
         let log = open_log(&args).await?;
         let hub = Hub::start(Arc::clone(&log), pages(&args), &shutdown).await?;
         let metrics = Arc::new(Metrics::new(labels()));

@@ -9,6 +9,8 @@ mod batch;
 mod body;
 mod closed;
 mod conflate;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
 mod ending;
 mod feed;
 mod fetch;
@@ -42,6 +44,8 @@ pub use handoff::{Handoff, Unbegun};
 pub use memo::Memo;
 pub use open::{Begin, OnGap, Opened, Wanted};
 pub use peer::{Gone, Peer};
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{Connection, Framing, Held, Shards, SocketOptions};
 #[cfg(target_os = "linux")]
 pub use shard::{Connection, Framing, Held, Shards, SocketOptions};
 pub use stream::{Heartbeat, Step, Stream, Terms};

@@ -112,11 +112,11 @@ pub(super) struct Loaded {
 }
 
 impl Shards {
-    /// A shard on each of these runtimes, which each run on a core of their own.
+    /// A shard on each of these runtimes, which each run on a core of their own. On other systems than Linux there are none.
     ///
     /// # Errors
     /// Those of the operating system: there are too many open files.
-    pub fn start(cores: &[Handle], shutdown: &Shutdown, options: SocketOptions) -> io::Result<Self> {
+    pub fn start(cores: &[Handle], shutdown: &Shutdown, options: SocketOptions) -> io::Result<Option<Self>> {
         let stalled = Arc::new(AtomicU64::new(0));
         let mut bells = Vec::new();
         for core in cores {
@@ -133,7 +133,7 @@ impl Shards {
             shutdown.spawn_service_on(core, shard.run());
             bells.push(bell);
         }
-        Ok(Self { bells, stalled })
+        Ok(Some(Self { bells, stalled }))
     }
 
     /// How many connections ended because their peers took nothing for too long.
