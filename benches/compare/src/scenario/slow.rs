@@ -1,0 +1,76 @@
+//! Subscribers that never read: what becomes of the others, of memory, and of what they did not read.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Asked, Bound, Figure, Measure, Outcome, PATIENCE, Promise, Scenario, publish_closed, warm_up};
+use crate::load::Load;
+use crate::peer::Peer;
+
+pub(super) const SLOW: Scenario = Scenario {
+    name: "slow",
+    title: "Ten of thirty subscribers never read",
+    does: "Events of 1 000 bytes, sixteen open. First all thirty read; then ten stop, for 20 000 events or fifteen seconds; \
+           then they read again.",
+    peers: &[Peer::Bare, Peer::Encke, Peer::Nchan, Peer::Naive, Peer::Faye, Peer::BetterSse],
+    figures: &[
+        Figure { key: "cpu_all_read", title: "CPU a delivery, all read, µs", digits: 2 },
+        Figure { key: "cpu", title: "ten do not, µs", digits: 2 },
+        Figure { key: "ratio", title: "ratio", digits: 2 },
+        Figure { key: "mib_before", title: "memory before, MiB", digits: 1 },
+        Figure { key: "mib_backlog", title: "with the backlog", digits: 1 },
+        Figure { key: "mib_after", title: "after", digits: 1 },
+        Figure { key: "lost", title: "lost by the slow", digits: 0 },
+        Figure { key: "lost_others", title: "by the others", digits: 0 },
+    ],
+    promises: &[
+        Promise { figure: "lost", of: Peer::Encke, against: None, bound: Bound::AtMost(0.0) },
+        Promise { figure: "lost_others", of: Peer::Encke, against: None, bound: Bound::AtMost(0.0) },
+        // Ten writes fewer for each event, so nearly the same; more than this is not the noise of a round.
+        Promise { figure: "ratio", of: Peer::Encke, against: None, bound: Bound::AtMost(1.2) },
+    ],
+    ask: slow,
+};
+
+const SUBSCRIBERS: usize = 30;
+const SLOW_ONES: usize = 10;
+
+fn slow(asked: &Asked<'_>) -> Result<Outcome> {
+    let running = asked.start()?;
+    let mut load = Load::new(running.door.clone(), 1, 1_000)?;
+    load.subscribe(SUBSCRIBERS, |_| 0)?;
+    load.add_publishers(8)?;
+    warm_up(&mut load, 1)?;
+    let measure = Measure::begin(&running, &mut load)?;
+    publish_closed(&mut load, asked.sized(5_000), 16, Duration::from_secs(4), |_| 0)?;
+    let cpu_all_read = measure.end(&mut load)?.figures["cpu"];
+
+    for index in 0..SLOW_ONES {
+        load.do_not_await(index);
+        load.pause(index, true)?;
+    }
+    let before = running.memory().proportional;
+    let measure = Measure::begin(&running, &mut load)?;
+    let published = publish_closed(&mut load, asked.sized(20_000), 16, Duration::from_secs(15), |_| 0)?;
+    let mut outcome = measure.end(&mut load)?;
+    let backlog = running.memory().proportional;
+    for index in 0..SLOW_ONES {
+        load.pause(index, false)?;
+    }
+    load.poll_until(PATIENCE, |load| load.faults_of(0..SLOW_ONES).lost == 0)?;
+    running.wait_until_calm()?;
+
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    outcome.faults = load.faults();
+    outcome.set("published", published as f64);
+    outcome.set("cpu_all_read", cpu_all_read);
+    outcome.set("ratio", outcome.figures["cpu"] / cpu_all_read);
+    outcome.set("mib_before", mib(before));
+    outcome.set("mib_backlog", mib(backlog));
+    outcome.set("mib_after", mib(running.memory().proportional));
+    outcome.set("lost", load.faults_of(0..SLOW_ONES).lost as f64);
+    outcome.set("lost_others", load.faults_of(SLOW_ONES..SUBSCRIBERS).lost as f64);
+    outcome.closed += load.tally().closed;
+    Ok(outcome)
+}
