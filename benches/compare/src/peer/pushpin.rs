@@ -1,4 +1,4 @@
-//! Pushpin: three processes, and a backend that says which requests are to be held.
+//! Pushpin: four processes, and a backend that says which requests are to be held.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ rundir={directory}
 ipc_prefix=compare-
 
 [runner]
-services=condure,pushpin-proxy,pushpin-handler
+services=condure,zurl,pushpin-proxy,pushpin-handler
 http_port=127.0.0.1:{events}
 logdir={directory}
 log_level=0

@@ -97,6 +97,11 @@ impl Running {
         self.trees().map(|tree| tree.cpu_nanos()).sum()
     }
 
+    /// Nanoseconds that the program has run which was started first: of several the one behind the others.
+    pub fn first_cpu_nanos(&self) -> Result<u64> {
+        self.trees().last().map_or(Ok(0), |tree| tree.cpu_nanos())
+    }
+
     /// Memory of the server.
     pub fn memory(&self) -> Memory {
         self.trees().map(|tree| tree.memory()).fold(Memory::default(), |sum, memory| Memory {

@@ -11,7 +11,7 @@ use crate::peer::Peer;
 const PEERS: &[Peer] = &[
     Peer::Bare,
     Peer::Encke,
-    Peer::EnckeBehindNginx,
+   
     Peer::Nchan,
     Peer::Naive,
     Peer::Faye,
@@ -24,7 +24,7 @@ const BURSTING: &[Peer] = &[
     Peer::Bare,
     Peer::BareMerging,
     Peer::Encke,
-    Peer::EnckeBehindNginx,
+   
     Peer::Nchan,
     Peer::Naive,
     Peer::Faye,
@@ -68,7 +68,6 @@ pub(super) const FAN_10K: Scenario = Scenario {
     name: "fan10k",
     title: "One event at a time, 10 000 subscribers",
     does: "As above.",
-    // nginx needs two descriptors a stream, and has not so many.
     peers: &[Peer::Bare, Peer::Encke, Peer::Nchan, Peer::Naive, Peer::Faye, Peer::BetterSse, Peer::Pushpin],
     figures: FIGURES,
     promises: &[at_most("cpu", Peer::Bare, 1.20)],

@@ -3,10 +3,13 @@
 //! Each question is asked of a fresh server, each round anew: nothing that an earlier one left in it can be measured.
 
 mod connecting;
+mod counting;
 mod fan;
+mod http2;
 mod latency;
 mod measure;
 mod memory;
+mod proxied;
 mod publishing;
 mod resuming;
 mod slow;
@@ -224,4 +227,8 @@ pub const ALL: &[&Scenario] = &[
     &connecting::STORM,
     &resuming::RESUME,
     &slow::SLOW,
+    &proxied::BEHIND_NGINX,
+    &http2::HTTP2,
+    &counting::INSTRUCTIONS,
+    &counting::SYSCALLS,
 ];
