@@ -1,4 +1,7 @@
 //! What one subscriber got of its topic, counted exactly.
+//!
+//! Events that were under way at once, of several publishers, have no order among them but the one that the server gives
+//! them. Out of order is what was published after the receipt of another, and came before it.
 
 use std::ops::AddAssign;
 
@@ -13,7 +16,7 @@ pub struct Faults {
     pub lost: u64,
     /// Came again.
     pub duplicated: u64,
-    /// Came after one that was published later.
+    /// Came after one that was published when this one already had its receipt.
     pub reordered: u64,
     /// Belongs to another topic.
     pub misrouted: u64,
@@ -42,13 +45,15 @@ pub struct Ledger {
     next: u64,
     /// Passed over so far: from, to (exclusive), in order. Empty but where a server errs.
     missing: Vec<(u64, u64)>,
+    /// All before this one had their receipts when some event was published that has come: they should have come before it.
+    due: u64,
     faults: Faults,
 }
 
 impl Ledger {
     /// The account of one who is to get everything of `topic` from the event `first` on.
     pub fn new(topic: u32, first: u64) -> Self {
-        Self { topic, next: first, missing: Vec::new(), faults: Faults::default() }
+        Self { topic, next: first, missing: Vec::new(), due: first, faults: Faults::default() }
     }
 
     /// The number of the topic.
@@ -56,22 +61,23 @@ impl Ledger {
         self.topic
     }
 
-    /// Enters an event. Whether it is one that was due: of this topic, and for the first time.
-    pub fn enter(&mut self, marker: Marker) -> bool {
-        if marker.topic == self.topic && marker.sequence == self.next {
+    /// Enters an event, before whose publishing all up to `due` had their receipts. Whether it is one that was waited for: of
+    /// this topic, and for the first time.
+    pub fn enter(&mut self, marker: Marker, due: u64) -> bool {
+        if marker.topic != self.topic {
+            self.faults.misrouted += 1;
+            return false;
+        }
+        self.due = self.due.max(due);
+        if marker.sequence == self.next {
             self.next += 1;
             return true;
         }
         self.enter_unexpected(marker)
     }
 
-    #[cold]
     fn enter_unexpected(&mut self, marker: Marker) -> bool {
         let at = marker.sequence;
-        if marker.topic != self.topic {
-            self.faults.misrouted += 1;
-            return false;
-        }
         if at > self.next {
             self.missing.push((self.next, at));
             self.next = at + 1;
@@ -84,7 +90,7 @@ impl Ledger {
         let (from, to) = self.missing.remove(place);
         let left = [(from, at), (at + 1, to)];
         self.missing.splice(place..place, left.into_iter().filter(|(from, to)| from < to));
-        self.faults.reordered += 1;
+        self.faults.reordered += u64::from(at < self.due);
         true
     }
 
@@ -102,7 +108,7 @@ mod tests {
     fn after(sequences: &[u64], published: u64) -> Faults {
         let mut ledger = Ledger::new(7, 0);
         for sequence in sequences {
-            ledger.enter(Marker { sequence: *sequence, sent: 0, topic: 7 });
+            ledger.enter(Marker { sequence: *sequence, sent: 0, topic: 7 }, *sequence);
         }
         ledger.faults(published)
     }
@@ -123,6 +129,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_under_way_at_once_may_come_in_any_order() {
+        let mut ledger = Ledger::new(7, 0);
+        let mut enter = |sequence, due| ledger.enter(Marker { sequence, sent: 0, topic: 7 }, due);
+        // 0, 1 and 2 were published together; 3 when 0 and 1 had their receipts.
+        assert!(enter(2, 0) && enter(0, 0) && enter(3, 2));
+        assert!(enter(1, 0), "this one should have come before 3");
+        assert_eq!(ledger.faults(4), Faults { reordered: 1, ..Faults::default() });
+    }
+
+    #[test]
     fn what_comes_again_is_duplicated_also_where_it_was_late() {
         assert_eq!(after(&[0, 0, 2, 1, 1], 3), Faults { duplicated: 2, reordered: 1, ..Faults::default() });
     }
@@ -130,7 +146,7 @@ mod tests {
     #[test]
     fn what_belongs_to_another_topic_is_misrouted() {
         let mut ledger = Ledger::new(7, 0);
-        assert!(!ledger.enter(Marker { sequence: 0, sent: 0, topic: 8 }));
+        assert!(!ledger.enter(Marker { sequence: 0, sent: 0, topic: 8 }, 0));
         assert_eq!(ledger.faults(1), Faults { lost: 1, misrouted: 1, ..Faults::default() });
     }
 }

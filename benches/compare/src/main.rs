@@ -1,7 +1,7 @@
 //! `benches/compare/run`: measures servers side by side. See the crate for what is where.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -26,10 +26,13 @@ enum Action {
     Run(Run),
     /// Lists what can be asked, and of whom.
     List,
-    /// Makes the tables of results that are there.
+    /// Makes tables and plots of results that are there.
     Report {
-        /// The raw results.
+        /// The raw results
         results: PathBuf,
+        /// The document into which they are put, between its marks
+        #[arg(long)]
+        write: Option<PathBuf>,
     },
     /// A server of this package, on a free port.
     #[command(hide = true)]
@@ -62,6 +65,9 @@ struct Run {
     /// Where results are written: results.jsonl, report.md and plots
     #[arg(long, default_value = "target/compare")]
     into: PathBuf,
+    /// Puts tables and plots into docs/performance.md and docs/performance/
+    #[arg(long)]
+    write: bool,
     /// The gateway; else the one beside this program
     #[arg(long)]
     encke: Option<PathBuf>,
@@ -97,9 +103,10 @@ fn main() -> Result<()> {
             list();
             Ok(())
         }
-        Action::Report { results } => {
-            print!("{}", report::markdown(&rounds::read(&results)?));
-            Ok(())
+        Action::Report { results, write } => {
+            let lines = rounds::read(&results)?;
+            print!("{}", report::markdown(&lines));
+            write.map_or(Ok(()), |document| report::write(&document, &lines, &report::plots(&lines)))
         }
         Action::Serve { server } => serve(&server),
         Action::Launch { command } => peer::launch(&command),
@@ -114,6 +121,13 @@ fn measure(run: &Run) -> Result<()> {
     let lines = plan.carry_out(&results)?;
     let text = report::markdown(&lines);
     fs::write(run.into.join("report.md"), &text)?;
+    let plots = report::plots(&lines);
+    for plot in &plots {
+        fs::write(run.into.join(plot.name), &plot.svg)?;
+    }
+    if run.write {
+        report::write(Path::new("docs/performance.md"), &lines, &plots)?;
+    }
     print!("{text}");
     eprintln!("written to {}", run.into.display());
     Ok(())

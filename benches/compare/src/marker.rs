@@ -10,7 +10,7 @@ pub const MIN_BYTES: usize = 50;
 pub struct Marker {
     /// Counts from 0 in each topic.
     pub sequence: u64,
-    /// Nanoseconds of the monotonic clock.
+    /// Nanoseconds of the clock of the load.
     pub sent: u64,
     /// Number of the topic.
     pub topic: u32,

@@ -8,6 +8,7 @@ mod connection;
 mod poller;
 mod topics;
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub struct Load {
     topics: Topics,
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
-    idle: Vec<usize>,
+    /// In turn, as a connection on which nothing happens may be closed.
+    idle: VecDeque<usize>,
     tally: Tally,
     data: Vec<u8>,
 }
@@ -76,6 +78,8 @@ struct Publisher {
     connection: Connection,
     /// When what is under way was to be sent.
     scheduled: u64,
+    /// What is under way, if something is: topic and sequence number.
+    under_way: Option<(u32, u64)>,
 }
 
 /// How many may be connecting at once when they are not told otherwise: less than the shortest queue of a listener here.
@@ -98,7 +102,7 @@ impl Load {
             topics: Topics::new(topics),
             subscribers: Vec::new(),
             publishers: Vec::new(),
-            idle: Vec::new(),
+            idle: VecDeque::new(),
             tally: Tally::default(),
             data: Vec::new(),
         })
@@ -239,8 +243,8 @@ impl Load {
             let number = self.publishers.len();
             let connection = Connection::new(connect(self.door.publishing, Manner::default())?);
             self.poller.watch(connection.socket(), PUBLISHER | number as u64)?;
-            self.publishers.push(Publisher { connection, scheduled: 0 });
-            self.idle.push(number);
+            self.publishers.push(Publisher { connection, scheduled: 0, under_way: None });
+            self.idle.push_back(number);
         }
         Ok(())
     }
@@ -257,12 +261,13 @@ impl Load {
 
     /// Publishes the next event of `topic`, which was to be sent at `scheduled`, by a publisher that is idle.
     pub fn publish(&mut self, topic: u32, scheduled: u64) -> Result<()> {
-        let number = self.idle.pop().context("no publisher is idle")?;
+        let number = self.idle.pop_front().context("no publisher is idle")?;
         let sequence = self.topics.publish(topic);
         self.data.clear();
         Marker { sequence, sent: scheduled, topic }.write(self.payload, &mut self.data);
         let publisher = &mut self.publishers[number];
         publisher.scheduled = scheduled;
+        publisher.under_way = Some((topic, sequence));
         publisher.connection.send(|out| self.door.publish(topic, &self.data, out))
     }
 
@@ -323,7 +328,7 @@ impl Load {
         let mut told = |told: Told| match told {
             Told::Comment => *comments += 1,
             Told::Event(marker) => {
-                if ledger.enter(marker) {
+                if ledger.enter(marker, topics.due(marker.topic, marker.sequence)) {
                     *deliveries += 1;
                     latency.record(now.saturating_sub(marker.sent));
                     if *awaited {
@@ -357,7 +362,15 @@ impl Load {
             Came::Complete => {
                 self.tally.receipts += 1;
                 self.tally.receipt.record(clock::now().saturating_sub(publisher.scheduled));
-                self.idle.push(number);
+                if let Some((topic, sequence)) = publisher.under_way.take() {
+                    self.topics.answered(topic, sequence);
+                }
+                self.idle.push_back(number);
+            }
+            // Nothing happened on it for long: servers close such connections, and clients open others.
+            Came::Closed if publisher.under_way.is_none() => {
+                publisher.connection = Connection::new(connect(self.door.publishing, Manner::default())?);
+                self.poller.watch(publisher.connection.socket(), PUBLISHER | number as u64)?;
             }
             Came::Closed => bail!("the server closed a publisher's connection"),
         }

@@ -15,6 +15,10 @@ struct Topic {
     sequence: u64,
     /// How many subscribers each event is waited for.
     members: u32,
+    /// Published and without a receipt.
+    unanswered: Vec<u64>,
+    /// Of each event: all before this one had their receipts when it was published.
+    due: Vec<u64>,
     /// How many have not got it, from the oldest event that somebody has not got.
     open: VecDeque<u32>,
 }
@@ -48,11 +52,25 @@ impl Topics {
         let topic = &mut self.topics[topic as usize];
         let sequence = topic.sequence;
         topic.sequence += 1;
+        topic.unanswered.push(sequence);
+        topic.due.push(topic.unanswered[0]);
         if topic.members > 0 {
             topic.open.push_back(topic.members);
             self.open += 1;
         }
         sequence
+    }
+
+    /// An event has its receipt.
+    pub(super) fn answered(&mut self, topic: u32, sequence: u64) {
+        // In order, as they were published, and seldom more than there are publishers.
+        self.topics[topic as usize].unanswered.retain(|unanswered| *unanswered != sequence);
+    }
+
+    /// All events before this one had their receipts when `sequence` was published.
+    pub(super) fn due(&self, topic: u32, sequence: u64) -> u64 {
+        let due = self.topics.get(topic as usize).and_then(|topic| topic.due.get(sequence as usize));
+        due.copied().unwrap_or(0)
     }
 
     /// A subscriber that is waited for has got an event.
@@ -95,6 +113,18 @@ mod tests {
         topics.got(0, 0);
         topics.got(0, 0);
         assert_eq!(topics.open(), 0);
+    }
+
+    #[test]
+    fn what_has_its_receipt_must_come_before_what_is_published_then() {
+        let mut topics = Topics::new(1);
+        topics.publish(0);
+        topics.publish(0);
+        topics.answered(0, 1);
+        topics.publish(0);
+        topics.answered(0, 0);
+        topics.publish(0);
+        assert_eq!([0, 1, 2, 3].map(|sequence| topics.due(0, sequence)), [0, 0, 0, 2]);
     }
 
     #[test]

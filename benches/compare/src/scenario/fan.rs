@@ -8,29 +8,11 @@ use super::{Asked, Bound, Figure, Measure, Outcome, Promise, Scenario, publish_c
 use crate::load::Load;
 use crate::peer::Peer;
 
-const PEERS: &[Peer] = &[
-    Peer::Bare,
-    Peer::Encke,
-   
-    Peer::Nchan,
-    Peer::Naive,
-    Peer::Faye,
-    Peer::BetterSse,
-    Peer::Pushpin,
-];
+const PEERS: &[Peer] = &[Peer::Bare, Peer::Encke, Peer::Nchan, Peer::Naive, Peer::Faye, Peer::BetterSse, Peer::Pushpin];
 /// Those that are followed as streams become more.
 const GROWING: &[Peer] = &[Peer::Bare, Peer::Encke, Peer::Nchan, Peer::Naive];
-const BURSTING: &[Peer] = &[
-    Peer::Bare,
-    Peer::BareMerging,
-    Peer::Encke,
-   
-    Peer::Nchan,
-    Peer::Naive,
-    Peer::Faye,
-    Peer::BetterSse,
-    Peer::Pushpin,
-];
+const BURSTING: &[Peer] =
+    &[Peer::Bare, Peer::BareMerging, Peer::Encke, Peer::Nchan, Peer::Naive, Peer::Faye, Peer::BetterSse, Peer::Pushpin];
 
 const FIGURES: &[Figure] = &[
     Figure { key: "cpu", title: "CPU a delivery, µs", digits: 2 },

@@ -141,7 +141,7 @@ async fn read(answer: h2::client::ResponseFuture, index: usize, shared: Rc<Share
         let now = clock::now();
         stream.feed(&bytes, &shared.markers, &mut |told| {
             let Told::Event(marker) = told else { return };
-            if shared.ledgers.borrow_mut()[index].enter(marker) {
+            if shared.ledgers.borrow_mut()[index].enter(marker, marker.sequence) {
                 shared.deliveries.set(shared.deliveries.get() + 1);
                 shared.latency.borrow_mut().record(now.saturating_sub(marker.sent));
             }
