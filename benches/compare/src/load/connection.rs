@@ -14,6 +14,7 @@ pub(super) struct Connection {
     written: usize,
     answer: AnswerReader,
     content: Option<Content>,
+    closes: bool,
 }
 
 /// What a round of reading came to.
@@ -29,7 +30,7 @@ pub(super) enum Came {
 
 impl Connection {
     pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, request: Vec::new(), written: 0, answer: AnswerReader::default(), content: None }
+        Self { socket, request: Vec::new(), written: 0, answer: AnswerReader::default(), content: None, closes: false }
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
@@ -39,6 +40,11 @@ impl Connection {
     /// Whether the head of an answer is there.
     pub(super) fn is_answered(&self) -> bool {
         self.content.is_some()
+    }
+
+    /// Whether the server said that it ends the connection.
+    pub(super) fn closes(&self) -> bool {
+        self.closes
     }
 
     /// Takes the next request, which `write` appends, and writes what the socket takes of it.
@@ -69,8 +75,14 @@ impl Connection {
         self.written = 0;
     }
 
-    /// Reads what there is, and gives the content of 2xx answers to `sink`.
-    pub(super) fn read(&mut self, buffer: &mut [u8], reads: &mut Reads, mut sink: impl FnMut(&[u8])) -> Result<Came> {
+    /// Reads what there is, up to an end if there is one, and gives the content of 2xx answers to `sink`.
+    pub(super) fn read(
+        &mut self,
+        ended: bool,
+        buffer: &mut [u8],
+        reads: &mut Reads,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<Came> {
         loop {
             let count = match self.socket.read(buffer) {
                 Ok(0) => return Ok(Came::Closed),
@@ -85,8 +97,9 @@ impl Connection {
             if self.take(&buffer[..count], &mut sink)? {
                 return Ok(Came::Complete);
             }
-            // Edge-triggered: less than was asked for means that there is no more (epoll(7)).
-            if count < buffer.len() {
+            // Edge-triggered: less than was asked for means that there is no more (epoll(7)), but for an end that was
+            // told of already.
+            if count < buffer.len() && !ended {
                 return Ok(Came::Drained);
             }
         }
@@ -100,6 +113,7 @@ impl Connection {
             let Some(answer) = answer else { return Ok(false) };
             ensure!((200..300).contains(&answer.status), "the server answered {}", answer.status);
             self.content = Some(answer.content);
+            self.closes = answer.closes;
         }
         let Some(content) = &mut self.content else { return Ok(false) };
         content.feed(input, sink)?;

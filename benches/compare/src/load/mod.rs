@@ -21,7 +21,7 @@ use crate::marker::{Marker, Markers};
 use crate::peer::Door;
 use crate::wire::{EventStream, Told};
 use connection::{Came, Connection, Reads};
-pub use poller::{Manner, Poller, connect};
+pub use poller::{Manner, Poller, Ready, connect};
 use topics::Topics;
 
 /// Subscribers, publishers, and what came of them.
@@ -234,7 +234,8 @@ impl Load {
     /// A paused subscriber reads nothing; one that goes on reads what has come meanwhile.
     pub fn pause(&mut self, index: usize, paused: bool) -> Result<()> {
         self.subscribers[index].paused = paused;
-        if paused { Ok(()) } else { self.read_subscriber(index) }
+        // Edges that came meanwhile are past: there may be an end.
+        if paused { Ok(()) } else { self.read_subscriber(index, true) }
     }
 
     /// Connects publishers.
@@ -281,9 +282,9 @@ impl Load {
         for index in 0..count {
             let ready = self.poller.ready(index);
             if ready.number & PUBLISHER == 0 {
-                self.serve_subscriber(ready.number as usize, ready.readable, ready.writable)?;
+                self.serve_subscriber(ready.number as usize, ready)?;
             } else {
-                self.serve_publisher((ready.number & !PUBLISHER) as usize, ready.readable)?;
+                self.serve_publisher((ready.number & !PUBLISHER) as usize, ready)?;
             }
         }
         self.tally.busy_nanos += clock::now() - begun;
@@ -307,18 +308,18 @@ impl Load {
         Ok(true)
     }
 
-    fn serve_subscriber(&mut self, index: usize, readable: bool, writable: bool) -> Result<()> {
+    fn serve_subscriber(&mut self, index: usize, ready: Ready) -> Result<()> {
         let Some(connection) = &mut self.subscribers[index].connection else { return Ok(()) };
-        if writable {
+        if ready.writable {
             connection.go_on_writing()?;
         }
-        if readable && !self.subscribers[index].paused {
-            self.read_subscriber(index)?;
+        if ready.readable && !self.subscribers[index].paused {
+            self.read_subscriber(index, ready.ended)?;
         }
         Ok(())
     }
 
-    fn read_subscriber(&mut self, index: usize) -> Result<()> {
+    fn read_subscriber(&mut self, index: usize, ended: bool) -> Result<()> {
         let Self { buffer, markers, topics, subscribers, tally, .. } = self;
         let Subscriber { connection, stream, ledger, awaited, .. } = &mut subscribers[index];
         let Some(open) = connection else { return Ok(()) };
@@ -337,7 +338,7 @@ impl Load {
                 }
             }
         };
-        let came = open.read(buffer, &mut reads, |content| stream.feed(content, markers, &mut told))?;
+        let came = open.read(ended, buffer, &mut reads, |content| stream.feed(content, markers, &mut told))?;
         tally.reads += reads.reads;
         tally.bytes += reads.bytes;
         if !was_answered && open.is_answered() {
@@ -351,14 +352,18 @@ impl Load {
         Ok(())
     }
 
-    fn serve_publisher(&mut self, number: usize, readable: bool) -> Result<()> {
+    fn serve_publisher(&mut self, number: usize, ready: Ready) -> Result<()> {
         let publisher = &mut self.publishers[number];
         publisher.connection.go_on_writing()?;
-        if !readable {
+        if !ready.readable {
             return Ok(());
         }
-        match publisher.connection.read(&mut self.buffer, &mut Reads::default(), |_| ()).context("a publish")? {
-            Came::Drained => {}
+        match publisher
+            .connection
+            .read(ready.ended, &mut self.buffer, &mut Reads::default(), |_| ())
+            .context("a publish")?
+        {
+            Came::Drained => return Ok(()),
             Came::Complete => {
                 self.tally.receipts += 1;
                 self.tally.receipt.record(clock::now().saturating_sub(publisher.scheduled));
@@ -367,12 +372,13 @@ impl Load {
                 }
                 self.idle.push_back(number);
             }
-            // Nothing happened on it for long: servers close such connections, and clients open others.
-            Came::Closed if publisher.under_way.is_none() => {
-                publisher.connection = Connection::new(connect(self.door.publishing, Manner::default())?);
-                self.poller.watch(publisher.connection.socket(), PUBLISHER | number as u64)?;
-            }
+            Came::Closed if publisher.under_way.is_none() => {}
             Came::Closed => bail!("the server closed a publisher's connection"),
+        }
+        if ready.ended || publisher.connection.closes() {
+            // Nothing is under way: servers close such connections, at once or after a while, and clients open others.
+            publisher.connection = Connection::new(connect(self.door.publishing, Manner::default())?);
+            self.poller.watch(publisher.connection.socket(), PUBLISHER | number as u64)?;
         }
         Ok(())
     }

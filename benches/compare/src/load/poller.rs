@@ -24,9 +24,12 @@ pub struct Ready {
     pub writable: bool,
     /// There is something to read, or an end.
     pub readable: bool,
+    /// There is an end.
+    pub ended: bool,
 }
 
 const AT_ONCE: usize = 512;
+const END: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
 
 impl Poller {
     /// One that watches nothing yet.
@@ -59,7 +62,8 @@ impl Poller {
         Ready {
             number: event.data.u64(),
             writable: flags.contains(EventFlags::OUT),
-            readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
+            readable: flags.intersects(EventFlags::IN | END),
+            ended: flags.intersects(END),
         }
     }
 }

@@ -34,7 +34,8 @@ pub(super) fn start(programs: &Programs, setting: &Setting) -> Result<Running> {
     Ok(starting.done(door))
 }
 
-/// The rate limits, which drop events, are put out of reach; all else is as it comes.
+/// Debian's Pushpin looks for zurl, which asks its backend, as a service of the machine; here it has one of its own. The
+/// rate limits, which drop events, are put out of reach; all else is as it comes.
 fn configuration(directory: &str, events: u16, control: u16) -> Result<String> {
     Ok(format!(
         "[global]
@@ -51,6 +52,9 @@ client_maxconn=50000
 
 [proxy]
 routesfile={directory}/routes
+zurl_out_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-in
+zurl_out_stream_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-in-stream
+zurl_in_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-out
 
 [handler]
 push_in_spec=tcp://127.0.0.1:{}

@@ -11,6 +11,8 @@ pub struct Answer {
     pub status: u16,
     /// How the content is framed.
     pub content: Content,
+    /// Whether the server ends the connection after it.
+    pub closes: bool,
 }
 
 /// Gathers a head, then frames the content.
@@ -45,19 +47,21 @@ fn parse(head: &[u8]) -> Result<Answer> {
     let status_line = lines.next().unwrap_or_default();
     let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let Some(status) = status else { bail!("this is no status line: {status_line:?}") };
-    let mut content = Content::UntilClose;
+    let (mut content, mut closes) = (Content::UntilClose, false);
     for line in lines {
         let Some((name, value)) = line.split_once(':') else { continue };
         if name.eq_ignore_ascii_case("transfer-encoding") && value.trim().eq_ignore_ascii_case("chunked") {
             content = Content::CHUNKED;
         } else if name.eq_ignore_ascii_case("content-length") && content == Content::UntilClose {
             content = Content::Length(value.trim().parse().context("Content-Length is no number")?);
+        } else if name.eq_ignore_ascii_case("connection") && value.trim().eq_ignore_ascii_case("close") {
+            closes = true;
         }
     }
     if matches!(status, 204 | 304) {
         content = Content::Length(0);
     }
-    Ok(Answer { status, content })
+    Ok(Answer { status, content, closes })
 }
 
 #[cfg(test)]
@@ -76,7 +80,7 @@ mod tests {
                 answer = second.1;
             }
             assert_eq!(&input[taken..], b"hello", "cut at {cut}");
-            assert_eq!(answer, Some(Answer { status: 201, content: Content::Length(5) }));
+            assert_eq!(answer, Some(Answer { status: 201, content: Content::Length(5), closes: false }));
         }
     }
 
@@ -87,6 +91,7 @@ mod tests {
         check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", Content::CHUNKED);
         check("HTTP/1.0 200 OK\r\n\r\n", Content::UntilClose);
         check("HTTP/1.1 204 No Content\r\n\r\n", Content::Length(0));
+        assert!(parse(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").unwrap().closes);
         assert!(parse(b"SSH-2.0\r\n\r\n").is_err());
     }
 }
