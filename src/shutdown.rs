@@ -45,7 +45,6 @@ impl Shutdown {
     }
 
     /// Something that is no task, and that the end waits for as long as this is held.
-    #[must_use]
     pub fn hold(&self) -> TaskTrackerToken {
         self.0.tasks.token()
     }

@@ -129,7 +129,8 @@ impl Feed {
     /// comes again after so many finds nothing left.
     fn concern_of(&self, round: u64) -> Option<usize> {
         let concern = self.concern.load(Ordering::Relaxed);
-        (concern >> 32 == round & u64::from(u32::MAX)).then(|| (concern & u64::from(u32::MAX)) as usize)
+        let is_of_round = concern >> 32 == round & u64::from(u32::MAX);
+        usize::try_from(concern & u64::from(u32::MAX)).ok().filter(|_| is_of_round)
     }
 
     fn concern_is(&self, round: u64, place: usize) {

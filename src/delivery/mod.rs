@@ -38,14 +38,14 @@ use crate::shutdown::Shutdown;
 
 pub use answer::Answered;
 pub use batch::{Batch, TURN};
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{Connection, Framing, Held, Shards, SocketOptions};
 pub use ending::{EndReason, Ending};
 pub use feed::{Feed, FeedKey, FeedStep, Feeds};
 pub use handoff::{Handoff, Unbegun};
 pub use memo::Memo;
 pub use open::{Begin, OnGap, Opened, Wanted};
 pub use peer::{Gone, Peer};
-#[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Connection, Framing, Held, Shards, SocketOptions};
 #[cfg(target_os = "linux")]
 pub use shard::{Connection, Framing, Held, Shards, SocketOptions};
 pub use stream::{Heartbeat, Step, Stream, Terms};

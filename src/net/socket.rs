@@ -57,7 +57,7 @@ impl Listener {
         socket.bind(&address.into())?;
         let inherits = cfg!(target_os = "linux");
         if inherits {
-            tune(SockRef::from(&socket), options.notsent_lowat);
+            tune(&SockRef::from(&socket), options.notsent_lowat);
         }
         socket.listen(backlog(options))?;
         socket.set_nonblocking(true)?;
@@ -111,7 +111,7 @@ impl Listener {
             Kind::Tcp { listener, inherits } => {
                 let (socket, address) = ready!(listener.poll_accept(cx))?;
                 if !inherits {
-                    tune(SockRef::from(&socket), notsent_lowat);
+                    tune(&SockRef::from(&socket), notsent_lowat);
                 }
                 // An IPv4 peer of an IPv6 socket is an IPv4 peer.
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());
@@ -188,15 +188,15 @@ impl Wire for Stream {
 
     fn moved_here(self) -> io::Result<Self> {
         match self {
-            Either::Left(socket) => TcpStream::from_std(socket.into_std()?).map(Either::Left),
-            Either::Right(socket) => UnixStream::from_std(socket.into_std()?).map(Either::Right),
+            Self::Left(socket) => TcpStream::from_std(socket.into_std()?).map(Self::Left),
+            Self::Right(socket) => UnixStream::from_std(socket.into_std()?).map(Self::Right),
         }
     }
 
     fn into_socket(self) -> Option<OwnedFd> {
         match self {
-            Either::Left(socket) => socket.into_std().ok().map(OwnedFd::from),
-            Either::Right(socket) => socket.into_std().ok().map(OwnedFd::from),
+            Self::Left(socket) => socket.into_std().ok().map(OwnedFd::from),
+            Self::Right(socket) => socket.into_std().ok().map(OwnedFd::from),
         }
     }
 }
@@ -246,7 +246,7 @@ impl Accept for Listeners {
 
 /// Sends at once what is written, keeps what is not sent small, and has the kernel look for peers that are gone. It fails
 /// only if the peer is gone already, which the connection finds out by itself.
-fn tune(socket: SockRef<'_>, notsent_lowat: u32) {
+fn tune(socket: &SockRef<'_>, notsent_lowat: u32) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_keepalive(&keepalive());
     #[cfg(any(target_os = "linux", target_os = "android"))]
