@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::access::{Access, Limit, Limits, Open, Policy, Quota, Rule, Rules, Secret};
-use crate::config::{self, Address, Durable, Passed, PassedSocket, ServeArgs, TopicRule, Who};
+use crate::config::{self, Address, Carrier, Durable, Passed, PassedSocket, ServeArgs, TopicRule, Who};
 use crate::cores::Cores;
 use crate::delivery::{self, Delivery, EndReason, Shards, SocketOptions};
 use crate::http::{self, App, Guards, REFUSALS, Site};
@@ -96,7 +96,10 @@ impl Gateway {
         let cores = Cores::start(Cores::available()).map_err(StartError::Cores)?;
         let stall = Duration::from_secs(args.stall);
         let sockets = SocketOptions { stall, linger: net_options.linger };
-        let shards = Shards::start(cores.handles(), &shutdown, sockets).map_err(StartError::Cores)?;
+        let shards = match args.carrier {
+            Carrier::Socket => Shards::start(cores.handles(), &shutdown, sockets).map_err(StartError::Cores)?,
+            Carrier::Ordinary => None,
+        };
         let carriers = net::Cores { runtimes: cores.handles().to_vec(), shards: shards.map(Arc::new) };
         let log = open_log(&args).await?;
         let hub = Hub::start(Arc::clone(&log), pages(&args), &shutdown).await?;

@@ -107,6 +107,10 @@ pub struct ServeArgs {
     #[arg(long, env = "ENCKE_STALL", default_value_t = 120, value_name = "SECONDS",
         value_parser = value_parser!(u64).range(10..=3600), help_heading = STREAMS)]
     pub stall: u64,
+    /// What writes streams of plain HTTP/1 connections: `socket`, the shards of the cores, straight to their sockets, or
+    /// `ordinary`, the HTTP library, as on all other connections. It costs more, and tells whose fault something is.
+    #[arg(long, env = "ENCKE_CARRIER", default_value = "socket", help_heading = STREAMS)]
+    pub carrier: Carrier,
     /// Seconds that streams and publishes have to end in when the gateway is told to stop.
     #[arg(long, env = "ENCKE_DRAIN", default_value_t = 25, value_name = "SECONDS", help_heading = STREAMS)]
     pub drain: u64,
@@ -187,6 +191,15 @@ pub enum Durable {
     Fsync,
     /// The operating system.
     Os,
+}
+
+/// What writes the streams of plain connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Carrier {
+    /// The shards of the cores.
+    Socket,
+    /// The HTTP library.
+    Ordinary,
 }
 
 /// Who may do something.

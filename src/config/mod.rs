@@ -24,7 +24,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use address::Address;
-pub use args::{Durable, LogFormat, ServeArgs, Who};
+pub use args::{Carrier, Durable, LogFormat, ServeArgs, Who};
 pub use base_path::BasePath;
 pub use reference::reference;
 pub use reload::Changes;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::matched::Matched;
 #[cfg(target_os = "linux")]
-use super::shard::{Call, Cord};
+use super::shard::{Call, Cord, Cords};
 use super::{Batch, TURN};
 use crate::event::{Appended, Offset, Topic, TopicSelector};
 use crate::hub::{Hub, Reader, Selection, Step};
@@ -52,7 +52,7 @@ pub struct Feed {
     wake: Notify,
     /// To the shards that have streams of it.
     #[cfg(target_os = "linux")]
-    cords: Mutex<SmallVec<[Arc<Cord<Call>>; 1]>>,
+    cords: Cords<Call>,
     recent: Mutex<Recent>,
     /// How far it is known, for every feed, which events concern it.
     looked: Arc<AtomicU64>,
@@ -106,7 +106,7 @@ impl Feed {
             key,
             wake: Notify::new(),
             #[cfg(target_os = "linux")]
-            cords: Mutex::default(),
+            cords: Cords::default(),
             recent: Mutex::new(recent),
             looked,
             concern: AtomicU64::new(0),
@@ -141,24 +141,19 @@ impl Feed {
     fn wake(&self) {
         self.wake.notify_waiters();
         #[cfg(target_os = "linux")]
-        self.cords().iter().for_each(|cord| cord.pull());
+        self.cords.pull();
     }
 
     /// Ties it to a shard, which hears of all that is new from here on.
     #[cfg(target_os = "linux")]
     pub(super) fn tie(&self, cord: Arc<Cord<Call>>) {
-        self.cords().push(cord);
+        self.cords.tie(cord);
     }
 
     /// Lets a shard hear no more.
     #[cfg(target_os = "linux")]
     pub(super) fn untie(&self, cord: &Arc<Cord<Call>>) {
-        self.cords().retain(|tied| !Arc::ptr_eq(tied, cord));
-    }
-
-    #[cfg(target_os = "linux")]
-    fn cords(&self) -> MutexGuard<'_, SmallVec<[Arc<Cord<Call>>; 1]>> {
-        self.cords.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cords.untie(cord);
     }
 
     /// What comes after `cursor`. `alone`: nobody else reads this feed, so what is given need not be kept.

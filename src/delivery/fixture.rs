@@ -1,7 +1,7 @@
 //! A log, its pages and its feeds without tasks of their own: a test says when events are looked at, and by whom.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -157,13 +157,15 @@ impl Fixture {
     }
 }
 
-/// A log of which each reading, of a place or a page, takes so long.
-pub(super) struct Slow {
+/// A log of which each reading, of a place or a page, takes so long, and which panics when it is asked for its bounds while
+/// it is told to.
+pub(super) struct Odd {
     pub(super) log: MemoryLog,
     pub(super) read: Duration,
+    pub(super) panics: Arc<AtomicBool>,
 }
 
-impl Log for Slow {
+impl Log for Odd {
     fn append(&self, batch: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
         self.log.append(batch)
     }
@@ -203,6 +205,7 @@ impl Log for Slow {
     }
 
     fn bounds(&self) -> Bounds {
+        assert!(!self.panics.load(Ordering::Relaxed), "a bug, on purpose");
         self.log.bounds()
     }
 

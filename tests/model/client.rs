@@ -1,7 +1,9 @@
 //! A subscriber as the model sees it: what it was told, by whatever transport.
 
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use encke::event::Cursor;
@@ -30,8 +32,20 @@ pub(crate) type Body = Pin<Box<dyn Stream<Item = Result<Bytes, io::Error>> + Sen
 
 /// An open stream, being read.
 pub(crate) struct Reading {
-    pub(crate) body: Body,
+    source: Source,
     decoder: Decoder,
+}
+
+/// What carries it here.
+enum Source {
+    Body(Body),
+    Socket(Socket),
+}
+
+/// The other end of a socket, on which content comes in chunks.
+struct Socket {
+    socket: UnixStream,
+    bytes: Vec<u8>,
 }
 
 enum Decoder {
@@ -41,20 +55,84 @@ enum Decoder {
 }
 
 impl Reading {
-    pub(crate) fn new(body: Body, content_type: &str) -> Self {
+    pub(crate) fn of_body(body: Body, content_type: &str) -> Self {
+        Self::new(Source::Body(body), content_type)
+    }
+
+    /// Of a socket that does not block.
+    pub(crate) fn of_socket(socket: UnixStream, content_type: &str) -> Self {
+        Self::new(Source::Socket(Socket { socket, bytes: Vec::new() }), content_type)
+    }
+
+    /// Whether what was written stays on its way until it is read.
+    pub(crate) fn is_socket(&self) -> bool {
+        matches!(self.source, Source::Socket(_))
+    }
+
+    fn new(source: Source, content_type: &str) -> Self {
         let decoder = match content_type.split_once("boundary=") {
             Some((_, boundary)) => Decoder::Parts { boundary: boundary.to_owned(), bytes: Vec::new(), seen: 0 },
             None if content_type == "text/event-stream" => Decoder::EventStream(Box::new(Parser::new())),
             None => Decoder::Lines(Vec::new()),
         };
-        Self { body, decoder }
+        Self { source, decoder }
     }
 
     /// The next frame, decoded; nothing when the body has nothing more to give.
     pub(crate) async fn next(&mut self) -> Option<Vec<Told>> {
-        // The clock is paused: it moves only when every task is idle.
-        let frame = tokio::time::timeout(std::time::Duration::from_millis(1), self.body.next()).await.ok()??;
-        Some(self.decoder.decode(&frame.expect("a body is not broken off by itself")))
+        let frame = match &mut self.source {
+            Source::Body(body) => {
+                // The clock is paused: it moves only when every task is idle.
+                let frame = tokio::time::timeout(Duration::from_millis(1), body.next()).await.ok()??;
+                frame.expect("a body is not broken off by itself")
+            }
+            Source::Socket(socket) => socket.next().await?,
+        };
+        Some(self.decoder.decode(&frame))
+    }
+}
+
+impl Socket {
+    /// The next chunk; nothing when no more comes.
+    ///
+    /// The clock is paused, and moves only when every task is idle; then it is also seen which sockets are ready. A reader
+    /// that has made room is heard in the first of such moments, and has its bytes before the second.
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut idle = 0;
+        while idle < 3 {
+            if let Some(chunk) = self.chunk() {
+                return (!chunk.is_empty()).then_some(chunk);
+            }
+            let mut piece = [0; 2048];
+            match self.socket.read(&mut piece) {
+                Ok(0) => return None,
+                Ok(read) => {
+                    self.bytes.extend_from_slice(&piece[..read]);
+                    idle = 0;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    idle += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        None
+    }
+
+    /// A whole chunk (RFC 9112 § 7.1), if one has come. The last one is empty.
+    fn chunk(&mut self) -> Option<Bytes> {
+        let line = self.bytes.windows(2).position(|pair| pair == b"\r\n")?;
+        let size = std::str::from_utf8(&self.bytes[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size = size.expect("the size of a chunk");
+        let end = line + 2 + size;
+        if self.bytes.len() < end + 2 {
+            return None;
+        }
+        assert_eq!(&self.bytes[end..end + 2], b"\r\n");
+        let chunk = Bytes::copy_from_slice(&self.bytes[line + 2..end]);
+        self.bytes.drain(..end + 2);
+        Some(chunk)
     }
 }
 

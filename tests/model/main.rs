@@ -2,8 +2,8 @@
 //! topics, restarts, removal, types, times to live, rights, snapshots and conflation, each subscriber sees what a plain
 //! `Vec` says it should, or is told of a gap.
 //!
-//! The parts are the real ones from the log to the bytes of a body; only HTTP and sockets are left out. Time is paused:
-//! a body that has nothing more to give is known by the clock moving on, not by waiting.
+//! The parts are the real ones from the log to the bytes of a body, or to those on a socket, which a shard writes; only HTTP
+//! is left out. Time is paused: who has nothing more to give is known by the clock moving on, not by waiting.
 
 #[path = "../support/long.rs"]
 mod long;
@@ -23,7 +23,7 @@ use long::long;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use world::{Ask, Kind, Settings, Store, World};
+use world::{Ask, Carrier, Kind, Settings, Store, World};
 
 /// Topics that events are published on.
 const TOPICS: [&str; 4] = ["a", "a/b", "a/c", "d"];
@@ -103,9 +103,10 @@ fn ask() -> impl Strategy<Value = Ask> {
     )
 }
 
-fn settings(store: Store) -> impl Strategy<Value = Settings> {
+fn settings(store: Store, carrier: Carrier) -> impl Strategy<Value = Settings> {
     (50..4000_u64, 20..200_u64).prop_map(move |(events, age)| Settings {
         store,
+        carrier,
         events,
         age: Duration::from_secs(age),
         pinned: 1500,
@@ -126,8 +127,8 @@ fn check(settings: Settings, actions: Vec<Action>) -> Result<(), TestCaseError> 
                 Action::Read { client, frames } => world.read(client, frames).await?,
                 Action::Cut { client } => world.cut(client),
                 Action::Poll { client, transport } => world.poll(client, transport).await?,
-                Action::Delete { topic, place } => world.delete(topic, place).await,
-                Action::Age(time) => world.age(time).await,
+                Action::Delete { topic, place } => world.delete(topic, place).await?,
+                Action::Age(time) => world.age(time).await?,
                 Action::Restart => world.restart().await,
             }
         }
@@ -150,7 +151,7 @@ proptest! {
 
     #[test]
     fn every_subscriber_of_the_memory_store_sees_what_the_model_says(
-        settings in settings(Store::Memory),
+        settings in settings(Store::Memory, Carrier::Ordinary),
         actions in vec(action(), 1..40),
     ) {
         check(settings, actions)?;
@@ -162,7 +163,31 @@ proptest! {
 
     #[test]
     fn every_subscriber_of_the_durable_store_sees_what_the_model_says(
-        settings in settings(Store::Sqlite),
+        settings in settings(Store::Sqlite, Carrier::Ordinary),
+        actions in vec(action(), 1..40),
+    ) {
+        check(settings, actions)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(64), max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_subscriber_on_a_socket_sees_what_the_model_says(
+        settings in settings(Store::Memory, Carrier::Socket),
+        actions in vec(action(), 1..40),
+    ) {
+        check(settings, actions)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(24), max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_subscriber_of_the_durable_store_on_a_socket_sees_what_the_model_says(
+        settings in settings(Store::Sqlite, Carrier::Socket),
         actions in vec(action(), 1..40),
     ) {
         check(settings, actions)?;
@@ -174,7 +199,14 @@ proptest! {
 #[test]
 fn a_reader_that_lags_holds_up_no_newcomer() -> Result<(), TestCaseError> {
     runtime().block_on(async {
-        let mut world = World::new(Settings { store: Store::Memory, events: 100_000, age: AGES, pinned: 60_000 }).await;
+        let mut world = World::new(Settings {
+            store: Store::Memory,
+            carrier: Carrier::Ordinary,
+            events: 100_000,
+            age: AGES,
+            pinned: 60_000,
+        })
+        .await;
         world.open(0, Ask::plain(&["a"])).await?;
         world.read(0, 1).await?;
         world.publish(6000, 60, on(1)).await;
@@ -193,7 +225,14 @@ fn a_reader_that_lags_holds_up_no_newcomer() -> Result<(), TestCaseError> {
 #[test]
 fn a_quiet_reader_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), TestCaseError> {
     runtime().block_on(async {
-        let mut world = World::new(Settings { store: Store::Memory, events: 1000, age: AGES, pinned: 1500 }).await;
+        let mut world = World::new(Settings {
+            store: Store::Memory,
+            carrier: Carrier::Ordinary,
+            events: 1000,
+            age: AGES,
+            pinned: 1500,
+        })
+        .await;
         world.open(0, Ask::plain(&["d"])).await?;
         world.read(0, 2).await?;
         for _ in 0..9 {
@@ -211,7 +250,14 @@ fn a_quiet_reader_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), Tes
 #[test]
 fn a_waiting_poll_is_told_no_gap_for_what_did_not_concern_it() -> Result<(), TestCaseError> {
     runtime().block_on(async {
-        let mut world = World::new(Settings { store: Store::Memory, events: 1000, age: AGES, pinned: 1500 }).await;
+        let mut world = World::new(Settings {
+            store: Store::Memory,
+            carrier: Carrier::Ordinary,
+            events: 1000,
+            age: AGES,
+            pinned: 1500,
+        })
+        .await;
         world.open(0, Ask::plain(&["d"])).await?;
         for news in [false, true] {
             let loads = world.loads();

@@ -1,12 +1,13 @@
 //! The gateway's parts beside the model: a list of all that was ever published.
 
 use std::collections::{HashSet, VecDeque};
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use encke::delivery::{Answered, Begin, Delivery, Options, Wanted};
+use encke::delivery::{Answered, Begin, Connection, Delivery, Framing, Opened, Options, Shards, SocketOptions, Wanted};
 use encke::event::{Cursor, Event, EventType, Key, Offset, Timestamp, Topic, TopicSelector, Topics};
 use encke::hub::{Hub, PagesOptions};
 use encke::log::sqlite::{SqliteLog, SqliteOptions};
@@ -17,6 +18,7 @@ use encke::transport::{Keeps, by_name};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::Value;
+use socket2::SockRef;
 use tempfile::TempDir;
 
 use crate::client::{Reading, Told, of_json};
@@ -29,9 +31,17 @@ pub(crate) enum Store {
     Sqlite,
 }
 
+/// What carries streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Ordinary,
+    Socket,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) store: Store,
+    pub(crate) carrier: Carrier,
     /// Retention by count.
     pub(crate) events: u64,
     /// Retention by age.
@@ -98,6 +108,7 @@ struct Gateway {
     log: Arc<dyn Log>,
     hub: Arc<Hub>,
     delivery: Delivery,
+    shards: Shards,
     shutdown: Shutdown,
 }
 
@@ -156,7 +167,7 @@ impl World {
             let time = self.time.load(Ordering::Relaxed);
             let published = events.iter().map(|event| Published { event: event.clone(), time, deleted: false });
             self.ledger.0.extend(published);
-            let receipts = self.gateway.log.append(events).await.expect("an append");
+            let receipts = while_time_stands_still(self.gateway.log.append(events)).await.expect("an append");
             assert_eq!(receipts.last().map(|receipt| receipt.cursor.offset), Some(self.ledger.last()));
             left -= size;
         }
@@ -202,9 +213,22 @@ impl World {
         let gone = gone.collect();
         let client = &mut self.clients[client];
         client.forgives = gone;
-        client.reading = Some(Reading::new(opened.body, opened.content_type));
         client.accounted = opened.cursor.offset;
         client.last = Some(opened.cursor);
+        client.reading = Some(self.gateway.carry(opened, self.settings.carrier));
+        Ok(())
+    }
+
+    /// Everybody whose stream is on a socket takes what is on its way: it has left, whatever happens to it from here on.
+    async fn take_what_has_left(&mut self) -> Result<(), TestCaseError> {
+        for client in 0..CLIENTS {
+            while let Some(reading) = self.clients[client].reading.as_mut().filter(|reading| reading.is_socket()) {
+                let Some(told) = reading.next().await else { break };
+                for told in told {
+                    self.account(client, told)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -299,17 +323,21 @@ impl World {
         self.gateway.caught_up().await;
     }
 
-    pub(crate) async fn age(&mut self, time: Duration) {
+    pub(crate) async fn age(&mut self, time: Duration) -> Result<(), TestCaseError> {
+        self.gateway.caught_up().await;
+        self.take_what_has_left().await?;
         self.time.fetch_add(u64::try_from(time.as_millis()).expect("a short time"), Ordering::Relaxed);
         tokio::time::advance(time).await;
+        Ok(())
     }
 
     /// Removes all events on a topic, or the one at a place, wherever between the first and the last that is.
-    pub(crate) async fn delete(&mut self, topic: Option<&str>, place: usize) {
+    pub(crate) async fn delete(&mut self, topic: Option<&str>, place: usize) -> Result<(), TestCaseError> {
         if self.ledger.0.is_empty() {
-            return;
+            return Ok(());
         }
         self.gateway.caught_up().await;
+        self.take_what_has_left().await?;
         let removals = self.gateway.hub.pages().removals();
         let first = self.gateway.log.bounds().first; // What was trimmed cannot be removed any more.
         let which = match topic {
@@ -326,10 +354,11 @@ impl World {
                 Delete::Event(self.gateway.log.cursor(nth as u64 + 1))
             }
         };
-        let removed = self.gateway.log.delete(which).await.expect("a removal");
+        let removed = while_time_stands_still(self.gateway.log.delete(which)).await.expect("a removal");
         while removed > 0 && self.gateway.hub.pages().removals() == removals {
             tokio::task::yield_now().await;
         }
+        Ok(())
     }
 
     pub(crate) async fn restart(&mut self) {
@@ -527,6 +556,17 @@ impl Default for Client {
     }
 }
 
+/// Waits for a thread of the log's. The clock, which else moves on when every task is idle, would come by one heartbeat of a
+/// socket after the other meanwhile; it stands still while anything blocks.
+async fn while_time_stands_still<T>(log: impl Future<Output = T>) -> T {
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let blocked = tokio::task::spawn_blocking(move || wait.recv());
+    let answer = log.await;
+    drop(done);
+    let _ = blocked.await;
+    answer
+}
+
 impl Gateway {
     async fn start(settings: Settings, directory: &TempDir, time: &Arc<AtomicU64>) -> Self {
         let now = Arc::clone(time);
@@ -556,7 +596,25 @@ impl Gateway {
         let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
         let options = Options { retention_events: settings.events, ..Options::default() };
         let delivery = Delivery::start(Arc::clone(&hub), Arc::new(Metrics::new(labels)), shutdown.clone(), options);
-        Self { log, hub, delivery, shutdown }
+        let here = [tokio::runtime::Handle::current()];
+        let shards = Shards::start(&here, &shutdown, SocketOptions::default()).expect("descriptors");
+        let shards = shards.expect("a system that has the socket carrier");
+        Self { log, hub, delivery, shards, shutdown }
+    }
+
+    /// A stream on its way to a reader. A socket takes as little as a socket can.
+    fn carry(&self, opened: Opened, carrier: Carrier) -> Reading {
+        if carrier == Carrier::Ordinary {
+            return Reading::of_body(opened.body, opened.content_type);
+        }
+        let (ours, theirs) = UnixStream::pair().expect("two sockets");
+        ours.set_nonblocking(true).expect("a socket");
+        theirs.set_nonblocking(true).expect("a socket");
+        SockRef::from(&ours).set_send_buffer_size(1).expect("a socket");
+        let stream = opened.handoff.take().expect("a stream that nobody carries");
+        let (socket, held) = (ours.into(), Box::new(()));
+        self.shards.adopt(0, *stream, Connection { socket, head: Vec::new(), framing: Framing::Chunked, held });
+        Reading::of_socket(theirs, opened.content_type)
     }
 
     /// Waits until what is durable is in memory.

@@ -166,6 +166,9 @@ fn launch(settings: &Settings, former: &Addresses) -> Result<(Process, Addresses
     }
     command.arg("--data").arg(settings.data.path()).args(&settings.args);
     command.args(settings.certificate.iter().flat_map(Certificate::options));
+    if let Some(carrier) = std::env::var_os("ENCKE_TEST_CARRIER") {
+        command.arg("--carrier").arg(carrier); // What `tests/run` repeats tests with.
+    }
     command.envs(settings.env.iter().map(|(name, value)| (name, value)));
     let mut process = Process::spawn(command);
     let addresses = Addresses::told_by(&mut process, dev)?;

@@ -3,14 +3,15 @@ use std::time::Duration;
 use tokio_stream::StreamExt;
 
 use super::*;
-use crate::delivery::fixture::{Fixture, Slow};
+use crate::delivery::fixture::{Fixture, Odd};
 use crate::log::{MemoryLog, Retention, Start, system_clock};
 
 /// A log of some pages, none but the newest in memory, of which each takes twelve seconds to read. Its first event is on
 /// `quiet/1`, all others are not; where `quiet/*` may stand, the log does not know without reading.
 async fn slow() -> Fixture {
     let log = MemoryLog::new(Retention::default(), system_clock());
-    let fixture = Fixture::over(Arc::new(Slow { log, read: Duration::from_secs(12) }), 1_000_000, 1024).await;
+    let log = Odd { log, read: Duration::from_secs(12), panics: Arc::default() };
+    let fixture = Fixture::over(Arc::new(log), 1_000_000, 1024).await;
     fixture.store("quiet/1", 1, "news").await;
     fixture.store("busy", 5000, "x").await;
     fixture

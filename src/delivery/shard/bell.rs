@@ -6,7 +6,10 @@
 //! `super::sync`.
 
 use std::fmt;
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
+
+use smallvec::SmallVec;
 
 use super::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering};
 
@@ -62,7 +65,7 @@ impl<T> Bell<T> {
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls<T>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,5 +104,41 @@ impl<T: From<News>> Cord<T> {
     pub(crate) fn heard(&self) {
         // A swap, not a store: what whoever pulled last could see before that, can be seen after this.
         self.pulled.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// The cords of a feed, one to each shard that has streams of it.
+pub(crate) struct Cords<T>(Mutex<SmallVec<[Arc<Cord<T>>; 1]>>);
+
+impl<T> Default for Cords<T> {
+    fn default() -> Self {
+        Self(Mutex::new(SmallVec::new()))
+    }
+}
+
+impl<T> fmt::Debug for Cords<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cords")
+    }
+}
+
+impl<T: From<News>> Cords<T> {
+    /// Ties a shard, which hears of all that is new from here on: whoever is to miss nothing looks after this.
+    pub(crate) fn tie(&self, cord: Arc<Cord<T>>) {
+        self.cords().push(cord);
+    }
+
+    /// Lets a shard hear no more.
+    pub(crate) fn untie(&self, cord: &Arc<Cord<T>>) {
+        self.cords().retain(|tied| !Arc::ptr_eq(tied, cord));
+    }
+
+    /// Tells all of them that there is news, which can be seen by now.
+    pub(crate) fn pull(&self) {
+        self.cords().iter().for_each(|cord| cord.pull());
+    }
+
+    fn cords(&self) -> MutexGuard<'_, SmallVec<[Arc<Cord<T>>; 1]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,6 +12,8 @@ mod dues;
 mod pump;
 mod slab;
 mod slot;
+#[cfg(test)]
+mod tests;
 /// What `bell` is built on; a model of it has others.
 mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,8 +47,8 @@ use crate::sys::Poller;
 use crate::transport::Bye;
 
 use bell::Bell;
-pub(super) use bell::Cord;
 use bell::News;
+pub(super) use bell::{Cord, Cords};
 use dues::Dues;
 use pump::Pump;
 pub use pump::SocketOptions;
@@ -129,7 +131,14 @@ impl Shards {
                 stop.cutting().await;
                 told.ring(Call::End);
             });
-            let shard = Shard { pump, bell: Arc::clone(&bell), shutdown: shutdown.clone(), newest: None, heeds: false };
+            let shard = Shard {
+                pump,
+                bell: Arc::clone(&bell),
+                shutdown: shutdown.clone(),
+                newest: None,
+                heeds: false,
+                over: false,
+            };
             shutdown.spawn_service_on(core, shard.run());
             bells.push(bell);
         }
@@ -157,6 +166,8 @@ struct Shard {
     newest: Option<Delivery>,
     /// Whether it is told when rules or keys change.
     heeds: bool,
+    /// Whether what is left has been ended: whatever comes then has come too late.
+    over: bool,
 }
 
 impl Shard {
@@ -213,7 +224,10 @@ impl Shard {
             Call::Cut(slot) => self.pump.cut(slot, EndReason::ServerRecycle),
             Call::Rules => self.pump.heed_rules(self.retry()),
             Call::Drain => self.pump.say_goodbye(Bye::Drain, self.retry(), EndReason::ServerShutdown),
-            Call::End => self.pump.end(),
+            Call::End => {
+                self.over = true;
+                self.pump.end();
+            }
         }
     }
 
@@ -224,6 +238,9 @@ impl Shard {
     }
 
     fn take_in(&mut self, Arrival { stream, connection }: Arrival) {
+        if self.over {
+            return; // Its connection left hyper just then. Nobody would end it any more.
+        }
         let Unbegun { stream, delivery, cut, leave: _, permit } = stream;
         if !self.heeds
             && let Some(changes) = permit.changes()

@@ -37,8 +37,8 @@ use crate::hub::Hub;
 use crate::sys::{self, Poller, Ready};
 use crate::transport::Bye;
 
-/// Visits before others have their turn: about a millisecond of sends.
-const SLICE: usize = 256;
+/// Visits before others have their turn: about a millisecond of sends. In tests so few that they come between everywhere.
+const SLICE: usize = if cfg!(test) { 4 } else { 256 };
 
 /// Writes that one visit may make, for a stream that is behind.
 const WRITES: usize = 4;
@@ -74,7 +74,7 @@ pub(super) struct Pump {
     frames: Frames,
     bell: Arc<Bell<Call>>,
     options: SocketOptions,
-    stalled: Arc<AtomicU64>,
+    pub(super) stalled: Arc<AtomicU64>,
     /// The slot in hand, should something panic.
     in_hand: Option<u32>,
     /// Sockets that have become ready.
@@ -133,12 +133,18 @@ impl Pump {
         if catch_unwind(AssertUnwindSafe(|| self.visit_some(now))).is_err()
             && let Some(index) = self.in_hand.take()
         {
-            tracing::error!("a stream ends, as its delivery panicked");
-            let _ = catch_unwind(AssertUnwindSafe(|| self.remove(index)));
+            self.give_up(index);
             let halted = self.groups.iter().zip(0..).filter(|(group, _)| group.left > 0);
             self.trains = halted.map(|(_, number)| number).collect();
         }
         (self.memo, self.frames) = (Memo::default(), Frames::default()); // Both are for one moment.
+    }
+
+    /// Lets go of a stream whose delivery panicked.
+    #[cold]
+    fn give_up(&mut self, index: u32) {
+        tracing::error!("a stream ends, as its delivery panicked");
+        let _ = catch_unwind(AssertUnwindSafe(|| self.remove(index)));
     }
 
     fn visit_some(&mut self, now: Instant) {
@@ -253,6 +259,10 @@ impl Pump {
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.stream = None; // Which counts its end.
         let last = if slot.framing == Framing::Chunked { LAST_CHUNK } else { bytes::Bytes::new() };
+        if let Some(rest) = &mut slot.rest {
+            rest.bytes = [&rest.bytes[..], &last[..]].concat().into();
+            return self.come_up(index);
+        }
         match slot.write(&last, now) {
             Ok(true) => self.close(index, now),
             Ok(false) => self.come_up(index),
@@ -303,11 +313,12 @@ impl Pump {
         });
         self.groups[group as usize].slots.push(id.index);
         let now = Instant::now();
-        if let Err(error) = self.begin(id, &head, now) {
-            self.hang_up(id.index, &error);
-            return None;
+        match catch_unwind(AssertUnwindSafe(|| self.begin(id, &head, now))) {
+            Ok(Ok(())) => return Some(id),
+            Ok(Err(error)) => self.hang_up(id.index, &error),
+            Err(_) => self.give_up(id.index),
         }
-        Some(id)
+        None
     }
 
     /// Writes the head with the first bytes of the content.
@@ -344,7 +355,11 @@ impl Pump {
             self.groups[number as usize].feed = Some((Arc::clone(feed), cord));
             number
         });
-        let place = self.groups[number as usize].slots.len();
+        let group = &mut self.groups[number as usize];
+        if group.left > 0 {
+            group.left += 1; // A train that runs comes by the newcomer too, and must not stop one short for that.
+        }
+        let place = group.slots.len();
         (number, u32::try_from(place).expect("there are fewer streams than that"))
     }
 
@@ -370,7 +385,10 @@ impl Pump {
         }
         if ready.writable && slot.rest.is_some() {
             match slot.write_on(now) {
-                Ok(true) if slot.stream.is_some() => self.queue(id.index),
+                Ok(true) if slot.stream.is_some() => {
+                    self.come_up(id.index); // What stands there was for the end of its patience.
+                    self.queue(id.index);
+                }
                 Ok(true) => self.close(id.index, now),
                 Ok(false) => {}
                 Err(error) => self.hang_up(id.index, &error),
@@ -440,9 +458,10 @@ impl Pump {
         }
     }
 
-    /// The hub that a stream reads.
+    /// The hub from which a page is to be fetched for a stream, unless one is on its way: a stream may be visited twice
+    /// before it is known to wait.
     pub(super) fn hub(&mut self, id: SlotId) -> Option<Arc<Hub>> {
-        let slot = self.slots.tenant_mut(id)?;
+        let slot = self.slots.tenant_mut(id).filter(|slot| slot.loading.is_none())?;
         slot.stream.as_ref().map(|stream| Arc::clone(stream.hub()))
     }
 
@@ -467,11 +486,12 @@ impl Pump {
                 if !is_stale && slot.rest.is_none() {
                     stream.give(page);
                 }
-                self.visit(id.index, Instant::now());
+                self.queue(id.index); // Not visited here: what it finds is remembered for a slice, and none is on.
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a stream ends early");
-                self.cut(id, EndReason::SourceError);
+                stream.because(EndReason::SourceError);
+                self.finish(id.index, Instant::now());
             }
         }
     }
