@@ -16,7 +16,8 @@ pub struct Tree {
 pub struct Memory {
     /// Anonymous memory: heaps and stacks.
     pub anonymous: u64,
-    /// The share of all memory, what is shared divided among those who share it.
+    /// The same and shared memory, what is shared divided among those who share it. Files, which the kernel can read again,
+    /// are not in it.
     pub proportional: u64,
 }
 
@@ -70,7 +71,8 @@ impl Tree {
         let mut sum = Memory::default();
         for process in self.processes() {
             sum.anonymous += kilobytes(&format!("/proc/{process}/status"), "RssAnon:");
-            sum.proportional += kilobytes(&format!("/proc/{process}/smaps_rollup"), "Pss:");
+            let rollup = format!("/proc/{process}/smaps_rollup");
+            sum.proportional += kilobytes(&rollup, "Pss_Anon:") + kilobytes(&rollup, "Pss_Shmem:");
         }
         sum
     }

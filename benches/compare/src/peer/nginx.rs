@@ -57,6 +57,7 @@ pub(super) fn nchan(programs: &Programs, setting: &Setting) -> Result<Running> {
       nchan_channel_id $1;
       nchan_subscriber_first_message newest;
       nchan_eventsource_ping_interval {ping};
+      nchan_eventsource_ping_comment beat;
     }}
   }}"
     );

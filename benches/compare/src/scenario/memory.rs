@@ -12,7 +12,7 @@ const PEERS: &[Peer] = &[Peer::Bare, Peer::Encke, Peer::Nchan, Peer::Naive, Peer
 
 const FIGURES: &[Figure] = &[
     Figure { key: "bytes", title: "bytes a stream", digits: 0 },
-    Figure { key: "anonymous", title: "of them heap and stack", digits: 0 },
+    Figure { key: "anonymous", title: "of them not shared", digits: 0 },
     Figure { key: "mib_empty", title: "the server without, MiB", digits: 1 },
 ];
 
@@ -22,7 +22,7 @@ const PROMISES: &[Promise] =
 pub(super) const IDLE_10K: Scenario = Scenario {
     name: "idle10k",
     title: "Memory of an idle stream, of 10 000",
-    does: "What the process tree holds more than with ten streams (proportional set size), by the number of streams.",
+    does: "What the process tree holds more than with ten streams, by the number of streams.",
     peers: PEERS,
     figures: FIGURES,
     promises: PROMISES,
@@ -74,7 +74,7 @@ pub(super) const STALLED: Scenario = Scenario {
     peers: &[Peer::Bare, Peer::Encke, Peer::Nchan, Peer::Naive, Peer::Faye, Peer::BetterSse],
     figures: &[
         Figure { key: "bytes", title: "bytes a stream", digits: 0 },
-        Figure { key: "anonymous", title: "of them heap and stack", digits: 0 },
+        Figure { key: "anonymous", title: "of them not shared", digits: 0 },
         Figure { key: "lost", title: "lost", digits: 0 },
     ],
     promises: &[

@@ -152,8 +152,8 @@ impl Asked<'_> {
     }
 }
 
-/// How long nothing may come before what is missing is taken for lost.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+/// How long nothing may come before what is missing is taken for lost: longer than a busy machine keeps a server waiting.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Publishes `events` events, `topic_of` each, at most `open` of them on their way at once; stops early when `at_most` is
 /// over. What does not come is waited for no longer than [`PATIENCE`].
