@@ -30,13 +30,13 @@ impl Spread {
         Some(Self { least, median, most })
     }
 
-    /// As text: the median, and the rest behind it if there is more than one value.
+    /// As text: the median, and the rest behind it if it can be told from it.
     pub fn text(self, digits: usize) -> String {
-        let Self { least, median, most } = self;
+        let [least, median, most] = [self.least, self.median, self.most].map(|value| format!("{value:.digits$}"));
         if least == most {
-            return format!("{median:.digits$}");
+            return median;
         }
-        format!("{median:.digits$} ({least:.digits$} – {most:.digits$})")
+        format!("{median} ({least} – {most})")
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Asked, Bound, Figure, Outcome, Promise, Scenario, publish_closed, warm_up};
+use super::{Asked, Figure, Outcome, Scenario, publish_closed, warm_up};
 use crate::load::Load;
 use crate::peer::{Peer, Running, Setting};
 
@@ -83,7 +83,7 @@ pub(super) const SYSCALLS: Scenario = Scenario {
         Figure { key: "burst_calls", title: "sixteen open", digits: 2 },
         Figure { key: "burst_sends", title: "of them writes", digits: 2 },
     ],
-    promises: &[Promise { figure: "calls", of: Peer::Encke, against: None, bound: Bound::AtMost(1.1) }],
+    promises: &[],
     ask: syscalls,
 };
 
