@@ -80,7 +80,9 @@ fn check(actions: Vec<Action>) -> Result<(), TestCaseError> {
                         published.push((topic, data));
                     }
                 }
-                Action::Turn { count } => (0..count).for_each(|_| drop(hand.turn())),
+                Action::Turn { count } => (0..count).for_each(|_| {
+                    hand.turn();
+                }),
             }
         }
         hand.settle(followers.iter_mut().map(|follower| &mut follower.client)).await;
