@@ -14,6 +14,7 @@ mod multipart;
 mod whatwg;
 
 mod client;
+mod gateway;
 mod ledger;
 mod world;
 

@@ -1,27 +1,22 @@
 //! The gateway's parts beside the model: a list of all that was ever published.
 
 use std::collections::{HashSet, VecDeque};
-use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use encke::delivery::{Answered, Begin, Connection, Delivery, Framing, Opened, Options, Shards, SocketOptions, Wanted};
-use encke::event::{Cursor, Event, EventType, Key, Offset, Timestamp, Topic, TopicSelector, Topics};
-use encke::hub::{Hub, PagesOptions};
-use encke::log::sqlite::{SqliteLog, SqliteOptions};
-use encke::log::{Clock, Delete, Durability, Log, MemoryLog, Retention, Start, Steady};
-use encke::metrics::{Labels, Metrics};
-use encke::shutdown::Shutdown;
+use encke::delivery::{Answered, Begin, Wanted};
+use encke::event::{Cursor, Event, EventType, Key, Offset, Topic, TopicSelector, Topics};
+use encke::log::{Delete, Start};
 use encke::transport::{Keeps, by_name};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::Value;
-use socket2::SockRef;
 use tempfile::TempDir;
 
 use crate::client::{Reading, Told, of_json};
+use crate::gateway::Gateway;
 use crate::ledger::{Asked, Ledger, Now, Published};
 use crate::{CLIENTS, TOPICS};
 
@@ -102,14 +97,6 @@ pub(crate) struct World {
     gateway: Gateway,
     ledger: Ledger,
     clients: Vec<Client>,
-}
-
-struct Gateway {
-    log: Arc<dyn Log>,
-    hub: Arc<Hub>,
-    delivery: Delivery,
-    shards: Shards,
-    shutdown: Shutdown,
 }
 
 struct Client {
@@ -565,62 +552,4 @@ async fn while_time_stands_still<T>(log: impl Future<Output = T>) -> T {
     drop(done);
     let _ = blocked.await;
     answer
-}
-
-impl Gateway {
-    async fn start(settings: Settings, directory: &TempDir, time: &Arc<AtomicU64>) -> Self {
-        let now = Arc::clone(time);
-        let clock: Clock = Arc::new(move || Timestamp(now.load(Ordering::Relaxed)));
-        let now = Arc::clone(time);
-        let steady: Steady = Arc::new(move || Duration::from_millis(now.load(Ordering::Relaxed)));
-        let retention = Retention { events: settings.events, age: settings.age, bytes: 1 << 30, topics: Vec::new() };
-        let log: Arc<dyn Log> = match settings.store {
-            Store::Memory => Arc::new(MemoryLog::with_clocks(retention, Arc::clone(&clock), steady)),
-            Store::Sqlite => {
-                let options = SqliteOptions::new(directory.path());
-                let options = SqliteOptions {
-                    durability: Durability::Os,
-                    retention,
-                    clock: Arc::clone(&clock),
-                    steady,
-                    ..options
-                };
-                Arc::new(SqliteLog::open(options).expect("a log"))
-            }
-        };
-        let shutdown = Shutdown::default();
-        // Small, so that readers fall out of memory and read pages from the log.
-        let pages =
-            PagesOptions { pinned_events: settings.pinned, pinned_bytes: 1 << 20, cached_bytes: 64 << 10, replays: 64 };
-        let hub = Hub::start_at(Arc::clone(&log), pages, clock, &shutdown).await.expect("a hub");
-        let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
-        let options = Options { retention_events: settings.events, ..Options::default() };
-        let delivery = Delivery::start(Arc::clone(&hub), Arc::new(Metrics::new(labels)), shutdown.clone(), options);
-        let here = [tokio::runtime::Handle::current()];
-        let shards = Shards::start(&here, &shutdown, SocketOptions::default()).expect("descriptors");
-        let shards = shards.expect("a system that has the socket carrier");
-        Self { log, hub, delivery, shards, shutdown }
-    }
-
-    /// A stream on its way to a reader. A socket takes as little as a socket can.
-    fn carry(&self, opened: Opened, carrier: Carrier) -> Reading {
-        if carrier == Carrier::Ordinary {
-            return Reading::of_body(opened.body, opened.content_type);
-        }
-        let (ours, theirs) = UnixStream::pair().expect("two sockets");
-        ours.set_nonblocking(true).expect("a socket");
-        theirs.set_nonblocking(true).expect("a socket");
-        SockRef::from(&ours).set_send_buffer_size(1).expect("a socket");
-        let stream = opened.handoff.take().expect("a stream that nobody carries");
-        let (socket, held) = (ours.into(), Box::new(()));
-        self.shards.adopt(0, *stream, Connection { socket, head: Vec::new(), framing: Framing::Chunked, held });
-        Reading::of_socket(theirs, opened.content_type)
-    }
-
-    /// Waits until what is durable is in memory.
-    async fn caught_up(&self) {
-        while self.hub.pages().edge() < self.log.bounds().last {
-            tokio::task::yield_now().await;
-        }
-    }
 }
