@@ -4,8 +4,10 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
-# Not built, but a package of the workspace, which has one lock file.
+# Not built, but packages of the workspace, which has one lock file.
+COPY benches/compare ./benches/compare
 COPY fuzz ./fuzz
+COPY tests/loom ./tests/loom
 COPY src ./src
 COPY static ./static
 RUN cargo build --release --locked --bin encke
