@@ -16,7 +16,7 @@ use super::{App, base, publish, subscribe};
 /// The routes of a listener.
 ///
 /// A publish that is routed by axum costs more than one that is handled, and a subscribe half as much again, so their
-/// handlers are called without the router, behind the same [`Passage`]. The router has them among its routes all the same,
+/// handlers are called without the router, behind the same `Passage`. The router has them among its routes all the same,
 /// for who asks what there is.
 pub struct Site {
     app: Arc<App>,
