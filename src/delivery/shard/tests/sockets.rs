@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use super::*;
 use crate::delivery::fixture::Odd;
 use crate::delivery::{Gone, Heartbeat, Terms};
-use crate::log::{MemoryLog, Retention, system_clock};
+use crate::log::{MemoryLog, ReadError, Retention, system_clock};
 
 fn terms(heartbeat: Duration) -> Terms {
     Terms::new(Heartbeat { interval: heartbeat, as_event: false }, 1_000_000)
@@ -188,21 +188,43 @@ async fn a_panic_in_a_step_ends_that_stream_alone() {
     }
 }
 
-/// 1. A stream waits for a page of the log. 2. It is visited again meanwhile. The page is fetched once.
-#[tokio::test(start_paused = true)]
-async fn a_page_is_fetched_once_for_one_that_is_visited_twice() {
+/// A stream that is behind, and waits for a page, which takes a second; another one of its feed is at the live edge.
+async fn waiting() -> (Hand, Client, Client) {
     let log = MemoryLog::new(Retention::default(), system_clock());
     let log = Odd { log, read: Duration::from_secs(1), panics: Arc::default() };
     let mut hand = Hand::over(Fixture::over(Arc::new(log), 1_000_000, 1024).await, SocketOptions::default());
     hand.fixture.publish("a", 5000, "x").await;
     let feed = hand.fixture.feed("a");
-    let (client, loads) =
-        (hand.arrive(hand.fixture.stream(&feed, 0, AGES), Framing::Chunked), hand.fixture.hub.loads());
-    let _other = hand.follow(&feed);
-    hand.fixture.publish("a", 1, "x").await; // The train comes by in the same slice in which the newcomer is visited.
+    let other = hand.follow(&feed);
     hand.rest().await;
-    assert_eq!(hand.fixture.hub.loads() - loads, 1);
-    assert_eq!(client.text(), "");
+    let client = hand.arrive(hand.fixture.stream(&feed, 0, AGES), Framing::Chunked);
+    hand.fixture.publish("a", 1, "x").await; // A train comes by in the slice in which the newcomer is visited, too.
+    hand.rest().await;
+    (hand, client, other)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_is_fetched_once_for_one_that_is_visited_twice() {
+    let (mut hand, mut client, other) = waiting().await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut calls = Vec::new();
+    hand.shard.bell.take(&mut calls);
+    assert_eq!(calls.iter().filter(|call| matches!(call, Call::Loaded(_))).count(), 1);
+    calls.into_iter().for_each(|call| hand.shard.heed(call));
+    hand.rest().await;
+    client.take(usize::MAX);
+    assert!(client.text().starts_with(&hand.fixture.event(1, "x")) && !other.is_let_go());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_page_cannot_be_read_ends_as_on_the_ordinary_carrier() {
+    let (mut hand, mut client, mut other) = waiting().await;
+    let waiting = SlotId { index: 1, tenancy: 2 };
+    let page = Err(ReadError("a bad disk".into()));
+    hand.shard.bell.ring(Call::Loaded(Box::new(Loaded { slot: waiting, removals: 0, page })));
+    hand.settle([&mut client, &mut other]).await;
+    assert_eq!((client.content(), client.is_over), ((String::new(), true), true), "with its last chunk");
+    assert_eq!(other.content(), (hand.fixture.event(5001, "x"), false));
 }
 
 #[tokio::test(start_paused = true)]
