@@ -318,7 +318,7 @@ fn serve(
     shutdown: &Shutdown,
     counters: &Arc<net::Counters>,
 ) {
-    let service = tower::service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
+    let service = tower::service_fn(move |request: axum::http::Request<net::Content>| {
         let mut request = request.map(axum::body::Body::new);
         if request.extensions_mut().remove::<net::Crowded>().is_some() {
             request.extensions_mut().insert(http::Crowded);

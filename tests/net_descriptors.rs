@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use encke::net::{Counters, Listener, Local, Options, serve};
+use encke::net::{Content, Counters, Listener, Local, Options, serve};
 use encke::shutdown::Shutdown;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
@@ -20,7 +19,7 @@ async fn a_listener_without_descriptors_waits_and_then_serves() {
     let Ok(Local::Tcp(address)) = listener.place() else { panic!("an address") };
     let (shutdown, counters) = (Shutdown::default(), Arc::<Counters>::default());
     let service =
-        tower::service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(Body::from("served"))) });
+        tower::service_fn(|_: Request<Content>| async { Ok::<_, Infallible>(Response::new(Body::from("served"))) });
     let socket = TcpSocket::new_v4().unwrap();
     let hog: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     shutdown.spawn(serve(vec![listener], service, options, shutdown.clone(), Arc::clone(&counters)));

@@ -13,14 +13,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
+use super::content::Content;
 use super::exchange::Exchange;
+use super::express::{self, After};
 use super::observe::Observed;
-use super::refusal::{Refusal, linger, refuse};
+use super::refusal::{Refusal, close, linger, refuse};
 use super::service::{Http1, Http2};
 use super::sniff::{PREFACE, Spoken, sniff};
 use super::socket::Wire;
@@ -29,6 +31,7 @@ use super::takeover::Taken;
 use super::tls::{self, Carried};
 use super::waits::HeadTimer;
 use super::watch::Watched;
+use super::whole;
 use super::{Cores, Counters, Options};
 use crate::delivery::{Connection, Gone, Held, Peer};
 use crate::shutdown::Shutdown;
@@ -83,7 +86,7 @@ impl Drop for Open {
 pub(super) async fn serve<T, S, B>(io: T, address: Option<SocketAddr>, seat: Seat, service: S, shared: Arc<Shared>)
 where
     T: Wire,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -104,9 +107,20 @@ where
     match sniff(&mut io, options, shutdown).await {
         Spoken::Nothing => {}
         Spoken::Part => late(io, &shared).await,
-        Spoken::Http1(prefix, begun) => {
+        Spoken::Http1(mut prefix, mut begun) => {
+            let mut served = false;
+            if whole::may_begin(&prefix) {
+                match express::serve(&mut io, prefix, service.clone(), &peer, &shared).await {
+                    After::Hyper(rest, others) => (prefix, begun, served) = (rest, Instant::now(), others),
+                    After::Last => return farewell(close(io.into_inner(), options.linger), &shared).await,
+                    After::Over => return,
+                }
+            }
             let begun = (!matches!(prefix[0], b'\r' | b'\n')).then_some(begun);
             let exchange = Arc::new(Exchange::new(options.head_bytes, begun));
+            if served {
+                exchange.inbound.has_served();
+            }
             if T::IS_SOCKET && tls.is_none() && cores.shards.is_some() {
                 exchange.takeover.allow();
             }
@@ -134,7 +148,7 @@ where
 async fn serve_http1<T, S, B>(io: Observed<Carried<T>>, seat: Seat, service: Http1<S>, shared: &Shared)
 where
     T: Wire,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -221,7 +235,7 @@ fn leave<T: Wire>(io: Observed<Carried<T>>, seat: Seat, exchange: &Exchange, sha
 async fn serve_http2<T, S, B>(io: Observed<T>, service: Http2<S>, shared: &Shared)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,

@@ -8,14 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Collected, Full};
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
 
 use super::chunks::Chunks;
 use super::connection::{self, Seat, Shared};
 use super::head::HeadScan;
-use super::{Cores, Options};
+use super::{Content, Cores, Options};
 use crate::shutdown::Shutdown;
 
 thread_local! {
@@ -52,7 +51,7 @@ pub fn connection(data: &[u8]) {
     RUNTIME.with_borrow_mut(|runtime| runtime.block_on(async { tokio::join!(serve, talk) }));
 }
 
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn echo(request: Request<Content>) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
     Ok(Response::new(Full::new(body)))
 }

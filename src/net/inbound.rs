@@ -65,6 +65,11 @@ impl Inbound {
         Self { head_bytes, state: Mutex::new(state) }
     }
 
+    /// The connection had requests that were served elsewhere.
+    pub(super) fn has_served(&self) {
+        self.state().served = true;
+    }
+
     /// Whether hyper may have more. If not, the head is too large: hyper reads only when the head is not complete.
     pub(super) fn admits(&self) -> bool {
         let mut state = self.state();

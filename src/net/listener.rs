@@ -12,13 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::complaint::Complaint;
 use super::connection::{self, Open, Seat, Shared};
+use super::content::Content;
 use super::room::{Place, Room};
 use super::socket::{Listener, Listeners, Wire};
 use super::{Counters, Options};
@@ -42,7 +42,7 @@ pub async fn serve<S, B>(
     shutdown: Shutdown,
     counters: Arc<Counters>,
 ) where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -68,7 +68,7 @@ pub async fn serve_on<S, B>(
     shutdown: Shutdown,
     counters: Arc<Counters>,
 ) where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -90,7 +90,7 @@ pub(super) trait Accept: Send {
 pub(super) async fn accept_from<A, S, B>(mut sockets: A, service: S, shared: Shared)
 where
     A: Accept,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -148,13 +148,13 @@ async fn next<A: Accept>(sockets: &mut A, room: &Room) -> io::Result<(A::Io, Opt
 fn take<T, S, B>(io: T, address: Option<SocketAddr>, place: Place, core: usize, service: &S, shared: &Arc<Shared>)
 where
     T: Wire,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let crowded = place.crowded;
-    let service = service.clone().map_request(move |mut request: Request<Incoming>| {
+    let service = service.clone().map_request(move |mut request: Request<Content>| {
         if crowded {
             request.extensions_mut().insert(Crowded);
         }

@@ -8,11 +8,14 @@
 //! memory and a bounded time. Deliberately absent: routes, problem documents other than for heads that never became a
 //! request.
 
+mod answer;
 mod chunks;
 mod complaint;
 mod connection;
+mod content;
 mod descriptors;
 mod exchange;
+mod express;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -34,10 +37,12 @@ mod tests;
 mod tls;
 mod waits;
 mod watch;
+mod whole;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+pub use content::Content;
 pub use descriptors::connections;
 pub use head::RawHead;
 pub use listener::{Cores, Crowded, serve, serve_on};

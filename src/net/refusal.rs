@@ -81,6 +81,13 @@ pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, refusal
     }
 }
 
+/// Closes after a last answer.
+pub(super) async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut io: T, patience: Duration) {
+    if io.shutdown().await.is_ok() {
+        linger(io, patience).await;
+    }
+}
+
 /// Reads on until the peer closes too: closing a socket with unread bytes resets it, and a reset can overtake the answer
 /// (RFC 9112 § 9.6).
 pub(super) async fn linger<T: AsyncRead + Unpin>(mut io: T, patience: Duration) {

@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use tower::ServiceExt;
 use tower::util::Oneshot;
 
+use super::content::Content;
 use super::exchange::Exchange;
 use super::outbound::Paced;
 use super::streams::{Newest, OpenStreams, Sending, Sent};
@@ -28,12 +29,12 @@ pub(super) struct Http1<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Http1<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes>,
 {
     type Response = Response<Paced<B>>;
     type Error = Infallible;
-    type Future = Answer<Oneshot<S, Request<Incoming>>, Arc<Exchange>>;
+    type Future = Answer<Oneshot<S, Request<Content>>, Arc<Exchange>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.exchange.outbound.begin();
@@ -41,7 +42,11 @@ where
         let head = self.exchange.inbound.request(request.body().size_hint().exact());
         request.extensions_mut().insert(head);
         request.extensions_mut().insert(Arc::clone(&self.peer));
-        Answer { answer: self.service.clone().oneshot(request), pace: Arc::clone(&self.exchange), left: false }
+        Answer {
+            answer: self.service.clone().oneshot(request.map(Content::Incoming)),
+            pace: Arc::clone(&self.exchange),
+            left: false,
+        }
     }
 }
 
@@ -55,18 +60,18 @@ pub(super) struct Http2<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Http2<S>
 where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    S: tower::Service<Request<Content>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes>,
 {
     type Response = Response<Sent<B>>;
     type Error = Infallible;
-    type Future = Answer<Oneshot<S, Request<Incoming>>, Arc<Sending>>;
+    type Future = Answer<Oneshot<S, Request<Content>>, Arc<Sending>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let sending = Arc::new(Sending::new(&self.peer, &self.open));
         request.extensions_mut().insert(Arc::clone(sending.peer()));
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sending));
-        Answer { answer: self.service.clone().oneshot(request), pace: sending, left: false }
+        Answer { answer: self.service.clone().oneshot(request.map(Content::Incoming)), pace: sending, left: false }
     }
 }
 

@@ -8,13 +8,13 @@
 //! Taken over is the answer to a `GET` without content, which says 200 and nothing of how its content is coded or how long
 //! it is: a layer that had changed the content would have said so. Any other goes on in hyper, which is always right.
 
-use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 
+use super::answer;
 use crate::delivery::{Framing, Handoff, Unbegun};
 
 /// The takeover of one HTTP/1 connection.
@@ -89,20 +89,15 @@ fn is_plain<B>(answer: &Response<B>) -> bool {
     answer.status() == StatusCode::OK && !coded.iter().any(|name| answer.headers().contains_key(name))
 }
 
-/// The head of a response that ends with its connection (RFC 9112 § 4 and 9.6).
+/// The head of a response that ends with its connection (RFC 9112 § 9.6).
 fn head(version: Version, fields: &HeaderMap, framing: Framing, now: SystemTime) -> Vec<u8> {
     let mut head = Vec::with_capacity(768);
-    head.extend_from_slice(if version == Version::HTTP_11 { b"HTTP/1.1 200 OK\r\n" } else { b"HTTP/1.0 200 OK\r\n" });
-    for (name, value) in fields {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
+    answer::begin(&mut head, version, StatusCode::OK, fields);
     if framing == Framing::Chunked {
         head.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
-    let _ = write!(head, "connection: close\r\ndate: {}\r\n\r\n", httpdate::fmt_http_date(now));
+    head.extend_from_slice(b"connection: close\r\n");
+    answer::end(&mut head, now);
     head
 }
 

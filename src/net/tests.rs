@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use proptest::prelude::*;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -26,10 +26,11 @@ use tokio_util::either::Either;
 use super::connection::{self, Seat, Shared};
 use super::listener::{Accept, accept_from};
 use super::socket::Listeners;
-use super::{Cores, Counters, Listener, Local, Options};
+use super::{Content, Cores, Counters, Listener, Local, Options};
 use crate::delivery::{Gone, Peer};
 use crate::shutdown::Shutdown;
 
+mod express;
 mod http2;
 mod tls;
 
@@ -49,7 +50,7 @@ fn shared() -> Arc<Shared> {
 }
 
 /// Answers with the body it got.
-async fn echo(request: Request<Incoming>) -> Answer {
+async fn echo(request: Request<Content>) -> Answer {
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     whole(body)
 }
@@ -164,7 +165,7 @@ async fn an_idle_connection_is_closed_without_words_and_a_slow_second_head_with_
 #[tokio::test(start_paused = true)]
 async fn a_pipelined_head_has_its_whole_time_after_the_answer_before_it() {
     let (mut client, server) = duplex(1024);
-    let service = tower::service_fn(|_: Request<Incoming>| async {
+    let service = tower::service_fn(|_: Request<Content>| async {
         tokio::time::sleep(Duration::from_secs(60)).await;
         whole(Bytes::new())
     });
@@ -184,13 +185,13 @@ async fn a_connection_whose_answer_is_still_being_taken_is_not_idle() {
     // the rest of its request: for hyper the exchange is over, and its head timer starts.
     let (mut client, server) = duplex(1024);
     let (bodies, mut body) = mpsc::unbounded_channel();
-    let service = tower::service_fn(move |request: Request<Incoming>| {
+    let service = tower::service_fn(move |request: Request<Content>| {
         bodies.send(request.into_body()).unwrap();
         std::future::ready(whole(vec![b'x'; 5000]))
     });
     let talk = async {
         client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe").await.unwrap();
-        let mut body: Incoming = body.recv().await.unwrap();
+        let mut body: Content = body.recv().await.unwrap();
         client.read_exact(&mut [0; 1]).await.unwrap();
         client.write_all(b"llo").await.unwrap();
         while !body.is_end_stream() {
@@ -226,7 +227,7 @@ struct Endless {
 }
 
 impl Endless {
-    fn answer(&self, request: &Request<Incoming>, frame: usize) -> Answer {
+    fn answer(&self, request: &Request<Content>, frame: usize) -> Answer {
         let peer = Arc::clone(request.extensions().get::<Arc<Peer>>().unwrap());
         let (guard, pulled) = (Told(peer, self.ended.clone()), Arc::clone(&self.pulled));
         let frames = async_stream::stream! {
@@ -312,7 +313,7 @@ async fn a_large_answer_arrives_whole_through_small_pieces() {
 async fn content_that_is_answered_while_it_is_read_flows() {
     let (mut client, server) = duplex(1024);
     let reflect =
-        |request: Request<Incoming>| std::future::ready(Ok::<_, Infallible>(Response::new(request.into_body())));
+        |request: Request<Content>| std::future::ready(Ok::<_, Infallible>(Response::new(request.into_body())));
     let talk = async {
         for pieces in [1, 10, 100] {
             let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", 700 * pieces);
@@ -336,7 +337,7 @@ async fn a_peer_that_sends_on_behind_an_open_answer_is_read_a_little_ahead_and_e
     let (mut client, server) = duplex(64);
     let peers = Arc::new(std::sync::Mutex::new(None));
     let seen = Arc::clone(&peers);
-    let service = tower::service_fn(move |request: Request<Incoming>| {
+    let service = tower::service_fn(move |request: Request<Content>| {
         *seen.lock().unwrap() = request.extensions().get::<Arc<Peer>>().cloned();
         std::future::ready(Ok::<_, Infallible>(Response::new(
             StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>()).boxed_unsync(),

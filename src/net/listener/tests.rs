@@ -30,7 +30,7 @@ impl Accept for Arriving {
 }
 
 /// Streams without end for those that there is room for; the others are refused, or left without an answer.
-async fn answer(request: Request<Incoming>) -> Answer {
+async fn answer(request: Request<Content>) -> Answer {
     let body = if request.extensions().get::<Crowded>().is_none() {
         StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>()).boxed_unsync()
     } else if request.uri().path() == "/hang" {

@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Endless, Seat, shared, whole};
+use super::{Content, Endless, Seat, shared, whole};
 use crate::delivery::Gone;
 use crate::net::connection;
 
@@ -97,7 +96,7 @@ async fn http2_streams_whose_window_stays_shut_cost_little_and_end_as_stalled_on
 async fn an_http2_connection_without_a_stream_ends_when_it_was_idle_for_long_enough() {
     for streams in [&[][..], &[1]] {
         let (mut client, server) = duplex(64 * 1024);
-        let service = tower::service_fn(|_: Request<Incoming>| async {
+        let service = tower::service_fn(|_: Request<Content>| async {
             tokio::time::sleep(Duration::from_secs(200)).await; // Its stream is open, so this is not idle.
             whole(b"late".to_vec())
         });
@@ -123,7 +122,7 @@ async fn an_http2_stream_that_is_taken_now_and_then_is_not_stalled() {
     let (mut client, server) = duplex(64 * 1024);
     let body: Vec<u8> = (0..40_000_u32).map(|at| at.to_le_bytes()[1]).collect();
     let answer = body.clone();
-    let service = tower::service_fn(move |_: Request<Incoming>| std::future::ready(whole(answer.clone())));
+    let service = tower::service_fn(move |_: Request<Content>| std::future::ready(whole(answer.clone())));
     let (begun, shared) = (Instant::now(), shared());
     let serve = connection::serve(server, None, Seat::default(), service, Arc::clone(&shared));
     let talk = async move {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::ring;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Answer, Cores, Endless, GET, Seat, Told, echo};
+use super::{Answer, Content, Cores, Endless, GET, Seat, Told, echo};
 use crate::delivery::{Gone, Peer};
 use crate::net::connection::{self, Shared};
 use crate::net::tls::Tls;
@@ -207,7 +207,7 @@ async fn left(pipe: usize, leave: impl AsyncFnOnce(TlsStream<DuplexStream>)) -> 
     let (ended, mut endings) = mpsc::unbounded_channel();
     let more = Arc::new(Notify::new());
     let told = Arc::clone(&more);
-    let service = tower::service_fn(move |request: Request<Incoming>| {
+    let service = tower::service_fn(move |request: Request<Content>| {
         let guard = Told(Arc::clone(request.extensions().get::<Arc<Peer>>().unwrap()), ended.clone());
         let more = Arc::clone(&told);
         let frames = async_stream::stream! {
