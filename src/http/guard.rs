@@ -67,7 +67,7 @@ pub(crate) async fn take_rest(version: Version, mut body: Body) {
             taken += frame.data_ref().map_or(0, Bytes::len);
         }
     };
-    let _ = timeout(Duration::from_secs(1), rest).await;
+    let _ = Box::pin(timeout(Duration::from_secs(1), rest)).await; // Boxed: every handler has room for this.
 }
 
 impl Guards {

@@ -1,16 +1,20 @@
 //! What a listener serves: its routes, below its base path, behind its guards.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Method, Request};
 use axum::response::{IntoResponse, Response};
+use pin_project_lite::pin_project;
 use tower::ServiceExt;
 
 use super::guard::Guards;
 use super::passage::{Passage, through};
+use super::problem::Problem;
 use super::{App, base, publish, subscribe};
 
 /// The routes of a listener.
@@ -59,21 +63,32 @@ impl Site {
         // Boxed, as a connection has room for its largest answer as long as it lasts.
         match *request.method() {
             Method::POST | Method::PUT if self.has_events && is_of_events(&request) => {
-                let publish = |request| async {
-                    let published = publish::publish(State(Arc::clone(&self.app)), request).await;
-                    published.unwrap_or_else(IntoResponse::into_response)
-                };
+                let publish = |request| Answered { handler: publish::publish(State(Arc::clone(&self.app)), request) };
                 Box::pin(self.passage.pass(request, publish)).await
             }
             Method::GET if self.has_events && is_of_events(&request) => {
-                let subscribe = |request| async {
-                    let subscribed = subscribe::subscribe(State(Arc::clone(&self.app)), request).await;
-                    subscribed.unwrap_or_else(IntoResponse::into_response)
-                };
+                let subscribe =
+                    |request| Answered { handler: subscribe::subscribe(State(Arc::clone(&self.app)), request) };
                 Box::pin(self.passage.pass(request, subscribe)).await
             }
             _ => routed(&self.inside, request).await,
         }
+    }
+}
+
+pin_project! {
+    /// What a handler answers, be it a problem.
+    struct Answered<F> {
+        #[pin]
+        handler: F,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Problem>>> Future for Answered<F> {
+    type Output = Response;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        self.project().handler.poll(context).map(|answer| answer.unwrap_or_else(IntoResponse::into_response))
     }
 }
 

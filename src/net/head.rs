@@ -14,7 +14,7 @@ impl RawHead {
     /// How much of a head is kept.
     pub const KEPT: usize = 4096;
 
-    pub(super) fn new(head: Vec<u8>) -> Self {
+    pub(super) fn new(head: impl Into<Bytes>) -> Self {
         Self(head.into())
     }
 

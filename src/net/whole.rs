@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use httparse::Status;
 
 use super::content::Content;
 use super::head::RawHead;
@@ -20,13 +21,11 @@ pub(super) fn may_begin(bytes: &[u8]) -> bool {
     bytes.starts_with(b"POST ") || bytes.starts_with(b"PUT ")
 }
 
-/// The request that these bytes begin with, and how many of them it is.
+/// The request that these bytes begin with, and how many of them it is. All of it is in one piece of memory.
 pub(super) fn request(bytes: &[u8]) -> Option<(Request<Content>, usize)> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
-    let Ok(httparse::Status::Complete(head)) = parsed.parse_with_uninit_headers(bytes, &mut fields) else {
-        return None;
-    };
+    let Ok(Status::Complete(head)) = parsed.parse_with_uninit_headers(bytes, &mut fields) else { return None };
     let method = match parsed.method? {
         "POST" => Method::POST,
         "PUT" => Method::PUT,
@@ -35,34 +34,47 @@ pub(super) fn request(bytes: &[u8]) -> Option<(Request<Content>, usize)> {
     if parsed.version? != 1 || head > RawHead::KEPT {
         return None;
     }
+    let length = head.checked_add(length(parsed.headers)?)?;
+    let whole = Bytes::copy_from_slice(bytes.get(..length)?);
+    let piece = |of: &[u8]| {
+        let from = of.as_ptr().addr() - bytes.as_ptr().addr();
+        whole.slice(from..from + of.len())
+    };
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        let is_plain = match name {
-            header::TRANSFER_ENCODING | header::UPGRADE | header::EXPECT => false,
-            header::CONNECTION => field.value.eq_ignore_ascii_case(b"keep-alive"),
-            header::CONTENT_LENGTH => !headers.contains_key(header::CONTENT_LENGTH),
+        headers.append(name, HeaderValue::from_maybe_shared(piece(field.value)).ok()?);
+    }
+    let mut request = Request::new(Content::Whole(whole.slice(head..)));
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::from_maybe_shared(piece(parsed.path?.as_bytes())).ok()?;
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    request.extensions_mut().insert(RawHead::new(whole.slice(..head)));
+    Some((request, length))
+}
+
+/// The length of the content, if one `Content-Length` says it (RFC 9110 § 8.6) and nothing else has a say in it.
+fn length(fields: &[httparse::Header<'_>]) -> Option<usize> {
+    let mut length = None;
+    for field in fields {
+        let is = |name: HeaderName| field.name.eq_ignore_ascii_case(name.as_str());
+        let is_plain = match field.name.len() {
+            6 => !is(header::EXPECT),
+            7 => !is(header::UPGRADE),
+            10 => !is(header::CONNECTION) || field.value.eq_ignore_ascii_case(b"keep-alive"),
+            14 if is(header::CONTENT_LENGTH) => {
+                let digits = field.value.iter().all(u8::is_ascii_digit).then_some(field.value)?;
+                length.replace(std::str::from_utf8(digits).ok()?.parse().ok()?).is_none()
+            }
+            17 => !is(header::TRANSFER_ENCODING),
             _ => true,
         };
         if !is_plain {
             return None;
         }
-        headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
     }
-    let content = bytes.get(head..)?.get(..length(headers.get(header::CONTENT_LENGTH)?)?)?;
-    let mut request = Request::new(Content::Whole(Bytes::copy_from_slice(content)));
-    *request.method_mut() = method;
-    *request.uri_mut() = Uri::try_from(parsed.path?).ok()?;
-    *request.version_mut() = Version::HTTP_11;
-    *request.headers_mut() = headers;
-    request.extensions_mut().insert(RawHead::new(bytes[..head].to_vec()));
-    Some((request, head + content.len()))
-}
-
-/// What a `Content-Length` says (RFC 9110 § 8.6).
-fn length(value: &HeaderValue) -> Option<usize> {
-    let digits = value.as_bytes().iter().all(u8::is_ascii_digit).then(|| value.to_str().ok()).flatten()?;
-    digits.parse().ok()
+    length
 }
 
 #[cfg(test)]

@@ -42,10 +42,12 @@ impl Content {
     }
 
     /// All of it.
-    pub(super) async fn whole(mut self, most: Most, mut share: Share) -> Result<Bytes, Problem> {
-        match self.collect(most, &mut share).await {
-            Ok(content) => Ok(content),
-            Err(problem) => Err(self.refuse(problem).await),
+    pub(super) fn whole(mut self, most: Most, mut share: Share) -> impl Future<Output = Result<Bytes, Problem>> + Send {
+        async move {
+            match self.collect(most, &mut share).await {
+                Ok(content) => Ok(content),
+                Err(problem) => Err(Box::pin(self.refuse(problem)).await),
+            }
         }
     }
 
@@ -75,7 +77,7 @@ impl Content {
         if let Poll::Ready(collected) = poll_fn(|context| Poll::Ready(collect.as_mut().poll(context))).await {
             return collected;
         }
-        let collected = timeout(most.time, collect).await;
+        let collected = Box::pin(timeout(most.time, collect)).await;
         collected.unwrap_or_else(|_| Err(late("the content took too long to arrive; send it again")))
     }
 

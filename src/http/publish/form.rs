@@ -40,7 +40,7 @@ pub(super) async fn publish(
         let detail = format!("an event has at most {} bytes of data", app.options.event_bytes);
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
-    one::append(app, publisher, named, data.into(), None).await?;
+    one::append(app, publisher, named, data.into(), None)?.await?;
     Ok(back(parts).map_or_else(|| StatusCode::NO_CONTENT.into_response(), see))
 }
 

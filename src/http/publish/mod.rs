@@ -26,6 +26,7 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, Request};
 use axum::response::Response;
+use tokio_util::either::Either;
 
 use super::problem::{Problem, refused};
 use super::{App, guard};
@@ -37,20 +38,31 @@ use target::Target;
 /// The publisher's own identity for an event (draft-ietf-httpapi-idempotency-key-header).
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-pub(crate) async fn publish(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response, Problem> {
+/// The handler. What the head says is read before there is a future, so that the future of one event, which is all but
+/// always this one, does not hold the head too: it is copied into each that it is wrapped in. All others are boxed.
+pub(crate) fn publish(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+) -> impl Future<Output = Result<Response, Problem>> + Send {
     let (parts, body) = request.into_parts();
     let content = Content::new(&parts, body);
     let permit = app.access.permit(guard::credential(&parts.headers));
-    let target = match target(&parts, &permit, app.options.max_topics) {
-        Ok(target) => target,
-        Err(problem) => return Err(content.refuse(problem).await),
-    };
     let publisher = permit.publisher();
-    match target {
-        Target::One(named, content_type) => one::publish(&app, publisher, named, content_type, content).await,
-        Target::Form(named, field) => form::publish(&app, publisher, named, &field, &parts, content).await,
-        Target::Batch => batch::publish(&app, &permit, content).await,
-        Target::Lines { each } => Ok(ndjson::publish(app, permit, &parts, content, each).await),
+    match target(&parts, &permit, app.options.max_topics) {
+        Ok(Target::One(named, content_type)) => {
+            Either::Left(one::publish(app, publisher, named, content_type, content))
+        }
+        target => Either::Right(Box::pin(async move {
+            match target {
+                Err(problem) => Err(content.refuse(problem).await),
+                Ok(Target::One(named, content_type)) => {
+                    one::publish(app, publisher, named, content_type, content).await
+                }
+                Ok(Target::Form(named, field)) => form::publish(&app, publisher, named, &field, &parts, content).await,
+                Ok(Target::Batch) => batch::publish(&app, &permit, content).await,
+                Ok(Target::Lines { each }) => Ok(ndjson::publish(app, permit, &parts, content, each).await),
+            }
+        })),
     }
 }
 

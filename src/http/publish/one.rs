@@ -1,5 +1,6 @@
 //! The content, verbatim, as one event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -18,16 +19,18 @@ use crate::log::Receipt;
 /// How long the content of one event may take to arrive.
 pub(super) const TIME: Duration = Duration::from_secs(30);
 
-pub(super) async fn publish(
-    app: &App,
+pub(super) fn publish(
+    app: Arc<App>,
     publisher: Publisher,
     named: Named,
     content_type: Option<ContentType>,
     content: Content,
-) -> Result<Response, Problem> {
-    let data = content.whole(most(app), Share::new(app, publisher)).await?;
-    let receipt = append(app, publisher, named, data, content_type).await?;
-    Ok(receipts::answer(receipts::status(&[receipt]), receipts::receipt(receipt, app.log.durability())))
+) -> impl Future<Output = Result<Response, Problem>> + Send {
+    async move {
+        let data = content.whole(most(&app), Share::new(&app, publisher)).await?;
+        let receipt = append(&app, publisher, named, data, content_type)?.await?;
+        Ok(receipts::answer(receipts::status(&[receipt]), receipts::receipt(receipt, app.log.durability())))
+    }
 }
 
 /// How large an event may be, and how long its content may take.
@@ -35,14 +38,14 @@ pub(super) fn most(app: &App) -> Most {
     Most { bytes: app.options.event_bytes, time: TIME, of: "an event" }
 }
 
-/// Stores one event.
-pub(super) async fn append(
+/// Stores one event. What can be refused at once is.
+pub(super) fn append(
     app: &App,
     publisher: Publisher,
     named: Named,
     data: Bytes,
     content_type: Option<ContentType>,
-) -> Result<Receipt, Problem> {
+) -> Result<impl Future<Output = Result<Receipt, Problem>> + Send, Problem> {
     check_data(&data, content_type.as_ref())?;
     let Named { topics, kind, key, ttl, conflate, private } = named;
     let mut event = Event { topics, kind, data, content_type, key, ttl, conflate, private, publisher };
@@ -51,6 +54,8 @@ pub(super) async fn append(
     if !app.limits.is_empty() {
         app.limits.take(store::topics(&events), Instant::now())?;
     }
-    let receipts = store::append(app, events).await?;
-    Ok(*receipts.first().expect("a receipt for each event"))
+    Ok(async move {
+        let receipts = store::append(app, events).await?;
+        Ok(*receipts.first().expect("a receipt for each event"))
+    })
 }

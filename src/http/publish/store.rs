@@ -13,6 +13,10 @@ pub(super) async fn append(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>
     if app.limits.is_empty() {
         return counted(app, events).await;
     }
+    Box::pin(limited(app, events)).await
+}
+
+async fn limited(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
     let taken: Vec<Topics> = events.iter().map(|event| event.topics.clone()).collect();
     let answer = counted(app, events).await;
     let repeated = |nth: usize| answer.as_ref().map_or(true, |receipts| receipts[nth].duplicate);
@@ -21,17 +25,20 @@ pub(super) async fn append(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>
     answer
 }
 
-async fn counted(app: &App, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
+fn counted(app: &App, events: Vec<Event>) -> impl Future<Output = Result<Vec<Receipt>, AppendError>> + Send {
     let begun = Instant::now();
     let sizes: SmallVec<[u64; 1]> = events.iter().map(|event| event.data.len() as u64).collect();
-    let receipts = app.log.append(events).await?;
-    app.metrics.publish_seconds.observe(begun.elapsed().as_secs_f64());
-    let new = receipts.iter().zip(sizes).filter(|(receipt, _)| !receipt.duplicate);
-    let (count, bytes) = new.fold((0, 0), |(count, bytes), (_, size)| (count + 1, bytes + size));
-    app.metrics.published.inc_by(count);
-    app.metrics.published_bytes.inc_by(bytes);
-    app.metrics.duplicates.inc_by(receipts.len() as u64 - count);
-    Ok(receipts)
+    let appended = app.log.append(events);
+    async move {
+        let receipts = appended.await?;
+        app.metrics.publish_seconds.observe(begun.elapsed().as_secs_f64());
+        let new = receipts.iter().zip(sizes).filter(|(receipt, _)| !receipt.duplicate);
+        let (count, bytes) = new.fold((0, 0), |(count, bytes), (_, size)| (count + 1, bytes + size));
+        app.metrics.published.inc_by(count);
+        app.metrics.published_bytes.inc_by(bytes);
+        app.metrics.duplicates.inc_by(receipts.len() as u64 - count);
+        Ok(receipts)
+    }
 }
 
 /// What the rule of its topic says of an event whose publisher does not.
