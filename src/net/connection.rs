@@ -26,7 +26,7 @@ use super::refusal::{Refusal, close, linger, refuse};
 use super::service::{Http1, Http2};
 use super::sniff::{PREFACE, Spoken, sniff};
 use super::socket::Wire;
-use super::streams::{Newest, OpenStreams, Tracked};
+use super::streams::Streams;
 use super::takeover::Taken;
 use super::tls::{self, Carried};
 use super::waits::HeadTimer;
@@ -129,13 +129,9 @@ where
         }
         Spoken::Http2 => {
             io.replay(PREFACE, None);
+            let streams = Streams::none(shutdown.clone());
             // Boxed: it is large, and the task of an HTTP/1 connection would have its size.
-            Box::pin(serve_http2(
-                io,
-                Http2 { service, peer, newest: Newest::default(), open: OpenStreams::none() },
-                &shared,
-            ))
-            .await;
+            Box::pin(serve_http2(io, Http2 { service, peer, streams }, &shared)).await;
         }
     }
 }
@@ -241,14 +237,8 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let peer = Arc::clone(&service.peer);
-    let open = service.open.clone();
-    let streams = Tracked {
-        newest: Arc::clone(&service.newest),
-        stall: shared.options.stall,
-        counters: Arc::clone(&shared.counters),
-        shutdown: shared.shutdown.clone(),
-    };
-    let mut connection = http2::Builder::new(streams)
+    let streams = service.streams.clone();
+    let mut connection = http2::Builder::new(streams.clone())
         .timer(TokioTimer::new())
         .max_send_buf_size(H2_SEND_BUFFER)
         .initial_stream_window_size(H2_WINDOW)
@@ -258,8 +248,13 @@ where
         .keep_alive_timeout(H2_PING.1)
         .max_header_list_size(u32::try_from(shared.options.head_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
-    let idle = open.idle_for(shared.options.keep_alive);
-    let end = drive(Pin::new(&mut connection), http2::Connection::graceful_shutdown, idle, &shared.shutdown).await;
+    let idle = streams.idle_for(shared.options.keep_alive);
+    let driven = drive(Pin::new(&mut connection), http2::Connection::graceful_shutdown, idle, &shared.shutdown);
+    let end = tokio::select! {
+        biased; // What the peer takes now is not late.
+        end = driven => end,
+        never = streams.end_stalled(shared.options.stall, &shared.counters) => match never {},
+    };
     if let Some(Err(_)) = end {
         peer.record(Gone::Failed); // No answer to a PING, or a broken protocol. What the socket said before stays.
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use tower::util::Oneshot;
 use super::content::Content;
 use super::exchange::Exchange;
 use super::outbound::Paced;
-use super::streams::{Newest, OpenStreams, Sending, Sent};
+use super::streams::{Sending, Sent, Streams};
 use crate::delivery::Peer;
 
 /// Serves one HTTP/1 connection.
@@ -54,8 +54,7 @@ where
 pub(super) struct Http2<S> {
     pub(super) service: S,
     pub(super) peer: Arc<Peer>,
-    pub(super) newest: Newest,
-    pub(super) open: OpenStreams,
+    pub(super) streams: Streams,
 }
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Http2<S>
@@ -65,13 +64,42 @@ where
 {
     type Response = Response<Sent<B>>;
     type Error = Infallible;
-    type Future = Answer<Oneshot<S, Request<Content>>, Arc<Sending>>;
+    type Future = Answer<Boxed<S>, Arc<Sending>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let sending = Arc::new(Sending::new(&self.peer, &self.open));
+        let sending = self.streams.begin(&self.peer);
         request.extensions_mut().insert(Arc::clone(sending.peer()));
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sending));
-        Answer { answer: self.service.clone().oneshot(request.map(Content::Incoming)), pace: sending, left: false }
+        let answer = Boxed::Asked(Some(Box::new((self.service.clone(), request.map(Content::Incoming)))));
+        Answer { answer, pace: sending, left: false }
+    }
+}
+
+/// What answers one request of HTTP/2.
+///
+/// Boxed, as hyper's task of a stream has room for it as long as the stream lasts; and made when it is first polled, as
+/// the requests of a connection, a hundred maybe, are all read before the first of them is answered.
+pub(super) enum Boxed<S: tower::Service<Request<Content>>> {
+    Asked(Option<Box<(S, Request<Content>)>>),
+    Answering(Pin<Box<Oneshot<S, Request<Content>>>>),
+}
+
+impl<S: tower::Service<Request<Content>>> Unpin for Boxed<S> {}
+
+impl<S: tower::Service<Request<Content>>> Future for Boxed<S> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Self::Asked(asked) = this
+            && let Some(asked) = asked.take()
+        {
+            let (service, request) = *asked;
+            *this = Self::Answering(Box::pin(service.oneshot(request)));
+        }
+        match this {
+            Self::Answering(answering) => answering.as_mut().poll(cx),
+            Self::Asked(_) => Poll::Pending, // It has just ceased to be.
+        }
     }
 }
 

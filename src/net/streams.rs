@@ -1,23 +1,27 @@
-//! How far an HTTP/2 answer may run ahead of its peer, and how long that peer may take nothing of it.
+//! The streams of an HTTP/2 connection: how far each answer may run ahead of its peer, and how long that peer may take
+//! nothing of it.
 //!
 //! A peer can hold one stream's window shut while its socket takes PINGs, so the socket's clock does not see it. And
 //! while the window is shut, hyper polls no body: a body cannot end itself. So the pieces themselves say when they are
-//! taken, and the task of each stream is watched: nothing taken for too long, and it is dropped. h2 then drops what is
-//! queued, and tells the peer (`RST_STREAM`).
+//! taken, and the connection looks after its streams: nothing taken for too long, and the task of the stream is ended. h2
+//! then drops what is queued, and tells the peer (`RST_STREAM`).
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Counters;
 use super::outbound::{AHEAD, with_rest};
@@ -41,12 +45,14 @@ struct State {
     moved: Instant,
     /// The task, while its body waits for `ahead` to go down.
     waiting: Option<Waker>,
+    /// The same, to end it.
+    task: Option<AbortHandle>,
 }
 
 impl Sending {
-    pub(super) fn new(connection: &Arc<Peer>, open: &OpenStreams) -> Self {
-        let state = State { ahead: 0, moved: Instant::now(), waiting: None };
-        Self { peer: Arc::new(Peer::of_stream(connection)), state: Mutex::new(state), _open: open.one() }
+    fn new(connection: &Arc<Peer>, streams: &Streams) -> Self {
+        let state = State { ahead: 0, moved: Instant::now(), waiting: None, task: None };
+        Self { peer: Arc::new(Peer::of_stream(connection)), state: Mutex::new(state), _open: streams.one() }
     }
 
     /// What the stream knows of its peer.
@@ -94,6 +100,19 @@ impl Sending {
         let state = self.state();
         (state.ahead > 0).then_some(state.moved)
     }
+
+    /// Ends the stream, of which its peer takes nothing.
+    #[cold]
+    fn stalled(&self, counters: &Counters) {
+        if self.peer.gone() == Gone::No {
+            self.peer.record(Gone::Stalled);
+            counters.stalled.fetch_add(1, Ordering::Relaxed);
+        }
+        let task = self.state().task.take();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
 }
 
 /// Bytes on their way to the peer. They are taken when they go into the socket's buffer, one write at a time.
@@ -127,20 +146,27 @@ impl Drop for Piece {
 }
 
 pin_project! {
-    /// A body in small pieces, that stays until the last of them is taken: what is still queued has a task to watch.
+    /// A body in small pieces, that stays until the last of them is taken: what is still queued has a stream to look after.
     pub(super) struct Sent<B> {
         #[pin]
         body: B,
         rest: Bytes,
-        // What ends the body, once that is known.
-        end: Option<Option<Frame<Piece>>>,
+        end: End,
         sending: Arc<Sending>,
     }
 }
 
+/// What ends a body.
+enum End {
+    Unknown,
+    /// Trailers. Boxed, as most bodies have none.
+    Trailers(Box<HeaderMap>),
+    Nothing,
+}
+
 impl<B> Sent<B> {
     pub(super) fn new(body: B, sending: Arc<Sending>) -> Self {
-        Self { body, rest: Bytes::new(), end: None, sending }
+        Self { body, rest: Bytes::new(), end: End::Unknown, sending }
     }
 }
 
@@ -151,27 +177,36 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
         let mut this = self.project();
         ready!(this.sending.poll_ahead(AHEAD - 1, cx));
-        while this.rest.is_empty() && this.end.is_none() {
+        while this.rest.is_empty() && matches!(this.end, End::Unknown) {
             match ready!(this.body.as_mut().poll_frame(cx)?) {
                 Some(frame) => match frame.into_data() {
                     Ok(data) => *this.rest = data,
-                    Err(other) => *this.end = other.into_trailers().ok().map(|fields| Some(Frame::trailers(fields))),
+                    Err(other) => {
+                        *this.end =
+                            other.into_trailers().map_or(End::Unknown, |fields| End::Trailers(Box::new(fields)));
+                    }
                 },
-                None => *this.end = Some(None),
+                None => *this.end = End::Nothing,
             }
         }
         if this.rest.is_empty() {
             ready!(this.sending.poll_ahead(0, cx));
-            return Poll::Ready(this.end.replace(None).flatten().map(Ok));
+            return Poll::Ready(match std::mem::replace(this.end, End::Nothing) {
+                End::Trailers(fields) => Some(Ok(Frame::trailers(*fields))),
+                End::Unknown | End::Nothing => None,
+            });
         }
         let piece = this.rest.split_to(this.rest.len().min(AHEAD));
         Poll::Ready(Some(Ok(Frame::data(this.sending.hand_over(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-            && self.sending.idle_since().is_none()
-            && self.end.as_ref().map_or_else(|| self.body.is_end_stream(), Option::is_none)
+        let is_over = match self.end {
+            End::Unknown => self.body.is_end_stream(),
+            End::Trailers(_) => false,
+            End::Nothing => true,
+        };
+        is_over && self.rest.is_empty() && self.sending.idle_since().is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -179,30 +214,46 @@ impl<B: Body<Data = Bytes>> Body for Sent<B> {
     }
 }
 
-/// The stream whose request was handed over last: hyper then spawns its task, before it does anything else.
-pub(super) type Newest = Arc<Mutex<Option<Arc<Sending>>>>;
-
-/// How many streams of a connection are open.
+/// The streams of one connection. It runs hyper's tasks of them, which the end waits for.
 #[derive(Clone, Debug)]
-pub(super) struct OpenStreams(Arc<watch::Sender<usize>>);
+pub(super) struct Streams(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shutdown: Shutdown,
+    /// How many are open.
+    open: watch::Sender<usize>,
+    /// The one whose request was handed over last: hyper then spawns its task, before it does anything else.
+    newest: Mutex<Option<Arc<Sending>>>,
+    /// Those that were spawned, and among them some that have ended.
+    spawned: Mutex<Vec<Weak<Sending>>>,
+}
 
 /// One of them, for as long as it is held.
 #[derive(Debug)]
-struct OneStream(OpenStreams);
+struct OneStream(Streams);
 
-impl OpenStreams {
-    pub(super) fn none() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
+impl Streams {
+    pub(super) fn none(shutdown: Shutdown) -> Self {
+        let open = watch::Sender::new(0);
+        Self(Arc::new(Inner { shutdown, open, newest: Mutex::default(), spawned: Mutex::default() }))
+    }
+
+    /// The next one, whose task is about to be spawned.
+    pub(super) fn begin(&self, connection: &Arc<Peer>) -> Arc<Sending> {
+        let sending = Arc::new(Sending::new(connection, self));
+        *self.newest() = Some(Arc::clone(&sending));
+        sending
     }
 
     fn one(&self) -> OneStream {
-        self.0.send_modify(|open| *open += 1);
+        self.0.open.send_modify(|open| *open += 1);
         OneStream(self.clone())
     }
 
     /// Waits until none has been open for `time`.
     pub(super) async fn idle_for(&self, time: Duration) {
-        let mut open = self.0.subscribe();
+        let mut open = self.0.open.subscribe();
         // The sender is in `self`: it outlives this.
         while open.wait_for(|open| *open == 0).await.is_ok() {
             if timeout(time, open.changed()).await.is_err() {
@@ -210,58 +261,76 @@ impl OpenStreams {
             }
         }
     }
+
+    /// Ends those whose peer takes nothing for `stall`, as long as it is polled.
+    ///
+    /// Cost: one timer a connection, which goes off once in that time while nothing stalls.
+    pub(super) async fn end_stalled(&self, stall: Duration, counters: &Counters) -> Infallible {
+        loop {
+            let (late, next) = self.stalled(Instant::now(), stall);
+            late.iter().for_each(|sending| sending.stalled(counters));
+            sleep_until(next).await;
+        }
+    }
+
+    /// Those of which nothing was taken for `stall`, and when the next one may be such.
+    fn stalled(&self, now: Instant, stall: Duration) -> (Vec<Arc<Sending>>, Instant) {
+        let (mut late, mut next) = (Vec::new(), now + stall); // What is handed over from here on has until then.
+        self.spawned().retain(|sending| {
+            let Some(sending) = sending.upgrade() else { return false };
+            match sending.idle_since().map(|since| since + stall) {
+                Some(deadline) if deadline <= now => late.push(sending),
+                Some(deadline) => next = next.min(deadline),
+                None => {}
+            }
+            true
+        });
+        (late, next)
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<Arc<Sending>>> {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawned(&self) -> MutexGuard<'_, Vec<Weak<Sending>>> {
+        self.0.spawned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for OneStream {
     fn drop(&mut self) {
-        self.0.0.send_modify(|open| *open -= 1);
+        self.0.0.open.send_modify(|open| *open -= 1);
     }
 }
 
-/// Runs hyper's HTTP/2 streams as tasks that the end waits for, and ends those whose peer takes nothing.
-#[derive(Clone)]
-pub(super) struct Tracked {
-    pub(super) newest: Newest,
-    pub(super) stall: Duration,
-    pub(super) counters: Arc<Counters>,
-    pub(super) shutdown: Shutdown,
-}
-
-impl<F> Executor<F> for Tracked
+impl<F> Executor<F> for Streams
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        match self.newest.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(sending) => self.shutdown.spawn(watched(task, sending, self.stall, Arc::clone(&self.counters))),
-            None => self.shutdown.spawn(task),
-        };
+        let task = self.0.shutdown.spawn(task);
+        let Some(sending) = self.newest().take() else { return };
+        sending.state().task = Some(task);
+        let mut spawned = self.spawned();
+        if spawned.len() == spawned.capacity() {
+            spawned.retain(|sending| sending.strong_count() > 0);
+        }
+        spawned.push(Arc::downgrade(&sending));
     }
 }
 
-/// Runs the task of a stream until its end, or until its peer has taken nothing for `stall`.
-async fn watched(task: impl Future<Output = ()>, sending: Arc<Sending>, stall: Duration, counters: Arc<Counters>) {
-    let mut task = pin!(task);
-    let mut alarm: Option<Pin<Box<Sleep>>> = None; // One for many pieces: it looks again when it goes off.
-    poll_fn(|cx| {
-        if task.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        // Only the task itself hands bytes over, so this is looked at after each of them.
-        while let Some(since) = sending.idle_since() {
-            let deadline = since + stall;
-            let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            ready!(alarm.as_mut().poll(cx));
-            if deadline <= Instant::now() {
-                if sending.peer.gone() == Gone::No {
-                    sending.peer.record(Gone::Stalled);
-                    counters.stalled.fetch_add(1, Ordering::Relaxed);
-                }
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(deadline);
-        }
-        Poll::Pending
-    })
-    .await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// hyper's task of a stream holds the answer first and then the body, and is as large as the larger of them.
+    #[test]
+    fn what_a_stream_holds_while_nothing_happens_is_small() {
+        type Service = tower::util::BoxCloneService<http::Request<hyper::body::Incoming>, (), Infallible>;
+        let body = size_of::<Sent<Pin<Box<()>>>>();
+        assert!(body <= 64, "a body: {body} bytes");
+        let answer = size_of::<super::super::service::Boxed<Service>>();
+        assert!(answer <= 16, "an answer to come: {answer} bytes");
+        assert!(size_of::<Sending>() <= 80, "what is shared: {} bytes", size_of::<Sending>());
+    }
 }
