@@ -13,15 +13,14 @@ use crate::event::TopicSelector;
 /// it may. The same goes for a publisher without a key, who may name any topic.
 #[derive(Debug)]
 pub struct Leave {
+    /// What was granted. Of what it was granted by, the newest is seen that was looked at.
     permit: Permit,
-    /// None: nothing can change.
-    policy: Option<watch::Receiver<Policy>>,
     withdrawn: bool,
 }
 
 impl Leave {
-    pub(super) fn new(permit: Permit, policy: Option<watch::Receiver<Policy>>) -> Self {
-        Self { permit, policy, withdrawn: false }
+    pub(super) fn new(permit: Permit) -> Self {
+        Self { permit, withdrawn: false }
     }
 
     /// Whether a reader of `topics` must leave.
@@ -45,7 +44,7 @@ impl Leave {
     }
 
     fn is_withdrawn_from(&mut self, doing: Doing<'_>) -> bool {
-        if self.policy.as_ref().is_some_and(|policy| policy.has_changed().unwrap_or(false)) {
+        if self.permit.policy().is_some_and(|policy| policy.has_changed().unwrap_or(false)) {
             self.look(doing);
         }
         self.withdrawn
@@ -53,7 +52,7 @@ impl Leave {
 
     async fn withdrawn_from(&mut self, doing: Doing<'_>) {
         while !self.withdrawn {
-            let Some(policy) = &mut self.policy else { return std::future::pending().await };
+            let Some(policy) = self.permit.policy() else { return std::future::pending().await };
             if policy.changed().await.is_err() {
                 return std::future::pending().await; // Nothing will change any more.
             }
@@ -63,8 +62,8 @@ impl Leave {
 
     #[cold]
     fn look(&mut self, doing: Doing<'_>) {
-        let Some(policy) = &mut self.policy else { return };
-        let now = policy.borrow_and_update().permit_again(&self.permit);
+        let Some(policy) = self.permit.policy().map(|policy| policy.borrow_and_update().clone()) else { return };
+        let now = policy.permit_again(&self.permit);
         self.withdrawn |= match doing {
             Doing::Reading(topics) => self.permit.is_narrowed_by(&now, topics),
             Doing::Publishing => self.permit.is_narrowed_to_publish_by(&now),

@@ -15,7 +15,7 @@ pub struct Permit {
     holds: Holds,
     rules: Arc<Rules>,
     /// The credential that it was given for, and whose rules may change. None: nothing changes.
-    origin: Option<(Option<Secret>, watch::Receiver<Policy>)>,
+    origin: Option<(Option<Arc<Secret>>, watch::Receiver<Policy>)>,
 }
 
 /// What a caller brought along.
@@ -33,17 +33,17 @@ impl Permit {
     }
 
     pub(super) fn given_by(self, credential: Option<Secret>, policy: watch::Receiver<Policy>) -> Self {
-        Self { origin: Some((credential, policy)), ..self }
+        Self { origin: Some((credential.map(Arc::new), policy)), ..self }
     }
 
     pub(super) fn credential(&self) -> Option<&Secret> {
-        self.origin.as_ref().and_then(|(credential, _)| credential.as_ref())
+        self.origin.as_ref().and_then(|(credential, _)| credential.as_deref())
     }
 
     /// How long whoever holds it may stay.
     #[must_use]
     pub fn leave(&self) -> Leave {
-        Leave::new(self.clone(), self.origin.as_ref().map(|(_, policy)| policy.clone()))
+        Leave::new(self.clone())
     }
 
     /// Whether rules or keys have changed so that whoever holds it would not be let read `topics` again.
@@ -66,6 +66,11 @@ impl Permit {
             },
             _ => false,
         }
+    }
+
+    /// Where rules and keys are, as far as they were seen when it was given.
+    pub(super) fn policy(&mut self) -> Option<&mut watch::Receiver<Policy>> {
+        self.origin.as_mut().map(|(_, policy)| policy)
     }
 
     /// What tells when rules or keys change, if they can.

@@ -49,7 +49,7 @@ pub enum FeedStep {
 #[derive(Debug)]
 pub struct Feed {
     key: FeedKey,
-    wake: Notify,
+    wake: Arc<Notify>,
     /// To the shards that have streams of it.
     #[cfg(target_os = "linux")]
     cords: Cords<Call>,
@@ -104,7 +104,7 @@ impl Feed {
         };
         Self {
             key,
-            wake: Notify::new(),
+            wake: Arc::default(),
             #[cfg(target_os = "linux")]
             cords: Cords::default(),
             recent: Mutex::new(recent),
@@ -123,6 +123,11 @@ impl Feed {
     /// Resolves when there may be something new. Take it before looking, or a change in between is missed.
     pub fn woken(&self) -> tokio::sync::futures::Notified<'_> {
         self.wake.notified()
+    }
+
+    /// The same, for as long as it is kept.
+    pub(super) fn woken_owned(&self) -> tokio::sync::futures::OwnedNotified {
+        Arc::clone(&self.wake).notified_owned()
     }
 
     /// Its place among those concerned, if it is known in this round. Both are kept in 32 bits, of which a round that
@@ -367,6 +372,12 @@ impl Feeds {
     pub fn wake_all(&self, first: Offset, upto: Offset) {
         let feeds: Vec<_> = self.table().by_key.values().filter_map(Weak::upgrade).collect();
         self.tell(feeds.into_iter().map(|feed| Concerned { feed, first, last: upto }).collect(), upto);
+    }
+
+    /// Has all that wait for any feed look again at what is due without news: the end begins, or rules have changed.
+    pub(super) fn rouse(&self) {
+        let feeds: Vec<_> = self.table().by_key.values().filter_map(Weak::upgrade).collect();
+        feeds.iter().for_each(|feed| feed.wake.notify_waiters());
     }
 
     /// Notes, then moves on how far was looked, then wakes: a feed that sees the new end knows all that is before it, and

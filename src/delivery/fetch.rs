@@ -1,6 +1,9 @@
 //! One page on its way from the log to one stream, while the stream has other things to do.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::oneshot;
 
@@ -29,9 +32,9 @@ impl Fetch {
     }
 
     /// Fetches the page that holds this offset, if it is not on its way already; any other is no longer wanted.
-    pub(super) fn want(&mut self, at: Option<Offset>) {
-        if self.coming.as_ref().map(|(coming, _)| *coming) != at {
-            self.coming = at.map(|at| (at, self.begin(at)));
+    pub(super) fn want(&mut self, at: Offset) {
+        if self.coming.as_ref().is_none_or(|(coming, _)| *coming != at) {
+            self.coming = Some((at, self.begin(at)));
         }
     }
 
@@ -48,11 +51,11 @@ impl Fetch {
         receiver
     }
 
-    /// The page that is wanted, once it is here; never, if none is. Dropping the future changes nothing.
-    pub(super) async fn page(&mut self) -> Result<Arc<Page>, ReadError> {
+    /// The page that is wanted, once it is here; never, if none is.
+    pub(super) fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Page>, ReadError>> {
         loop {
-            let Some((at, coming)) = &mut self.coming else { return std::future::pending().await };
-            let (at, page) = (*at, coming.await);
+            let Some((at, coming)) = &mut self.coming else { return Poll::Pending };
+            let (at, page) = (*at, ready!(Pin::new(coming).poll(cx)));
             let is_stale = |page: &Page| self.hub.pages().may_be_removed(page.first()..=page.last(), self.removals);
             if let Ok(Ok(page)) = &page
                 && is_stale(page)
@@ -62,7 +65,7 @@ impl Fetch {
                 continue;
             }
             self.coming = None;
-            return page.unwrap_or_else(|_| Err(ReadError("the page was not fetched to its end".into())));
+            return Poll::Ready(page.unwrap_or_else(|_| Err(ReadError("the page was not fetched to its end".into()))));
         }
     }
 }

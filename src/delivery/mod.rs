@@ -27,10 +27,12 @@ mod stream;
 mod streams;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use crate::access::{Changes, Permit};
 use crate::event::Offset;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -75,9 +77,13 @@ impl Default for Options {
     }
 }
 
-/// Opens streams and answers polls.
+/// Opens streams and answers polls. Each stream has one.
 #[derive(Clone)]
-pub struct Delivery {
+pub struct Delivery(Arc<Parts>);
+
+/// What is the same for all streams.
+#[derive(Clone)]
+pub struct Parts {
     hub: Arc<Hub>,
     feeds: Arc<Feeds>,
     streams: Arc<Streams>,
@@ -85,6 +91,16 @@ pub struct Delivery {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     options: Options,
+    /// Whether feeds are woken when rules or keys change.
+    heeds_rules: Arc<AtomicBool>,
+}
+
+impl Deref for Delivery {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl Delivery {
@@ -95,14 +111,31 @@ impl Delivery {
         let seen = hub.pages().edge();
         let feeds = Arc::new(Feeds::new(seen));
         shutdown.spawn_service(wake_feeds(Arc::clone(&hub), Arc::clone(&feeds), seen, shutdown.clone()));
-        Self { hub, feeds, streams: Arc::default(), closed: Arc::default(), metrics, shutdown, options }
+        let (drained, stop) = (Arc::clone(&feeds), shutdown.clone());
+        shutdown.spawn_service(async move {
+            stop.draining().await;
+            drained.rouse();
+        });
+        let (streams, closed, heeds_rules) = (Arc::default(), Arc::default(), Arc::default());
+        Self(Arc::new(Parts { hub, feeds, streams, closed, metrics, shutdown, options, heeds_rules }))
     }
 
     /// The same for streams that are opened from now on, with other options.
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
         self.metrics.heartbeat(options.heartbeat);
-        Self { options, ..self.clone() }
+        Self(Arc::new(Parts { options, ..Parts::clone(self) }))
+    }
+
+    /// From the first stream on whose rules can change, all that wait are woken when they do, and look whether they may
+    /// stay.
+    fn heed_rules(&self, permit: &Permit) {
+        if !self.heeds_rules.load(Ordering::Relaxed)
+            && let Some(changes) = permit.changes()
+            && !self.heeds_rules.swap(true, Ordering::Relaxed)
+        {
+            self.shutdown.spawn_service(rouse_by_rules(changes, Arc::clone(&self.feeds), self.shutdown.clone()));
+        }
     }
 
     /// Cuts the stream with this id, if streams may be cut and there is one.
@@ -159,6 +192,16 @@ async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, mut seen: Offset, shutdown
             let upto = page.last().min(edge);
             feeds.wake(page.events(seen + 1, upto), upto);
             seen = upto;
+        }
+    }
+}
+
+async fn rouse_by_rules(mut changes: Changes, feeds: Arc<Feeds>, shutdown: Shutdown) {
+    let mut quiet = std::pin::pin!(shutdown.quiet());
+    loop {
+        tokio::select! {
+            () = changes.next() => feeds.rouse(),
+            () = &mut quiet => return,
         }
     }
 }
