@@ -42,10 +42,7 @@ fn instructions_of(asked: &Asked<'_>, events: usize) -> Result<(u64, crate::ledg
     let (load, _) = fan(&running, events)?;
     let faults = load.faults();
     drop(load);
-    let directory = running.stop();
-    let sum = sum_of_callgrind(directory.path())?;
-    ensure!(sum > 0, "callgrind counted nothing");
-    Ok((sum, faults))
+    Ok((sum_of_callgrind(running.stop().path())?, faults))
 }
 
 /// One event at a time.
@@ -59,7 +56,7 @@ fn fan(running: &Running, events: usize) -> Result<(Load, usize)> {
 }
 
 /// Each process leaves a file that ends with `totals: N`.
-fn sum_of_callgrind(directory: &Path) -> Result<u64> {
+pub(super) fn sum_of_callgrind(directory: &Path) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -69,6 +66,7 @@ fn sum_of_callgrind(directory: &Path) -> Result<u64> {
             sum += totals.filter_map(|number| number.trim().parse::<u64>().ok()).sum::<u64>();
         }
     }
+    ensure!(sum > 0, "callgrind counted nothing");
     Ok(sum)
 }
 

@@ -15,12 +15,13 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
+use super::counting::sum_of_callgrind;
 use super::{Asked, Bound, Figure, Outcome, Promise, Scenario};
 use crate::clock;
 use crate::histogram::Histogram;
-use crate::ledger::Ledger;
+use crate::ledger::{Faults, Ledger};
 use crate::marker::{Marker, Markers};
-use crate::peer::{Door, Peer, Running, name};
+use crate::peer::{Door, Peer, Running, Setting, name};
 use crate::wire::{AnswerReader, EventStream, Told};
 
 pub(super) const HTTP2: Scenario = Scenario {
@@ -38,16 +39,67 @@ pub(super) const HTTP2: Scenario = Scenario {
     ask: http2,
 };
 
+pub(super) const GROWTH: Scenario = Scenario {
+    name: "h2growth",
+    title: "HTTP/2: 1 000, 10 000 and 100 000 streams",
+    does: "As above, on 10, 100 and 1 000 connections, each number on a server of its own.",
+    peers: &[Peer::Encke],
+    figures: &[
+        Figure { key: "cpu_1k", title: "CPU a delivery, µs: 1 000", digits: 2 },
+        Figure { key: "cpu_10k", title: "10 000", digits: 2 },
+        Figure { key: "cpu_100k", title: "100 000", digits: 2 },
+        Figure { key: "bytes_100k", title: "bytes a stream, of 100 000", digits: 0 },
+        Figure { key: "p99_100k", title: "p99, ms, of 100 000", digits: 1 },
+    ],
+    promises: &[Promise { figure: "bytes_100k", of: Peer::Encke, against: None, bound: Bound::AtMost(2_500.0) }],
+    ask: growth,
+};
+
+pub(super) const INSTRUCTIONS: Scenario = Scenario {
+    name: "h2instructions",
+    title: "HTTP/2: instructions a delivery",
+    does: "User space alone, counted by callgrind: 200 streams on two connections, one event at a time, the difference of a \
+           longer and a shorter run.",
+    peers: &[Peer::Encke],
+    figures: &[Figure { key: "instructions", title: "instructions a delivery", digits: 0 }],
+    promises: &[],
+    ask: instructions,
+};
+
 const STREAMS_A_CONNECTION: usize = 100;
 const EVENTS: u64 = 40;
-const AT_MOST: Duration = Duration::from_secs(60);
+const AT_MOST: Duration = Duration::from_secs(120);
 
 fn http2(asked: &Asked<'_>) -> Result<Outcome> {
-    let running = asked.start()?;
+    measured(&asked.start()?, asked.sized(100), EVENTS)
+}
+
+fn growth(asked: &Asked<'_>) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    for (connections, events, name) in [(10, 400, "1k"), (100, EVENTS, "10k"), (1_000, 10, "100k")] {
+        let of = measured(&asked.start()?, asked.sized(connections), events)?;
+        outcome.faults += of.faults;
+        of.figures.iter().for_each(|(key, value)| outcome.set(&format!("{key}_{name}"), *value));
+    }
+    Ok(outcome)
+}
+
+fn instructions(asked: &Asked<'_>) -> Result<Outcome> {
+    let counted = |events: u64| -> Result<(u64, Faults)> {
+        let running = asked.start_as(&Setting { counting_instructions: true, ..Setting::default() })?;
+        let outcome = measured(&running, 2, events)?;
+        Ok((sum_of_callgrind(running.stop().path())?, outcome.faults))
+    };
+    let ((few, faults), (many, _)) = (counted(10)?, counted(10 + EVENTS)?);
+    let mut outcome = Outcome { faults, ..Outcome::default() };
+    outcome.set("instructions", (many as f64 - few as f64) / (EVENTS as usize * 2 * STREAMS_A_CONNECTION) as f64);
+    Ok(outcome)
+}
+
+fn measured(running: &Running, connections: usize, events: u64) -> Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let connections = asked.sized(100);
     let measured = LocalSet::new()
-        .block_on(&runtime, async { tokio::time::timeout(AT_MOST, measure(&running, connections)).await });
+        .block_on(&runtime, async { tokio::time::timeout(AT_MOST, measure(running, connections, events)).await });
     measured.with_context(|| format!("not everything came within {AT_MOST:?}"))?
 }
 
@@ -62,11 +114,9 @@ struct Shared {
     markers: Markers,
 }
 
-async fn measure(running: &Running, connections: usize) -> Result<Outcome> {
+async fn measure(running: &Running, connections: usize, events: u64) -> Result<Outcome> {
     let shared = Rc::new(Shared::default());
     let streams = connections * STREAMS_A_CONNECTION;
-    let mut publisher = TcpStream::connect(running.door.publishing).await?;
-    publisher.set_nodelay(true)?;
     running.wait_until_calm()?;
     let before = running.memory().proportional;
     for _ in 0..connections {
@@ -76,24 +126,27 @@ async fn measure(running: &Running, connections: usize) -> Result<Outcome> {
     // Before memory is weighed nobody may be in the midst of its first bytes.
     running.wait_until_calm()?;
     let after = running.memory().proportional;
+    // Only now: a connection on which nothing is asked is closed after some seconds.
+    let mut publisher = TcpStream::connect(running.door.publishing).await?;
+    publisher.set_nodelay(true)?;
     publish(&running.door, &mut publisher, 0).await?;
     wait(&shared, |shared| shared.deliveries.get() == streams as u64).await;
 
     *shared.latency.borrow_mut() = Histogram::default();
     let (cpu, begun) = (running.cpu_nanos()?, clock::now());
-    for sequence in 1..=EVENTS {
+    for sequence in 1..=events {
         publish(&running.door, &mut publisher, sequence).await?;
         wait(&shared, |shared| shared.deliveries.get() == streams as u64 * (sequence + 1)).await;
     }
     let (cpu, wall) = (running.cpu_nanos()? - cpu, clock::now() - begun);
-    let deliveries = EVENTS * streams as u64;
+    let deliveries = events * streams as u64;
     let mut outcome = Outcome::default();
     outcome.set("cpu", clock::micros_each(cpu, deliveries));
     outcome.set("rate", deliveries as f64 / wall as f64 * 1e9);
     outcome.set("p99", shared.latency.borrow().millis(0.99));
     outcome.set("bytes", (after as f64 - before as f64) / streams as f64);
     for ledger in shared.ledgers.borrow().iter() {
-        outcome.faults += ledger.faults(EVENTS + 1);
+        outcome.faults += ledger.faults(events + 1);
     }
     Ok(outcome)
 }

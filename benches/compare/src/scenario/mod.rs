@@ -229,6 +229,8 @@ pub const ALL: &[&Scenario] = &[
     &slow::SLOW,
     &proxied::BEHIND_NGINX,
     &http2::HTTP2,
+    &http2::GROWTH,
+    &http2::INSTRUCTIONS,
     &counting::INSTRUCTIONS,
     &counting::SYSCALLS,
 ];
