@@ -361,6 +361,12 @@ impl Feeds {
         feed
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.table().by_key.len() as u64
+    }
+
     /// Tells the feeds what concerns them of the next events, which end at `upto`, and wakes those. For one caller.
     pub fn wake<'a>(&self, events: impl Iterator<Item = &'a Arc<Appended>>, upto: Offset) {
         let round = self.round.fetch_add(1, Ordering::Relaxed) + 1;

@@ -144,6 +144,12 @@ impl Delivery {
         self.streams.cut(id)
     }
 
+    /// How many different things are subscribed to. Each is matched and rendered once, and costs some memory.
+    #[must_use]
+    pub fn feeds(&self) -> u64 {
+        self.feeds.count()
+    }
+
     fn enter(&self, id: StreamId) -> Cut {
         if self.options.cuttable { self.streams.enter(id) } else { Cut::never() }
     }

@@ -39,6 +39,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         Sampled::PageLoads => app.hub.loads(),
         Sampled::ReplaysWaiting => app.hub.waiting(),
         Sampled::PageLoadWaits => app.hub.waits(),
+        Sampled::Feeds => app.delivery.feeds(),
         Sampled::Draining => u64::from(app.shutdown.is_draining()),
         Sampled::ConnectionsActive
         | Sampled::Connections

@@ -118,6 +118,8 @@ pub enum Sampled {
     ReplaysWaiting,
     /// Reads of pages that waited for a turn.
     PageLoadWaits,
+    /// Feeds.
+    Feeds,
     /// Open connections.
     ConnectionsActive,
     /// Accepted connections.
@@ -179,6 +181,7 @@ const GAUGES: &[(Sampled, &str, &str)] = &[
         "encke_replays_waiting",
         "Readers behind the live edge that wait for their turn to have a page read from the log.",
     ),
+    (Sampled::Feeds, "encke_feeds_active", "Different things that are subscribed to: a selection in a format each."),
     (Sampled::ConnectionsActive, "encke_connections_active", "Open connections."),
     (Sampled::Draining, "encke_draining", "1 once the gateway is shutting down."),
 ];

@@ -245,7 +245,9 @@ async fn feeds_that_are_gone_leave_nothing_behind() {
         let table = fixture.feeds.table();
         assert_eq!((table.by_key.len(), table.by_topic.len(), table.globs.len()), (1000, 500, 500));
     }
+    assert_eq!(fixture.feeds.count(), 1000);
     drop(feeds);
+    assert_eq!(fixture.feeds.count(), 0);
     let table = fixture.feeds.table();
     assert_eq!((table.by_key.len(), table.by_topic.len(), table.globs.len()), (0, 0, 0));
 }
