@@ -14,6 +14,7 @@ mod following;
 mod harness;
 mod hostile;
 mod images;
+mod instructions;
 mod nginx;
 mod openapi;
 mod page;
