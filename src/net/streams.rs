@@ -326,7 +326,7 @@ mod tests {
     /// hyper's task of a stream holds the answer first and then the body, and is as large as the larger of them.
     #[test]
     fn what_a_stream_holds_while_nothing_happens_is_small() {
-        type Service = tower::util::BoxCloneService<http::Request<hyper::body::Incoming>, (), Infallible>;
+        type Service = tower::util::BoxCloneService<http::Request<super::super::Content>, (), Infallible>;
         let body = size_of::<Sent<Pin<Box<()>>>>();
         assert!(body <= 64, "a body: {body} bytes");
         let answer = size_of::<super::super::service::Boxed<Service>>();
