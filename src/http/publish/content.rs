@@ -42,6 +42,7 @@ impl Content {
     }
 
     /// All of it.
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
     pub(super) fn whole(mut self, most: Most, mut share: Share) -> impl Future<Output = Result<Bytes, Problem>> + Send {
         async move {
             match self.collect(most, &mut share).await {

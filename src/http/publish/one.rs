@@ -19,6 +19,7 @@ use crate::log::Receipt;
 /// How long the content of one event may take to arrive.
 pub(super) const TIME: Duration = Duration::from_secs(30);
 
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
 pub(super) fn publish(
     app: Arc<App>,
     publisher: Publisher,
