@@ -32,6 +32,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get, post};
+use tower_http::compression::CompressionLayer;
 
 use crate::access::{Access, Limits};
 use crate::delivery::{Delivery, StreamId};
@@ -118,12 +119,14 @@ pub fn admin(app: App, guards: Guards) -> Site {
     Site::new(app, guards, admin_routes(), false)
 }
 
+/// Compressed for who asks, as Prometheus does: what is scraped is mostly names, again and again.
 fn admin_routes() -> Router<Arc<App>> {
     Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/health/live", get(admin::live))
         .route("/health/ready", get(admin::ready))
         .route("/openapi.json", get(openapi::openapi))
+        .layer(CompressionLayer::new())
 }
 
 async fn not_found() -> Problem {

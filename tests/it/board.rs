@@ -38,6 +38,33 @@ const CALM: &[(&str, &str)] = &[
 ];
 
 #[test]
+fn what_is_scraped_is_compressed_for_who_asks() {
+    let gateway = Gateway::start(&["--dev"]);
+    let size = |args: &[&str]| -> (String, usize) {
+        let mut curl = Command::new("curl");
+        curl.args([
+            "--silent",
+            "--fail",
+            "--max-time",
+            "60",
+            "--output",
+            "-",
+            "--write-out",
+            "%{stderr}%{size_download}",
+        ]);
+        let output =
+            curl.args(args).arg(format!("{}/metrics", gateway.url())).output().expect("curl runs (package curl)");
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8(output.stderr).expect("text").parse().expect("a number");
+        (String::from_utf8(output.stdout).expect("text"), told)
+    };
+    let (plain, length) = size(&[]);
+    let (compressed, small) = size(&["--compressed"]);
+    assert!(plain.len() == length && compressed.contains("# TYPE encke_streams_active gauge"), "{compressed}");
+    assert!(small * 3 < length, "{small} bytes of {length}");
+}
+
+#[test]
 fn every_panel_returns_data_from_a_real_prometheus() {
     let shown = Gateway::start(&["--dev"]);
     let mut stored = Gateway::start_with(&["--retention-events", "4"], &[("ENCKE_PUBLISH_KEY", KEY)]);
