@@ -17,6 +17,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 pub use door::{Door, name};
+pub use own::KEY;
 pub use running::{Running, launch, pin};
 
 /// The processor of the servers.
@@ -33,6 +34,8 @@ pub enum Peer {
     EnckeDurable,
     /// `encke serve --store memory`, its readers behind nginx, which speaks HTTP/1.0 to it.
     EnckeBehindNginx,
+    /// `encke serve --store memory` with a certificate.
+    EnckeOverTls,
     /// The bare loop, one write for each event and subscriber.
     Bare,
     /// The bare loop that merges what waits for a subscriber.
@@ -51,12 +54,13 @@ pub enum Peer {
 
 impl Peer {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Bare,
         Self::BareMerging,
         Self::Encke,
         Self::EnckeDurable,
         Self::EnckeBehindNginx,
+        Self::EnckeOverTls,
         Self::Nchan,
         Self::Naive,
         Self::Faye,
@@ -70,6 +74,7 @@ impl Peer {
             Self::Encke => "encke",
             Self::EnckeDurable => "encke-durable",
             Self::EnckeBehindNginx => "encke-behind-nginx",
+            Self::EnckeOverTls => "encke-over-tls",
             Self::Bare => "bare",
             Self::BareMerging => "bare-merging",
             Self::Nchan => "nchan",
@@ -86,6 +91,7 @@ impl Peer {
             Self::Encke => "**Encke**",
             Self::EnckeDurable => "**Encke**, durable",
             Self::EnckeBehindNginx => "**Encke** behind nginx (HTTP/1.0)",
+            Self::EnckeOverTls => "**Encke** over TLS",
             Self::Bare => "bare loop",
             Self::BareMerging => "bare loop, merging",
             Self::Nchan => "nginx + Nchan",
@@ -129,6 +135,7 @@ impl Peer {
             Self::Encke => own::encke(programs, setting, own::Store::Memory),
             Self::EnckeDurable => own::encke(programs, setting, own::Store::Durable),
             Self::EnckeBehindNginx => nginx::before_encke(programs, setting),
+            Self::EnckeOverTls => own::encke_over_tls(programs, setting),
             Self::Bare => own::bare(programs, setting, false),
             Self::BareMerging => own::bare(programs, setting, true),
             Self::Nchan => nginx::nchan(programs, setting),
@@ -142,7 +149,7 @@ impl Peer {
     /// Its version, as it says itself.
     pub fn version(self, programs: &Programs) -> String {
         match self {
-            Self::Encke | Self::EnckeDurable | Self::EnckeBehindNginx => {
+            Self::Encke | Self::EnckeDurable | Self::EnckeBehindNginx | Self::EnckeOverTls => {
                 running::first_line(&programs.encke, &["--version"])
             }
             Self::Nchan => nginx::version(),

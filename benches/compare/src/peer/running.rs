@@ -91,7 +91,15 @@ impl Drop for Counted {
     }
 }
 
+/// The name of a server's certificate in its directory.
+pub(super) const CERTIFICATE: &str = "certificate.pem";
+
 impl Running {
+    /// The certificate that the server shows; there is no such file if it speaks no TLS.
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.path().join(CERTIFICATE)
+    }
+
     /// Nanoseconds that the server has run.
     pub fn cpu_nanos(&self) -> Result<u64> {
         self.trees().map(|tree| tree.cpu_nanos()).sum()
@@ -170,7 +178,8 @@ pub(super) fn listening(child: &mut Child) -> Result<SocketAddr> {
     let mut lines = BufReader::new(output).lines();
     while let Some(line) = lines.next().transpose()? {
         if let Some(address) = line.strip_prefix("listening on ") {
-            let address = address.trim_start_matches("http://").trim_end_matches('/').parse();
+            let address =
+                address.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/').parse();
             // Whoever prints more must not find the pipe closed.
             std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
             return address.with_context(|| format!("it listens on no address: {line}"));

@@ -214,7 +214,7 @@ fn plain(peer: Peer) -> &'static str {
 
 fn colour(peer: Peer) -> &'static str {
     match peer {
-        Peer::Encke | Peer::EnckeDurable | Peer::EnckeBehindNginx => "#c8502d",
+        Peer::Encke | Peer::EnckeDurable | Peer::EnckeBehindNginx | Peer::EnckeOverTls => "#c8502d",
         Peer::Bare => "#555",
         Peer::BareMerging => "#888",
         Peer::Nchan => "#2f7d4f",

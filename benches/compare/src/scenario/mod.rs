@@ -9,6 +9,7 @@ mod http2;
 mod latency;
 mod measure;
 mod memory;
+mod over_tls;
 mod proxied;
 mod publishing;
 mod resuming;
@@ -228,6 +229,7 @@ pub const ALL: &[&Scenario] = &[
     &resuming::RESUME,
     &slow::SLOW,
     &proxied::BEHIND_NGINX,
+    &over_tls::OVER_TLS,
     &http2::HTTP2,
     &http2::GROWTH,
     &http2::INSTRUCTIONS,
