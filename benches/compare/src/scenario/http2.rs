@@ -119,10 +119,11 @@ async fn measure(running: &Running, connections: usize, events: u64) -> Result<O
     let streams = connections * STREAMS_A_CONNECTION;
     running.wait_until_calm()?;
     let before = running.memory().proportional;
-    for _ in 0..connections {
+    for connection in 1..=connections {
         connect(running.door.events, &shared).await?;
+        // No more at once, as with plain connections: else what they held while they were opened is weighed.
+        wait(&shared, |shared| shared.open.get() == connection * STREAMS_A_CONNECTION).await;
     }
-    wait(&shared, |shared| shared.open.get() == streams).await;
     // Before memory is weighed nobody may be in the midst of its first bytes.
     running.wait_until_calm()?;
     let after = running.memory().proportional;
