@@ -65,7 +65,7 @@ where
     }
     let since = Instant::now();
     let clock = Box::pin(sleep_until(since + options.keep_alive));
-    let mut idle = Idle { draining: pin!(shutdown.draining()), clock, since, is_next: false };
+    let mut idle = Idle { draining: pin!(shutdown.draining()), clock, since, is_armed: false, is_new: false };
     let mut served = false;
     loop {
         while let Some((mut request, length)) = whole::request(&lane.read) {
@@ -146,7 +146,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Lane<'_, T> {
         let mut body = pin!(body);
         let framing = Framing::of(parts.status, &*body);
         answer::begin(&mut self.written, Version::HTTP_11, parts.status, &parts.headers);
-        framing.tell(&mut self.written);
+        if !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            framing.tell(&mut self.written); // A router has told it already.
+        }
         if is_last && !parts.headers.contains_key(header::CONNECTION) {
             self.written.extend_from_slice(b"connection: close\r\n");
         }
@@ -262,8 +264,10 @@ struct Idle<'a, 'b> {
     draining: Pin<&'a mut WaitForCancellationFuture<'b>>,
     clock: Pin<Box<Sleep>>,
     since: Instant,
-    /// Whether this wait has just begun, and the one before has left its wakers behind.
-    is_next: bool,
+    /// Whether drain and clock know whom to wake, which stays so.
+    is_armed: bool,
+    /// Whether this wait has just begun.
+    is_new: bool,
 }
 
 /// What ended a wait.
@@ -276,7 +280,7 @@ enum Woken {
 impl Idle<'_, '_> {
     fn begin(&mut self) {
         self.since = Instant::now();
-        self.is_next = true;
+        self.is_new = true;
     }
 
     fn poll_read<T>(&mut self, lane: &mut Lane<'_, T>, cx: &mut Context<'_>) -> Poll<Woken>
@@ -289,9 +293,11 @@ impl Idle<'_, '_> {
             Poll::Pending => {}
         }
         let Shared { options, shutdown, .. } = lane.shared;
-        if std::mem::take(&mut self.is_next) && !shutdown.is_draining() && !self.clock.is_elapsed() {
+        let is_new = std::mem::take(&mut self.is_new);
+        if is_new && self.is_armed && !shutdown.is_draining() && !self.clock.is_elapsed() {
             return Poll::Pending;
         }
+        self.is_armed = true;
         if self.draining.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Woken::Drained);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use proptest::prelude::*;
@@ -13,17 +13,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::{Answer, Content, Endless, GET, Seat, echo, rest, shared, whole, with};
+use super::{Answer, Content, Endless, GET, Seat, echo, rest, shared, whole};
 use crate::delivery::Gone;
 use crate::net::{RawHead, connection};
 
 const POST: &[u8] = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
 
-/// Serves `client` by `service` while `talk` runs.
+/// Serves a connection by `service` while `talk` runs: in a task of its own, which nothing wakes but what should.
 macro_rules! served {
-    ($server:expr, $service:expr, $shared:expr, $talk:expr) => {
-        tokio::join!(connection::serve($server, None, Seat::default(), $service, Arc::clone(&$shared)), $talk).1
-    };
+    ($server:expr, $service:expr, $shared:expr, $talk:expr) => {{
+        let serve = connection::serve($server, None, Seat::default(), $service, Arc::clone(&$shared));
+        let serving = tokio::spawn(serve);
+        let came = $talk.await;
+        serving.await.unwrap();
+        came
+    }};
 }
 
 /// The answers to these bytes if hyper reads them all: it does not begin with a part of a method.
@@ -63,7 +67,12 @@ async fn told(request: Request<Content>) -> Answer {
     let content = body.collect().await.map(http_body_util::Collected::to_bytes);
     let known = format!("{} {} {:?} {raw} {content:?}\r\n", parts.method, parts.uri, parts.headers);
     if parts.uri.path() != "/chunks" {
-        return whole(known);
+        let length = HeaderValue::from(known.len());
+        let mut answer = whole(known)?;
+        if parts.method == Method::PUT {
+            answer.headers_mut().insert(header::CONTENT_LENGTH, length);
+        }
+        return Ok(answer);
     }
     let middle = known.len() / 2;
     let pieces = [known[..middle].to_owned(), String::new(), known[middle..].to_owned()];
@@ -129,7 +138,7 @@ async fn a_connection_of_publishes_may_be_idle_as_long_as_any() {
         assert_eq!(rest(&mut client).await, "");
         since.elapsed().as_secs()
     };
-    assert_eq!(with(&shared(), talk, server).await, 75);
+    assert_eq!(served!(server, tower::service_fn(echo), shared(), talk), 75);
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +150,7 @@ async fn other_requests_go_to_hyper_with_their_own_limits() {
             let since = Instant::now();
             (rest(&mut client).await, since.elapsed().as_secs())
         };
-        let (answers, took) = with(&shared(), talk, server).await;
+        let (answers, took) = served!(server, tower::service_fn(echo), shared(), talk);
         assert_eq!(answers.matches("\r\n\r\nhi").count(), 2, "{answers}");
         assert_eq!((took, answers.matches(words).count()), (seconds, 1), "{answers}");
     };
