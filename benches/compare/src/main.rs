@@ -59,7 +59,7 @@ struct Run {
     /// Only these servers
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
-    /// Two rounds of a tenth of the size: a first look, no result
+    /// Two rounds of a tenth of the size: a first look, no result and no verdict
     #[arg(long)]
     quick: bool,
     /// Where results are written: results.jsonl, report.md and plots
