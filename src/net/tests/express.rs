@@ -11,6 +11,7 @@ use hyper::body::Frame;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{Answer, Content, Endless, GET, Seat, echo, rest, shared, whole};
@@ -23,11 +24,16 @@ const POST: &[u8] = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi
 macro_rules! served {
     ($server:expr, $service:expr, $shared:expr, $talk:expr) => {{
         let serve = connection::serve($server, None, Seat::default(), $service, Arc::clone(&$shared));
-        let serving = tokio::spawn(serve);
+        let serving = spawned(serve);
         let came = $talk.await;
         serving.await.unwrap();
         came
     }};
+}
+
+#[expect(clippy::disallowed_methods, reason = "who spawns it waits for it")]
+fn spawned(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(task)
 }
 
 /// The answers to these bytes if hyper reads them all: it does not begin with a part of a method.
