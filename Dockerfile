@@ -6,6 +6,7 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 # Not built, but packages of the workspace, which has one lock file.
 COPY benches/compare ./benches/compare
+COPY benches/instructions ./benches/instructions
 COPY fuzz ./fuzz
 COPY tests/loom ./tests/loom
 COPY src ./src

@@ -23,8 +23,7 @@ use questions::QUESTIONS;
 use recorded::{Recorded, Toolchain, Verdict};
 
 fn main() -> ExitCode {
-    // cargo adds `--bench`.
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
     let (flags, names): (Vec<&str>, Vec<&str>) =
         words.iter().map(String::as_str).partition(|word| word.starts_with('-'));
     let unknown = names.iter().find(|name| QUESTIONS.iter().all(|question| question.name != **name));

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-/// Where they stand.
+/// Where they stand, from the root of the repository, in which `benches/instructions/run` runs this.
 pub(crate) const FILE: &str = "benches/instructions/recorded.json";
 
 /// How many percent more a count may be where nothing else is said.
@@ -54,7 +54,7 @@ pub(crate) enum Verdict {
 impl Recorded {
     /// What is recorded; nothing, if there is no file yet.
     pub(crate) fn read() -> Self {
-        let Ok(text) = fs::read(path()) else {
+        let Ok(text) = fs::read(FILE) else {
             return Self { toolchain: Toolchain::default(), counts: BTreeMap::new() };
         };
         serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{FILE}: {error}"))
@@ -62,7 +62,7 @@ impl Recorded {
 
     pub(crate) fn write(&self) {
         let text = serde_json::to_string_pretty(self).expect("it can be written as JSON");
-        fs::write(path(), text + "\n").unwrap_or_else(|error| panic!("{FILE}: {error}"));
+        fs::write(FILE, text + "\n").unwrap_or_else(|error| panic!("{FILE}: {error}"));
     }
 
     /// Takes a new count for the one that is right. What it may be more stays as it is.
@@ -130,10 +130,6 @@ fn features() -> &'static str {
         return " avx2";
     }
     ""
-}
-
-fn path() -> String {
-    format!("{}/{FILE}", env!("CARGO_MANIFEST_DIR"))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]

@@ -18,6 +18,15 @@ const CORE: &str = "0";
 /// How long anything is waited for. Under valgrind all is some fifty times slower.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The program that ships, which `benches/instructions/run` has built.
+fn gateway() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let gateway = Path::new(&target).join("release/encke");
+    gateway
+        .canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error}; run benches/instructions/run", gateway.display()))
+}
+
 pub(crate) struct Serving {
     child: Child,
     address: String,
@@ -50,7 +59,7 @@ impl Serving {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENCKE_")) {
             command.env_remove(name);
         }
-        command.args(["-c", CORE]).args(through).args([env!("CARGO_BIN_EXE_encke"), "serve", "--store", "memory"]);
+        command.args(["-c", CORE]).args(through).arg(gateway()).args(["serve", "--store", "memory"]);
         command.args(["--read", "public", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-level", "warn"]);
         command.env("ENCKE_PUBLISH_KEY", KEY).current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("taskset can be run (package util-linux)");
