@@ -87,8 +87,13 @@ pub const GENTLY: usize = 64;
 
 const PUBLISHER: u64 = 1 << 62;
 const BUFFER: usize = 64 * 1024;
-/// A second address of this machine, for those who come back while the ports of the first are not free yet.
-pub const SECOND_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// Another address of the loopback to come from, one of sixteen: where tens of thousands of ports of one address are taken,
+/// the kernel looks half a millisecond for the next, and the load would be what is measured.
+#[must_use]
+pub fn another_address(index: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + (index % 16) as u8))
+}
 
 impl Load {
     /// A load on the server behind `door`: so many topics, contents of so many bytes.
