@@ -1,9 +1,7 @@
 //! The answers to heads that never became a request, and how a connection is closed so that they arrive.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use time::OffsetDateTime;
-use time::macros::format_description;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -55,11 +53,7 @@ impl Refusal {
         };
         let problem = serde_json::json!({ "type": "about:blank", "title": title, "status": status, "detail": detail });
         let problem = problem.to_string();
-        let date = OffsetDateTime::now_utc()
-            .format(format_description!(
-                "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-            ))
-            .unwrap_or_default();
+        let date = httpdate::fmt_http_date(SystemTime::now());
         format!(
             "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
              cache-control: no-store\r\nx-content-type-options: nosniff\r\ncross-origin-resource-policy: same-origin\r\n\

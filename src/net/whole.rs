@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, he
 use httparse::Status;
 
 use super::content::Content;
-use super::head::RawHead;
+use super::head::{RawHead, plain_length};
 
 /// More fields than this are hyper's.
 const FIELDS: usize = 32;
@@ -34,7 +34,8 @@ pub(super) fn request(bytes: &[u8]) -> Option<(Request<Content>, usize)> {
     if parsed.version? != 1 || head > RawHead::KEPT {
         return None;
     }
-    let length = head.checked_add(length(parsed.headers)?)?;
+    let content = plain_length(&bytes[..head]).filter(|_| goes_on(parsed.headers))?;
+    let length = head.checked_add(usize::try_from(content).ok()?)?;
     let whole = Bytes::copy_from_slice(bytes.get(..length)?);
     let piece = |of: &[u8]| {
         let from = of.as_ptr().addr() - bytes.as_ptr().addr();
@@ -54,27 +55,10 @@ pub(super) fn request(bytes: &[u8]) -> Option<(Request<Content>, usize)> {
     Some((request, length))
 }
 
-/// The length of the content, if one `Content-Length` says it (RFC 9110 § 8.6) and nothing else has a say in it.
-fn length(fields: &[httparse::Header<'_>]) -> Option<usize> {
-    let mut length = None;
-    for field in fields {
-        let is = |name: HeaderName| field.name.eq_ignore_ascii_case(name.as_str());
-        let is_plain = match field.name.len() {
-            6 => !is(header::EXPECT),
-            7 => !is(header::UPGRADE),
-            10 => !is(header::CONNECTION) || field.value.eq_ignore_ascii_case(b"keep-alive"),
-            14 if is(header::CONTENT_LENGTH) => {
-                let digits = field.value.iter().all(u8::is_ascii_digit).then_some(field.value)?;
-                length.replace(std::str::from_utf8(digits).ok()?.parse().ok()?).is_none()
-            }
-            17 => !is(header::TRANSFER_ENCODING),
-            _ => true,
-        };
-        if !is_plain {
-            return None;
-        }
-    }
-    length
+/// Whether a connection goes on behind a request with these fields as HTTP/1.1 has it anyway.
+fn goes_on(fields: &[httparse::Header<'_>]) -> bool {
+    let mut said = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(header::CONNECTION.as_str()));
+    said.all(|field| field.value.eq_ignore_ascii_case(b"keep-alive"))
 }
 
 #[cfg(test)]
