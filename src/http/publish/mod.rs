@@ -26,6 +26,7 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, Request};
 use axum::response::Response;
+use futures_core::future::BoxFuture;
 use tokio_util::either::Either;
 
 use super::problem::{Problem, refused};
@@ -48,22 +49,20 @@ pub(crate) fn publish(
     let content = Content::new(&parts, body);
     let permit = app.access.permit(guard::credential(&parts.headers));
     let publisher = permit.publisher();
-    match target(&parts, &permit, app.options.max_topics) {
+    let other: BoxFuture<'static, _> = match target(&parts, &permit, app.options.max_topics) {
         Ok(Target::One(named, content_type)) => {
-            Either::Left(one::publish(app, publisher, named, content_type, content))
+            return Either::Left(one::publish(app, publisher, named, content_type, content));
         }
-        target => Either::Right(Box::pin(async move {
-            match target {
-                Err(problem) => Err(content.refuse(problem).await),
-                Ok(Target::One(named, content_type)) => {
-                    one::publish(app, publisher, named, content_type, content).await
-                }
-                Ok(Target::Form(named, field)) => form::publish(&app, publisher, named, &field, &parts, content).await,
-                Ok(Target::Batch) => batch::publish(&app, &permit, content).await,
-                Ok(Target::Lines { each }) => Ok(ndjson::publish(app, permit, &parts, content, each).await),
-            }
-        })),
-    }
+        Err(problem) => Box::pin(async move { Err(content.refuse(problem).await) }),
+        Ok(Target::Form(named, field)) => {
+            Box::pin(async move { form::publish(&app, publisher, named, &field, &parts, content).await })
+        }
+        Ok(Target::Batch) => Box::pin(async move { batch::publish(&app, &permit, content).await }),
+        Ok(Target::Lines { each }) => {
+            Box::pin(async move { Ok(ndjson::publish(app, permit, &parts, content, each).await) })
+        }
+    };
+    Either::Right(other)
 }
 
 /// Everything that can be refused before the content is read. Who may publish nothing at all is told that and nothing else.
