@@ -88,11 +88,10 @@ pub const GENTLY: usize = 64;
 const PUBLISHER: u64 = 1 << 62;
 const BUFFER: usize = 64 * 1024;
 
-/// Another address of the loopback to come from, one of sixteen: where tens of thousands of ports of one address are taken,
-/// the kernel looks half a millisecond for the next, and the load would be what is measured.
-#[must_use]
-pub fn another_address(index: usize) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + (index % 16) as u8))
+/// The address of the loopback that a subscriber comes from, one of sixteen: where tens of thousands of ports of one address
+/// are taken, the kernel looks half a millisecond for the next, and the load would be what is measured.
+fn address_of(subscriber: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2 + (subscriber % 16) as u8))
 }
 
 impl Load {
@@ -184,7 +183,7 @@ impl Load {
         let subscriber = &mut self.subscribers[index];
         let topic = subscriber.ledger.topic();
         let session = self.door.enrol(topic)?;
-        let mut connection = Connection::new(connect(self.door.events, manner)?);
+        let mut connection = Connection::new(connect(self.door.events, Some(address_of(index)), manner)?);
         self.poller.watch(connection.socket(), index as u64)?;
         subscriber.stream.begin_anew();
         let (door, last_id) = (&self.door, subscriber.stream.last_id().as_bytes());
@@ -247,7 +246,7 @@ impl Load {
     pub fn add_publishers(&mut self, count: usize) -> Result<()> {
         for _ in 0..count {
             let number = self.publishers.len();
-            let connection = Connection::new(connect(self.door.publishing, Manner::default())?);
+            let connection = Connection::new(connect(self.door.publishing, None, Manner::default())?);
             self.poller.watch(connection.socket(), PUBLISHER | number as u64)?;
             self.publishers.push(Publisher { connection, scheduled: 0, under_way: None });
             self.idle.push_back(number);
@@ -382,7 +381,7 @@ impl Load {
         }
         if ready.ended || publisher.connection.closes() {
             // Nothing is under way: servers close such connections, at once or after a while, and clients open others.
-            publisher.connection = Connection::new(connect(self.door.publishing, Manner::default())?);
+            publisher.connection = Connection::new(connect(self.door.publishing, None, Manner::default())?);
             self.poller.watch(publisher.connection.socket(), PUBLISHER | number as u64)?;
         }
         Ok(())

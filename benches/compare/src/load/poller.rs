@@ -71,14 +71,12 @@ impl Poller {
 /// How a connection is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
-    /// From this address, for more connections than one address has ports.
-    pub from: Option<IpAddr>,
     /// With so little room on its way (small segments, a small buffer) that a hundred kilobytes unread fill it.
     pub narrow: bool,
 }
 
-/// Begins to connect; the socket is writable when it is done.
-pub fn connect(to: SocketAddr, manner: Manner) -> Result<TcpStream> {
+/// Begins to connect, from this address if it matters; the socket is writable when it is done.
+pub fn connect(to: SocketAddr, from: Option<IpAddr>, manner: Manner) -> Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP)).context("socket")?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -86,7 +84,7 @@ pub fn connect(to: SocketAddr, manner: Manner) -> Result<TcpStream> {
         socket.set_recv_buffer_size(4096)?;
         socket.set_tcp_mss(536)?;
     }
-    if let Some(from) = manner.from {
+    if let Some(from) = from {
         socket.bind(&SocketAddr::new(from, 0).into())?;
     }
     match socket.connect(&to.into()) {

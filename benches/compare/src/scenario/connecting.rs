@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::latency::publish_paced;
 use super::{Asked, Bound, Figure, Measure, Outcome, PATIENCE, Promise, Scenario, warm_up};
 use crate::clock;
-use crate::load::{Load, Manner, another_address};
+use crate::load::{Load, Manner};
 use crate::peer::Peer;
 
 pub(super) const CONNECT: Scenario = Scenario {
@@ -84,7 +84,7 @@ fn storm(asked: &Asked<'_>) -> Result<Outcome> {
     publish_paced(&mut load, EVENTS_PER_SECOND, Duration::from_secs(8), topic_of, |load| {
         // A few each turn, so that publishing keeps its times; all are under way long before the first are back.
         for index in coming.by_ref().take(32) {
-            load.begin_connecting(index, Manner { from: Some(another_address(index)), ..Manner::default() })?;
+            load.begin_connecting(index, Manner::default())?;
         }
         if back == 0 && coming.peek().is_none() && load.tally().opened >= away as u64 {
             back = clock::now();

@@ -108,7 +108,7 @@ fn stalled(asked: &Asked<'_>) -> Result<Outcome> {
     for index in 0..streams {
         load.add_subscriber((index % COHORTS) as u32);
     }
-    load.connect(first..first + streams, GENTLY, Manner { narrow: true, ..Manner::default() })?;
+    load.connect(first..first + streams, GENTLY, Manner { narrow: true })?;
     warm_up(&mut load, COHORTS as u32 + 1)?;
     let measure = Measure::begin(&running, &mut load)?;
     for cohort in 0..COHORTS {

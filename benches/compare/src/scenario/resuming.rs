@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::{Asked, Bound, Figure, Measure, Outcome, PATIENCE, Promise, Scenario, publish_closed, warm_up};
-use crate::load::{GENTLY, Load, Manner, another_address};
+use crate::load::{GENTLY, Load, Manner};
 use crate::peer::Peer;
 
 pub(super) const RESUME: Scenario = Scenario {
@@ -45,7 +45,7 @@ fn resume(asked: &Asked<'_>) -> Result<Outcome> {
         ensure!(load.poll_until(PATIENCE, |load| load.unanswered() == 0)?, "a publish was not answered");
     }
     let measure = Measure::begin(&running, &mut load)?;
-    load.connect(0..readers, GENTLY, Manner { from: Some(another_address(0)), ..Manner::default() })?;
+    load.connect(0..readers, GENTLY, Manner::default())?;
     // What is published to nobody changes nothing; this waits for what is on its way.
     publish_closed(&mut load, 0, 1, Duration::from_secs(20), |_| 0)?;
     let mut outcome = measure.end_each(&mut load, readers as u64)?;
