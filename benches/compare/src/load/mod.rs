@@ -29,6 +29,8 @@ pub struct Load {
     door: Door,
     payload: usize,
     poller: Poller,
+    /// Of the publishers alone: receipts are not to wait until thousands of subscribers have been read.
+    receipts: Poller,
     buffer: Vec<u8>,
     markers: Markers,
     topics: Topics,
@@ -85,7 +87,8 @@ struct Publisher {
 /// How many may be connecting at once when they are not told otherwise: less than the shortest queue of a listener here.
 pub const GENTLY: usize = 64;
 
-const PUBLISHER: u64 = 1 << 62;
+/// How many subscribers are served between two looks at the clock and at the publishers.
+const AT_ONCE: usize = 64;
 const BUFFER: usize = 64 * 1024;
 
 /// The address of the loopback that a subscriber comes from, one of sixteen: where tens of thousands of ports of one address
@@ -100,7 +103,8 @@ impl Load {
         Ok(Self {
             door,
             payload,
-            poller: Poller::new()?,
+            poller: Poller::new(AT_ONCE)?,
+            receipts: Poller::new(AT_ONCE)?,
             buffer: vec![0; BUFFER],
             markers: Markers::default(),
             topics: Topics::new(topics),
@@ -208,7 +212,7 @@ impl Load {
                 self.begin_connecting(index, manner)?;
                 waiting.push(index);
             }
-            self.turn(Duration::ZERO)?;
+            self.turn()?;
             let before = waiting.len();
             waiting.retain(|index| !self.is_streaming(*index));
             if waiting.len() < before {
@@ -247,7 +251,7 @@ impl Load {
         for _ in 0..count {
             let number = self.publishers.len();
             let connection = Connection::new(connect(self.door.publishing, None, Manner::default())?);
-            self.poller.watch(connection.socket(), PUBLISHER | number as u64)?;
+            self.receipts.watch(connection.socket(), number as u64)?;
             self.publishers.push(Publisher { connection, scheduled: 0, under_way: None });
             self.idle.push_back(number);
         }
@@ -276,20 +280,21 @@ impl Load {
         publisher.connection.send(|out| self.door.publish(topic, &self.data, out))
     }
 
-    /// Does what there is to do, and waits so long at most if there is nothing; whether there was something.
-    pub fn turn(&mut self, at_most: Duration) -> Result<bool> {
-        let count = self.poller.wait(at_most)?;
-        if count == 0 {
+    /// Does some of what there is to do, and never waits; whether there was something.
+    pub fn turn(&mut self) -> Result<bool> {
+        let receipts = self.receipts.wait(Duration::ZERO)?;
+        let count = self.poller.wait(Duration::ZERO)?;
+        if receipts + count == 0 {
             return Ok(false);
         }
         let begun = clock::now();
+        for index in 0..receipts {
+            let ready = self.receipts.ready(index);
+            self.serve_publisher(ready.number as usize, ready)?;
+        }
         for index in 0..count {
             let ready = self.poller.ready(index);
-            if ready.number & PUBLISHER == 0 {
-                self.serve_subscriber(ready.number as usize, ready)?;
-            } else {
-                self.serve_publisher((ready.number & !PUBLISHER) as usize, ready)?;
-            }
+            self.serve_subscriber(ready.number as usize, ready)?;
         }
         self.tally.busy_nanos += clock::now() - begun;
         Ok(true)
@@ -300,7 +305,7 @@ impl Load {
         let mut seen = (0, 0, 0, 0);
         let mut progress = clock::now();
         while !done(self) {
-            self.turn(Duration::ZERO)?;
+            self.turn()?;
             let now = (self.tally.deliveries, self.tally.receipts, self.tally.comments, self.tally.opened);
             if now != seen {
                 seen = now;
@@ -382,7 +387,7 @@ impl Load {
         if ready.ended || publisher.connection.closes() {
             // Nothing is under way: servers close such connections, at once or after a while, and clients open others.
             publisher.connection = Connection::new(connect(self.door.publishing, None, Manner::default())?);
-            self.poller.watch(publisher.connection.socket(), PUBLISHER | number as u64)?;
+            self.receipts.watch(publisher.connection.socket(), number as u64)?;
         }
         Ok(())
     }

@@ -28,15 +28,14 @@ pub struct Ready {
     pub ended: bool,
 }
 
-const AT_ONCE: usize = 512;
 const END: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
 
 impl Poller {
-    /// One that watches nothing yet.
-    pub fn new() -> Result<Self> {
+    /// One that watches nothing yet, and tells of so many sockets at once.
+    pub fn new(at_once: usize) -> Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("epoll")?;
         let nothing = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
-        Ok(Self { epoll, ready: vec![nothing; AT_ONCE] })
+        Ok(Self { epoll, ready: vec![nothing; at_once] })
     }
 
     /// Watches a socket, until it is closed.

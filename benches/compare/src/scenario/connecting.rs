@@ -39,14 +39,14 @@ fn connect(asked: &Asked<'_>) -> Result<Outcome> {
 pub(super) const STORM: Scenario = Scenario {
     name: "storm",
     title: "A storm: 19 000 streams cut at once",
-    does: "Nineteen topics with 1 000 readers each, fifty events a second. All streams are cut and come back at once with \
-           their last event ID; publishing goes on.",
+    does: "Nineteen topics with 1 000 readers each; five hundred publishes a second, fifty of them to these topics. All streams \
+           are cut and come back at once with their last event ID; publishing goes on, and is told of while some are away.",
     peers: &[Peer::Encke, Peer::Nchan],
     figures: &[
         Figure { key: "seconds", title: "until all are back, s", digits: 2 },
         Figure { key: "cpu", title: "CPU a stream, µs", digits: 1 },
         Figure { key: "quiet_p99", title: "p99 of a publish, quiet, ms", digits: 1 },
-        Figure { key: "receipt_p99", title: "in the storm, ms", digits: 1 },
+        Figure { key: "storm_p99", title: "in the storm, ms", digits: 1 },
         Figure { key: "ratio", title: "ratio", digits: 2 },
         Figure { key: "lost", title: "lost", digits: 0 },
     ],
@@ -58,19 +58,22 @@ pub(super) const STORM: Scenario = Scenario {
 };
 
 const TOPICS: u64 = 19;
-const EVENTS_PER_SECOND: u64 = 50;
+const PER_SECOND: u64 = 500;
+/// Of so many publishes one is to a topic that is read: more would be all that the core has time for, and fewer publishes
+/// would tell too little of their times.
+const READ: u64 = 10;
 
 fn storm(asked: &Asked<'_>) -> Result<Outcome> {
     let running = asked.start()?;
-    let mut load = Load::new(running.door.clone(), TOPICS as usize, 100)?;
+    let mut load = Load::new(running.door.clone(), TOPICS as usize + 1, 100)?;
     let streams = asked.sized(19_000);
     load.subscribe(streams, |index| index as u32 % TOPICS as u32)?;
     load.add_publishers(32)?;
-    warm_up(&mut load, TOPICS as u32)?;
-    let topic_of = |number: u64| (number % TOPICS) as u32;
+    warm_up(&mut load, TOPICS as u32 + 1)?;
+    let topic_of = |number: u64| if number % READ == 0 { number / READ % TOPICS } else { TOPICS } as u32;
 
     let quiet = Measure::begin(&running, &mut load)?;
-    publish_paced(&mut load, EVENTS_PER_SECOND, Duration::from_secs(4), topic_of, |_| Ok(()))?;
+    publish_paced(&mut load, PER_SECOND, Duration::from_secs(4), topic_of, |_| Ok(()))?;
     load.poll_until(PATIENCE, |load| load.open() == 0 && load.unanswered() == 0)?;
     let quiet_p99 = quiet.end(&mut load)?.figures["receipt_p99"];
 
@@ -80,28 +83,28 @@ fn storm(asked: &Asked<'_>) -> Result<Outcome> {
         load.cut(index);
     }
     let mut coming = (0..streams).peekable();
-    let (mut away, mut back) = (streams, 0);
-    publish_paced(&mut load, EVENTS_PER_SECOND, Duration::from_secs(8), topic_of, |load| {
+    let mut back = None;
+    publish_paced(&mut load, PER_SECOND, Duration::from_secs(8), topic_of, |load| {
         // A few each turn, so that publishing keeps its times; all are under way long before the first are back.
-        for index in coming.by_ref().take(32) {
+        for index in coming.by_ref().take(4) {
             load.begin_connecting(index, Manner::default())?;
         }
-        if back == 0 && coming.peek().is_none() && load.tally().opened >= away as u64 {
-            back = clock::now();
-            away = usize::MAX;
+        if back.is_none() && coming.peek().is_none() && load.tally().opened >= streams as u64 {
+            back = Some((clock::now(), load.tally().receipt.millis(0.99)));
         }
         Ok(())
     })?;
     load.poll_until(PATIENCE, |load| load.open() == 0 && load.unanswered() == 0)?;
     let still_away = (0..streams).filter(|index| !load.is_streaming(*index)).count();
     let mut outcome = measure.end_each(&mut load, streams as u64)?;
-    if back == 0 {
-        back = clock::now();
+    let (back, storm_p99) = back.unwrap_or_else(|| {
         outcome.notes.push(format!("{still_away} streams did not come back"));
-    }
+        (clock::now(), outcome.figures["receipt_p99"])
+    });
     outcome.set("seconds", (back - begun) as f64 / 1e9);
     outcome.set("quiet_p99", quiet_p99);
-    outcome.set("ratio", outcome.figures["receipt_p99"] / quiet_p99);
+    outcome.set("storm_p99", storm_p99);
+    outcome.set("ratio", storm_p99 / quiet_p99);
     outcome.set("lost", outcome.faults.lost as f64);
     Ok(outcome)
 }

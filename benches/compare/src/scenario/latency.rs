@@ -84,7 +84,7 @@ pub(super) fn publish_paced(
             load.publish(topic_of(sent), scheduled)?;
             sent += 1;
         }
-        load.turn(Duration::ZERO)?;
+        load.turn()?;
         meanwhile(load)?;
         anyhow::ensure!(
             clock::now() < scheduled + 20_000_000_000,

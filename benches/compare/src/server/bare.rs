@@ -57,6 +57,8 @@ enum Role {
     Subscriber { topic: u32, at: u64, full: bool },
 }
 
+/// How many sockets it is told of at once, as nginx is.
+const AT_ONCE: usize = 512;
 const LISTENER: u64 = u64::MAX;
 const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\r\n";
 const RECEIPT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -71,7 +73,7 @@ impl Bare {
         socket.listen(4096)?;
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from(socket);
-        let poller = Poller::new()?;
+        let poller = Poller::new(AT_ONCE)?;
         poller.watch(&listener, LISTENER)?;
         let next_beat = options.heartbeat.map_or(u64::MAX, clock::after);
         Ok(Self {
