@@ -26,8 +26,8 @@ pub(crate) struct Ready {
 }
 
 impl Poller {
-    /// How many sockets are told of at once.
-    const AT_ONCE: usize = 256;
+    /// How many sockets are told of at once: few, as many peers may leave at once, and to let one go is no small thing.
+    const AT_ONCE: usize = 16;
 
     /// Of no sockets.
     ///
@@ -48,17 +48,18 @@ impl Poller {
         Ok(epoll::add(&*self.0, socket, epoll::EventData::new_u64(token), flags)?)
     }
 
-    /// Some of those that have become ready, behind what is in `found`; none if there are none now. Never waits.
+    /// Puts some of those that have become ready behind what is in `found`, and answers whether there may be more. Never
+    /// waits.
     ///
     /// # Errors
     /// Those of the operating system.
-    pub(crate) fn ready(&self, found: &mut Vec<Ready>) -> io::Result<()> {
+    pub(crate) fn ready(&self, found: &mut Vec<Ready>) -> io::Result<bool> {
         use epoll::EventFlags as Flags;
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; Self::AT_ONCE];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         let ready = match epoll::wait(&*self.0, &mut events[..], Some(&now)) {
             Ok((ready, _)) => ready,
-            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => return Ok(true),
             Err(error) => return Err(error.into()),
         };
         found.extend(ready.iter().map(|&epoll::Event { flags, data }| Ready {
@@ -66,7 +67,7 @@ impl Poller {
             writable: flags.contains(Flags::OUT),
             readable: flags.intersects(Flags::IN | Flags::RDHUP | Flags::HUP | Flags::ERR),
         }));
-        Ok(())
+        Ok(ready.len() == Self::AT_ONCE)
     }
 
     /// What is readable itself once a socket has become ready.

@@ -28,6 +28,10 @@ use crate::shutdown::Shutdown;
 /// The first and the longest pause after an accept that failed.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// Connections that are accepted before whoever is connected has its turn: each brings a request, and what these cost is
+/// what a publisher waits for when ten thousand come back at once.
+const AT_ONCE: usize = 2;
+
 /// Marks a request of a connection for which there is no room. It is to be refused; the connection ends soon, in any case
 /// when a request head should have been complete.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +103,12 @@ where
     let room = Room::new(shared.options.connections);
     let mut next_core = 0;
     let (mut full, mut failing) = (Complaint::default(), Complaint::default());
-    let mut pause = PAUSE.0;
+    let (mut pause, mut taken) = (PAUSE.0, 0);
     loop {
+        if taken == AT_ONCE {
+            taken = 0;
+            tokio::task::yield_now().await; // Until sockets have been looked at.
+        }
         let accepted = tokio::select! {
             () = shared.shutdown.draining() => return,
             accepted = next(&mut sockets, &room) => accepted,
@@ -115,6 +123,7 @@ where
                         tracing::warn!(times, connections, "more connections than allowed; they are told to come back");
                     }
                 }
+                taken += 1;
                 take(io, address, place, next_core, &service, &shared);
                 next_core = (next_core + 1) % shared.cores.runtimes.len().max(1);
             }

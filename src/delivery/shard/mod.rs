@@ -178,12 +178,13 @@ impl Shard {
         let mut quiet = pin!(shutdown.quiet());
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         let mut calls = Vec::new();
+        let mut more = false;
         loop {
-            let goes_on = self.pump.has_work();
+            let goes_on = self.pump.has_work() || more;
             if goes_on {
                 tokio::task::yield_now().await; // Accepts, receipts and new events come in between.
             }
-            let (mut ready, mut due) = (false, false);
+            let (mut ready, mut due) = (more, false);
             let over = poll_fn(|context| {
                 let called = self.bell.poll(context).is_ready();
                 due |= poll_due(&self.pump.dues, timer.as_mut(), context);
@@ -203,9 +204,7 @@ impl Shard {
             self.bell.take(&mut calls);
             calls.drain(..).for_each(|call| self.heed(call));
             let now = Instant::now();
-            if ready {
-                self.pump.listen(now).unwrap_or_else(|error| unwatched(&error));
-            }
+            more = ready && self.pump.listen(now).unwrap_or_else(|error| unwatched(&error));
             if due {
                 self.pump.look_after(now);
             }
