@@ -24,6 +24,7 @@ use super::express::{self, After};
 use super::observe::Observed;
 use super::refusal::{Refusal, close, linger, refuse};
 use super::service::{Http1, Http2};
+use super::sips::Sips;
 use super::sniff::{PREFACE, Spoken, sniff};
 use super::socket::Wire;
 use super::streams::Streams;
@@ -247,7 +248,7 @@ where
         .keep_alive_interval(H2_PING.0)
         .keep_alive_timeout(H2_PING.1)
         .max_header_list_size(u32::try_from(shared.options.head_bytes).unwrap_or(u32::MAX))
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Sips::of(io, streams.clone())), service);
     let idle = streams.idle_for(shared.options.keep_alive);
     let driven = drive(Pin::new(&mut connection), http2::Connection::graceful_shutdown, idle, &shared.shutdown);
     let end = tokio::select! {

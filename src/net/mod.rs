@@ -27,6 +27,7 @@ mod outbound;
 mod refusal;
 mod room;
 mod service;
+mod sips;
 mod sniff;
 mod socket;
 mod socket_file;

@@ -9,7 +9,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -223,6 +223,8 @@ struct Inner {
     shutdown: Shutdown,
     /// How many are open.
     open: watch::Sender<usize>,
+    /// How many were begun.
+    begun: AtomicUsize,
     /// The one whose request was handed over last: hyper then spawns its task, before it does anything else.
     newest: Mutex<Option<Arc<Sending>>>,
     /// Those that were spawned, and among them some that have ended.
@@ -236,14 +238,26 @@ struct OneStream(Streams);
 impl Streams {
     pub(super) fn none(shutdown: Shutdown) -> Self {
         let open = watch::Sender::new(0);
-        Self(Arc::new(Inner { shutdown, open, newest: Mutex::default(), spawned: Mutex::default() }))
+        Self(Arc::new(Inner {
+            shutdown,
+            open,
+            begun: AtomicUsize::new(0),
+            newest: Mutex::default(),
+            spawned: Mutex::default(),
+        }))
     }
 
     /// The next one, whose task is about to be spawned.
     pub(super) fn begin(&self, connection: &Arc<Peer>) -> Arc<Sending> {
         let sending = Arc::new(Sending::new(connection, self));
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
         *self.newest() = Some(Arc::clone(&sending));
         sending
+    }
+
+    /// How many were begun until now.
+    pub(super) fn begun(&self) -> usize {
+        self.0.begun.load(Ordering::Relaxed)
     }
 
     fn one(&self) -> OneStream {

@@ -1,0 +1,152 @@
+//! An HTTP/2 connection reads a little at a time.
+//!
+//! One read may bring a hundred requests, and all that are read are begun before the connection lets anybody else have a
+//! turn: with what each of them holds until it is answered, for as long as all of them take, and with room in h2 for all of
+//! their answers at once, which h2 keeps. So one turn reads few of them, and they are answered before the next are. Content,
+//! which begins no streams, is read in larger and larger pieces.
+
+use std::future::Future;
+use std::io;
+use std::ops::RangeInclusive;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::streams::Streams;
+
+/// Bytes that are read in one turn: the least, one request or some whose fields are known already; and the most.
+const SIP: RangeInclusive<usize> = 128..=16 * 1024;
+
+/// A connection that is read a sip each turn.
+#[derive(Debug)]
+pub(super) struct Sips<T> {
+    io: T,
+    streams: Streams,
+    /// What may be read in this turn.
+    sip: usize,
+    /// What was read in this turn.
+    read: usize,
+    /// How many streams had been begun when the turn began.
+    begun: usize,
+}
+
+impl<T> Sips<T> {
+    /// Of the connection that has these streams.
+    pub(super) fn of(io: T, streams: Streams) -> Self {
+        Self { io, streams, sip: *SIP.start(), read: 0, begun: 0 }
+    }
+
+    /// The next turn.
+    fn turn(&mut self) {
+        let begun = self.streams.begun();
+        let sip = if begun == self.begun { self.sip * 2 } else { 0 };
+        (self.sip, self.begun, self.read) = (sip.clamp(*SIP.start(), *SIP.end()), begun, 0);
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Sips<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read >= self.sip {
+            self.turn();
+            // Wakes this task when all others, and those whose sockets are ready, have had their turn.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            return Poll::Pending;
+        }
+        let room = buf.remaining().min(self.sip - self.read);
+        let mut sip = ReadBuf::new(buf.initialize_unfilled_to(room));
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut sip);
+        let taken = sip.filled().len();
+        buf.advance(taken);
+        self.read += taken;
+        if polled.is_pending() {
+            self.turn();
+        }
+        polled
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Sips<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::delivery::Peer;
+    use crate::shutdown::Shutdown;
+
+    /// Reads all of so many bytes, which each begin a stream or not, and counts the turns that others have meanwhile.
+    fn turns(length: usize, begins: bool) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let bytes: Vec<u8> = (0..=255).cycle().take(length).collect();
+            let turns = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&turns);
+            let others = async move {
+                loop {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            };
+            let (streams, peer) = (Streams::none(Shutdown::default()), Arc::new(Peer::new(None)));
+            let mut sips = Sips::of(&bytes[..], streams.clone());
+            let read = async {
+                let mut read = vec![0; length];
+                let mut at = 0;
+                while at < length {
+                    let end = length.min(at + 50);
+                    at += sips.read(&mut read[at..end]).await.unwrap();
+                    if begins {
+                        drop(streams.begin(&peer));
+                    }
+                }
+                read
+            };
+            tokio::select! {
+                biased;
+                read = read => assert_eq!(read, bytes),
+                () = others => {}
+            }
+            turns.load(Ordering::Relaxed)
+        })
+    }
+
+    #[test]
+    fn others_have_a_turn_after_few_requests() {
+        assert_eq!(turns(10 * SIP.start(), true), 9);
+    }
+
+    #[test]
+    fn content_is_read_in_larger_pieces() {
+        // 128, 256, ... 16 384, and then 6 of the largest.
+        assert_eq!(turns(2 * SIP.end() - SIP.start() + 6 * SIP.end(), false), 8 + 5);
+    }
+}
