@@ -43,7 +43,7 @@ fn a_server_that_does_what_it_should_is_faultless_merging_or_not() {
 fn a_subscriber_that_stops_reading_and_goes_on_gets_everything() {
     let mut load = Load::new(bare(false), 1, 1_000).unwrap();
     let slow = load.add_subscriber(0);
-    load.connect([slow].into_iter(), 1, Manner { narrow: true, ..Manner::default() }).unwrap();
+    load.connect([slow].into_iter(), 1, Manner { narrow: true }).unwrap();
     load.subscribe(2, |_| 0).unwrap();
     load.add_publishers(1).unwrap();
     warm_up(&mut load, 1).unwrap();

@@ -70,7 +70,7 @@ fn storm(asked: &Asked<'_>) -> Result<Outcome> {
     load.subscribe(streams, |index| index as u32 % TOPICS as u32)?;
     load.add_publishers(32)?;
     warm_up(&mut load, TOPICS as u32 + 1)?;
-    let topic_of = |number: u64| if number % READ == 0 { number / READ % TOPICS } else { TOPICS } as u32;
+    let topic_of = |number: u64| if number.is_multiple_of(READ) { number / READ % TOPICS } else { TOPICS } as u32;
 
     let quiet = Measure::begin(&running, &mut load)?;
     publish_paced(&mut load, PER_SECOND, Duration::from_secs(4), topic_of, |_| Ok(()))?;
