@@ -37,18 +37,17 @@ impl<T> Sips<T> {
         Self { io, streams, sip: *SIP.start(), read: 0, begun: 0 }
     }
 
-    /// The next turn.
-    fn turn(&mut self) {
-        let begun = self.streams.begun();
-        let sip = if begun == self.begun { self.sip * 2 } else { 0 };
-        (self.sip, self.begun, self.read) = (sip.clamp(*SIP.start(), *SIP.end()), begun, 0);
+    /// The next turn, with a sip of so many bytes.
+    fn turn(&mut self, sip: usize) {
+        (self.sip, self.begun, self.read) = (sip.clamp(*SIP.start(), *SIP.end()), self.streams.begun(), 0);
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Sips<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.read >= self.sip {
-            self.turn();
+            let larger = if self.streams.begun() == self.begun { self.sip * 2 } else { 0 };
+            self.turn(larger);
             // Wakes this task when all others, and those whose sockets are ready, have had their turn.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Poll::Pending;
@@ -60,7 +59,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sips<T> {
         buf.advance(taken);
         self.read += taken;
         if polled.is_pending() {
-            self.turn();
+            self.turn(0); // What comes next may be requests, however much content has come.
         }
         polled
     }
@@ -97,7 +96,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
     use crate::delivery::Peer;
@@ -148,5 +147,15 @@ mod tests {
     fn content_is_read_in_larger_pieces() {
         // 128, 256, ... 16 384, and then 6 of the largest.
         assert_eq!(turns(2 * SIP.end() - SIP.start() + 6 * SIP.end(), false), 8 + 5);
+    }
+    #[tokio::test]
+    async fn who_has_sent_little_for_long_has_a_small_sip_again() {
+        let (mut peer, io) = duplex(1024);
+        let mut sips = Sips::of(io, Streams::none(Shutdown::default()));
+        for _ in 0..20 {
+            let (read, written) = tokio::join!(sips.read_u8(), peer.write_u8(7)); // The read comes first, and waits.
+            assert_eq!((read.unwrap(), written.unwrap()), (7, ()));
+        }
+        assert_eq!(sips.sip, *SIP.start());
     }
 }
