@@ -280,12 +280,12 @@ impl Load {
         publisher.connection.send(|out| self.door.publish(topic, &self.data, out))
     }
 
-    /// Does some of what there is to do, and never waits; whether there was something.
-    pub fn turn(&mut self) -> Result<bool> {
+    /// Does some of what there is to do, and never waits.
+    pub fn turn(&mut self) -> Result<()> {
         let receipts = self.receipts.wait(Duration::ZERO)?;
         let count = self.poller.wait(Duration::ZERO)?;
         if receipts + count == 0 {
-            return Ok(false);
+            return Ok(());
         }
         let begun = clock::now();
         for index in 0..receipts {
@@ -297,7 +297,7 @@ impl Load {
             self.serve_subscriber(ready.number as usize, ready)?;
         }
         self.tally.busy_nanos += clock::now() - begun;
-        Ok(true)
+        Ok(())
     }
 
     /// Polls until `done`, or until nothing was delivered or answered for `patience`; whether it is done.

@@ -85,7 +85,7 @@ fn storm(asked: &Asked<'_>) -> Result<Outcome> {
     let mut coming = (0..streams).peekable();
     let mut back = None;
     publish_paced(&mut load, PER_SECOND, Duration::from_secs(8), topic_of, |load| {
-        // A few each turn, so that publishing keeps its times; all are under way long before the first are back.
+        // A few each turn, so that publishing keeps its times.
         for index in coming.by_ref().take(4) {
             load.begin_connecting(index, Manner::default())?;
         }
