@@ -38,6 +38,9 @@ const READ: usize = 8 * 1024;
 /// How much room for answers is kept between two of them.
 const KEPT: usize = 1024;
 
+/// How many requests are answered before others have their turn, if they come all at once.
+pub(super) const AT_ONCE: usize = 8;
+
 /// How a connection leaves.
 #[derive(Debug)]
 pub(super) enum After {
@@ -66,9 +69,14 @@ where
     let since = Instant::now();
     let clock = Box::pin(sleep_until(since + options.keep_alive));
     let mut idle = Idle { draining: pin!(shutdown.draining()), clock, since, is_armed: false, is_new: false };
-    let mut served = false;
+    let (mut served, mut in_turn) = (false, 0);
     loop {
         while let Some((mut request, length)) = whole::request(&lane.read) {
+            if in_turn == AT_ONCE {
+                in_turn = 0;
+                tokio::task::yield_now().await; // Until sockets have been looked at.
+            }
+            in_turn += 1;
             served = true;
             lane.read.drain(..length);
             request.extensions_mut().insert(Arc::clone(peer));
@@ -85,7 +93,14 @@ where
             return After::Hyper(lane.read, served);
         }
         idle.begin();
-        match poll_fn(|cx| idle.poll_read(&mut lane, cx)).await {
+        let read = poll_fn(|cx| {
+            let read = idle.poll_read(&mut lane, cx);
+            if read.is_pending() {
+                in_turn = 0; // Others have their turn.
+            }
+            read
+        });
+        match read.await {
             Woken::Read => {}
             Woken::Drained => return After::Last,
             Woken::Over => return After::Over,

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::exchange::Exchange;
+use super::express::AT_ONCE;
 use crate::delivery::{Gone, Peer};
 
 /// Bytes read ahead, at most, behind a request whose answer is not yet all with the socket.
@@ -38,6 +39,8 @@ pub(super) struct Observed<T> {
     closed: bool,
     /// Whether hyper answered a bad head itself.
     hushed: bool,
+    /// Requests that hyper was given in this turn.
+    in_turn: usize,
 }
 
 impl<T> Observed<T> {
@@ -52,6 +55,7 @@ impl<T> Observed<T> {
             exchange: None,
             closed: false,
             hushed: false,
+            in_turn: 0,
         }
     }
 
@@ -73,6 +77,11 @@ impl<T> Observed<T> {
     /// How many of the bytes that came next hyper may have now.
     fn take(&self, bytes: &[u8]) -> usize {
         self.exchange.as_ref().map_or(bytes.len(), |exchange| exchange.inbound.take(bytes))
+    }
+
+    /// Whether what hyper reads next begins a request of HTTP/1.
+    fn is_at_head(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.inbound.is_at_head())
     }
 
     /// Whether the next head has to wait for the end of the answer before it.
@@ -168,8 +177,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
             return this.poll_ahead(cx); // `poll_flush` wakes the task too.
         }
         this.blind = None;
+        if this.is_at_head() {
+            if this.in_turn == AT_ONCE {
+                this.in_turn = 0;
+                // Wakes this task when all others, and those whose sockets are ready, have had their turn.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                return Poll::Pending;
+            }
+            this.in_turn += 1;
+        }
         if this.held.is_empty() {
-            return this.poll_socket(cx, buf);
+            let polled = this.poll_socket(cx, buf);
+            if polled.is_pending() {
+                this.in_turn = 0;
+            }
+            return polled;
         }
         let next = &this.held[..this.held.len().min(buf.remaining())];
         let taken = this.take(next);

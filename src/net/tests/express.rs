@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Answer, Content, Endless, GET, Seat, echo, rest, shared, whole};
 use crate::delivery::Gone;
+use crate::net::express::AT_ONCE;
 use crate::net::{RawHead, connection};
 
 const POST: &[u8] = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi";
@@ -84,6 +86,41 @@ async fn told(request: Request<Content>) -> Answer {
     let pieces = [known[..middle].to_owned(), String::new(), known[middle..].to_owned()];
     let frames = tokio_stream::iter(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece)))));
     Ok(Response::new(StreamBody::new(frames).boxed_unsync()))
+}
+
+/// How many turns others have while so many of these requests, which came all at once, are answered.
+fn turns(request: &[u8], count: usize) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let (mut client, server) = duplex(1 << 20);
+        let requests = request.repeat(count);
+        client.write_all(&requests).await.unwrap();
+        client.shutdown().await.unwrap();
+        let serve = connection::serve(server, None, Seat::default(), tower::service_fn(echo), shared());
+        let turns = AtomicUsize::new(0);
+        let others = async {
+            loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = serve => {}
+            () = others => {}
+        }
+        turns.into_inner()
+    })
+}
+
+#[test]
+fn others_have_a_turn_after_few_requests_that_came_all_at_once() {
+    let by_hyper = [GET, b"POST /a HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, x\r\nContent-Length: 2\r\n\r\nhi"];
+    for request in by_hyper.into_iter().chain([POST]) {
+        let (turns, most) = (turns(request, 1000), 1000 / AT_ONCE);
+        // The peer's end is seen while some are unanswered yet, and what is not answered then is not any more.
+        assert!((most / 2..2 * most).contains(&turns), "{turns} turns of {}", String::from_utf8_lossy(request));
+    }
 }
 
 fn request() -> impl Strategy<Value = String> {
