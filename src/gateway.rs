@@ -81,7 +81,7 @@ impl Gateway {
     /// The log or an address is not to be had.
     pub async fn start(args: ServeArgs, passed: Vec<Passed>) -> Result<Self, StartError> {
         // The addresses first: a log must not be opened (a new epoch) for a gateway that cannot serve.
-        let admin_options = net_options(&args);
+        let admin_options = net::Options { connections: ADMIN_CONNECTIONS, ..net_options(&args) };
         let tls = args.identity.as_ref().map(|identity| net::Tls::new(identity.certified()));
         let connections_at_once = net::connections(args.max_connections);
         let net_options = net::Options { connections: connections_at_once, tls: tls.clone(), ..admin_options.clone() };
@@ -195,6 +195,9 @@ const STORES: &[Store] = &[
     Store { name: "sqlite", what: "In a file of the data directory", open: open_sqlite },
     Store { name: "memory", what: "In memory: gone with the process", open: open_memory },
 ];
+
+/// Connections of the admin listener at once: there are descriptors for them beside those of clients.
+const ADMIN_CONNECTIONS: usize = 32;
 
 /// How long an answer of the admin listener may take at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);

@@ -25,6 +25,9 @@ use super::{Counters, Options};
 use crate::delivery::Shards;
 use crate::shutdown::Shutdown;
 
+/// How long a connection may take that is only there to be refused: others wait for its place, and may be publishers.
+const REFUSAL: Duration = Duration::from_millis(500);
+
 /// The first and the longest pause after an accept that failed.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -170,14 +173,14 @@ where
         request
     });
     let seat = Seat { core, held: Box::new((Open::count(&shared.counters), place, shared.shutdown.hold())) };
-    let (time, served) = (shared.options.head_timeout, Arc::clone(shared));
+    let served = Arc::clone(shared);
     let moves = shared.cores.runtimes.len() > 1;
     let task = async move {
         let here = if moves { io.moved_here() } else { Ok(io) };
         let Ok(io) = here else { return }; // It was over before it began.
         let connection = connection::serve(io, address, seat, service, served);
         if crowded {
-            let _ = timeout(time, connection).await;
+            let _ = timeout(REFUSAL, connection).await;
         } else {
             connection.await;
         }
