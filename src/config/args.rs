@@ -47,8 +47,8 @@ pub struct ServeArgs {
     /// Both, once they are read.
     #[arg(skip)]
     pub identity: Option<Identity>,
-    /// How many connections clients may have at once; those beyond are told to come back (503). If not given, as many as
-    /// the limit of open files allows.
+    /// How many connections clients may have at once; those beyond are told to come back (503), and publishers among
+    /// them: connections that they keep keep their places. If not given, as many as the limit of open files allows.
     #[arg(long, env = "ENCKE_MAX_CONNECTIONS", value_name = "COUNT", value_parser = value::count, help_heading = LISTENING)]
     pub max_connections: Option<usize>,
 
@@ -96,14 +96,14 @@ pub struct ServeArgs {
     /// given, all that there are under --dev, else those that need no special care.
     #[arg(long, env = "ENCKE_TRANSPORTS", value_name = "NAME", value_delimiter = ',', help_heading = STREAMS)]
     pub transports: Vec<String>,
-    /// Seconds between heartbeats where the subscriber does not say.
+    /// Seconds between heartbeats where the subscriber does not say, 5 to 3600.
     #[arg(long, env = "ENCKE_HEARTBEAT", default_value_t = 15, value_name = "SECONDS",
         value_parser = value_parser!(u64).range(5..=3600), help_heading = STREAMS)]
     pub heartbeat: u64,
     /// The range from which the reconnection time of a stream is drawn where the subscriber does not say.
     #[arg(long, env = "ENCKE_RETRY", default_value = "2s-5s", value_name = "RANGE", help_heading = STREAMS)]
     pub retry: Times,
-    /// Seconds for which a peer may take no byte though some are offered, before its stream ends (`slow_reader`).
+    /// Seconds for which a peer may take no byte though some are offered, before its stream ends (`slow_reader`), 10 to 3600.
     #[arg(long, env = "ENCKE_STALL", default_value_t = 120, value_name = "SECONDS",
         value_parser = value_parser!(u64).range(10..=3600), help_heading = STREAMS)]
     pub stall: u64,
@@ -127,12 +127,12 @@ pub struct ServeArgs {
     #[arg(long, env = "ENCKE_HEAD_BYTES", default_value = "64KiB", value_name = "SIZE",
         value_parser = value::size_within::<{ 8 * KIB }, MIB>, help_heading = LIMITS)]
     pub head_bytes: usize,
-    /// Seconds that the head of a request may take to arrive (408).
+    /// Seconds that the head of a request may take to arrive (408), 1 to 300.
     #[arg(long, env = "ENCKE_HEAD_TIMEOUT", default_value_t = 10, value_name = "SECONDS",
         value_parser = value_parser!(u64).range(1..=300), help_heading = LIMITS)]
     pub head_timeout: u64,
     /// Seconds for which a connection may be idle between two requests. Behind a proxy that keeps connections to the
-    /// gateway open, longer than it does.
+    /// gateway open, longer than it does. 1 to 86400.
     #[arg(long, env = "ENCKE_KEEP_ALIVE", default_value_t = 75, value_name = "SECONDS",
         value_parser = value_parser!(u64).range(1..=86400), help_heading = LIMITS)]
     pub keep_alive: u64,
@@ -140,7 +140,7 @@ pub struct ServeArgs {
     #[arg(long, env = "ENCKE_MAX_TOPICS", default_value = "128", value_name = "COUNT", value_parser = value::count,
         help_heading = LIMITS)]
     pub max_topics: usize,
-    /// How many events are kept in memory at the live edge; readers behind them read the log.
+    /// How many events are kept in memory at the live edge; readers behind them read the log. At least 1024.
     #[arg(long, env = "ENCKE_LIVE_EVENTS", default_value_t = 65_536, value_name = "COUNT",
         value_parser = value_parser!(u64).range(1024..), help_heading = LIMITS)]
     pub live_events: u64,
