@@ -31,6 +31,7 @@ pub mod tail;
 #[cfg(test)]
 mod test_server;
 mod trust;
+mod wire;
 
 use std::convert::Infallible;
 use std::fmt;

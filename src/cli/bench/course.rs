@@ -11,20 +11,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::carriage::{Carriage, Transport};
 use super::cpu;
-use super::dial::{Dialer, Traffic};
 use super::latch::Latch;
 use super::line::{Line, Lines, Shared};
 use super::publisher::{Outcome, Schedule, publish};
 use super::reader::{PATIENCE, Reading, fit};
 use super::report::{told, took};
 use super::tally::{Counts, Judge};
-use super::target::Target;
-use super::trouble::Trouble;
 use super::worker::{Crew, Worker};
 use crate::cli::CliError;
 use crate::cli::console::Console;
 use crate::cli::progress::rate;
 use crate::cli::stop::Stop;
+use crate::cli::wire::dial::{Dialer, Traffic};
+use crate::cli::wire::target::Target;
+use crate::cli::wire::trouble::Trouble;
 
 /// What is asked of each run.
 #[derive(Clone, Debug)]
@@ -113,7 +113,8 @@ pub(super) async fn run(
 ) -> Result<Run, CliError> {
     let interval = carriage.interval.unwrap_or(plan.interval);
     let is_poll = carriage.transport == Transport::Poll;
-    let dialer = Arc::new(Dialer::new(&plan.target, plan.streams.is_some(), plan.ca.as_deref()).await?);
+    let version = if plan.streams.is_some() { "h2" } else { "http/1.1" };
+    let dialer = Arc::new(Dialer::new(plan.target.url(), &[version], plan.ca.as_deref()).await?);
     let probed = stop.cuts(probe(plan, carriage.transport, &dialer)).await.ok_or(CliError::Interrupted)??;
     // A state is read as it is; the others begin where the log ends now, so that a reader that comes late misses nothing.
     let start = if plan.publishing.is_some() && !carriage.transport.is_state() { probed } else { String::new() };

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::course::{Plan, Run};
 use super::histogram::Histogram;
 use super::report::QUANTILES;
-use super::trouble::Kind;
+use crate::cli::wire::trouble::Kind;
 
 /// The report on all runs.
 pub(super) fn report(plan: &Plan, runs: &[Run]) -> String {

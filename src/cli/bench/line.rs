@@ -17,11 +17,11 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::dial::{Dialer, Io, Traffic};
-use super::framing::{Framing, Malformed};
-use super::head::{self, Head};
-use super::target::written;
-use super::trouble::{Kind, Trouble};
+use crate::cli::wire::dial::{Dialer, Io, Traffic};
+use crate::cli::wire::framing::{Framing, Malformed};
+use crate::cli::wire::head::{self, Head};
+use crate::cli::wire::request::written;
+use crate::cli::wire::trouble::{Kind, Trouble};
 
 /// How connections are made, and where their bytes are counted.
 #[derive(Clone)]
@@ -143,7 +143,7 @@ async fn asked(mut io: Io, request: &[u8]) -> Result<Answer, Trouble> {
         if length == 0 {
             return Err(Trouble::new(Kind::Cut, "the connection was closed without an answer"));
         }
-        if let Some(head::Read { head, framing, is_kept, used }) = head::read(&begun)? {
+        if let Some(head::Read { head, framing, is_kept, used, .. }) = head::read(&begun)? {
             begun.drain(..used);
             return Ok(Answer { head, content: Content::Http1 { io, framing, is_kept, first: begun } });
         }

@@ -4,7 +4,7 @@
 //! each reader a ledger is kept (`tally`, `ledger`), so that what was lost, doubled or reordered is known exactly. `course` is
 //! one run from the first connection to the last event; `report` and `json` tell what came of it.
 //!
-//! HTTP/1.1 is spoken by hand (`head`, `framing`): thousands of streams cost a socket and a few hundred bytes each.
+//! HTTP/1.1 is spoken by hand (`wire`): thousands of streams cost a socket and a few hundred bytes each.
 //! Deliberately absent: proxies, cookies, redirects. A load that goes somewhere else than was said is worth nothing.
 
 mod carriage;
@@ -12,9 +12,6 @@ mod contents;
 mod course;
 mod cpu;
 mod descriptors;
-mod dial;
-mod framing;
-mod head;
 mod histogram;
 mod json;
 mod latch;
@@ -29,7 +26,6 @@ mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
-mod trouble;
 mod worker;
 
 use std::cell::Cell;
@@ -43,10 +39,11 @@ use http::{HeaderName, HeaderValue};
 use self::carriage::{Carriage, Transport, time};
 use self::course::{Plan, Publishing, Run};
 use self::stamp::Stamp;
-use self::target::{Target, field};
 use super::console::Console;
 use super::stop::{self, Signal, Stop};
 use super::{CliError, Credentials, EXIT_CODES, Secret};
+use crate::cli::wire::request::field;
+use crate::cli::wire::target::Target;
 use crate::event::Topic;
 
 /// Load an event stream with many connections; report rate, loss and latency

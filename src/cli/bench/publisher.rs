@@ -16,9 +16,9 @@ use super::ledger::Published;
 use super::line::Line;
 use super::reader::PATIENCE;
 use super::stamp::Stamp;
-use super::target::Target;
-use super::trouble::{Kind, Trouble};
 use crate::cli::problem::Problem;
+use crate::cli::wire::target::Target;
+use crate::cli::wire::trouble::{Kind, Trouble};
 use crate::event::Cursor;
 
 /// How long a publisher waits after a failure that says nothing of it.

@@ -12,10 +12,10 @@ use super::contents::{self, Contents, Told, Unreadable};
 use super::latch::Latch;
 use super::line::{Answer, Line};
 use super::tally::Tally;
-use super::target::Target;
-use super::trouble::{Kind, Trouble};
 use crate::cli::backoff::Backoff;
 use crate::cli::problem::Problem;
+use crate::cli::wire::target::Target;
+use crate::cli::wire::trouble::{Kind, Trouble};
 
 /// How long an answer may take to begin.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

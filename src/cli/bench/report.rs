@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::course::{Plan, Run};
 use super::histogram::Histogram;
 use super::publisher::Outcome;
-use super::trouble::Kind;
 use crate::cli::progress::{bar, rate, size};
+use crate::cli::wire::trouble::Kind;
 
 /// The quantiles that are told of a latency.
 pub(super) const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];

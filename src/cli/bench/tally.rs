@@ -15,7 +15,7 @@ use super::latch::Latch;
 use super::ledger::{Arrival, Ledger, Published};
 use super::order::{Order, Step};
 use super::stamp::Stamp;
-use super::trouble::Kind;
+use crate::cli::wire::trouble::Kind;
 use crate::event::EventType;
 
 /// What is counted of readers.

@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::dial::{Dialer, Traffic};
 use super::latch::Latch;
 use super::line::{Line, Lines, Shared};
 use super::reader::{Reader, Reading};
 use super::tally::{Judge, Tally};
+use crate::cli::wire::dial::{Dialer, Traffic};
 
 /// What the threads of a run have in common.
 #[derive(Clone)]

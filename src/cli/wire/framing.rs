@@ -6,7 +6,7 @@ use memchr::memchr;
 
 /// What is still to come of a content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::cli) enum Framing {
     /// So many bytes.
     Length(u64),
     /// Chunks.
@@ -17,7 +17,7 @@ pub(super) enum Framing {
 
 /// Where in the chunked coding the bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub(in crate::cli) enum Chunk {
     /// In the digits of a size.
     Size { size: u64, digits: u8 },
     /// Behind them, up to the end of the line.
@@ -34,38 +34,38 @@ pub(super) enum Chunk {
 
 /// How far the content was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Read {
+pub(in crate::cli) struct Read {
     /// How many of the bytes belong to it.
-    pub(super) used: usize,
+    pub(in crate::cli) used: usize,
     /// Whether it is at its end.
-    pub(super) done: bool,
+    pub(in crate::cli) done: bool,
 }
 
 /// The bytes are no chunked coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(in crate::cli) struct Malformed;
 
 /// The most of an extension or a trailer that is read over.
 const MAX_LINE: usize = 16 << 10;
 
 impl Framing {
     /// The coding of a content of unknown length.
-    pub(super) fn chunked() -> Self {
+    pub(in crate::cli) fn chunked() -> Self {
         Self::Chunked(Chunk::Size { size: 0, digits: 0 })
     }
 
     /// Whether nothing more belongs to it.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::cli) fn is_done(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunk::Done))
     }
 
     /// Whether the connection may be closed here without anything being missing.
-    pub(super) fn may_close(&self) -> bool {
+    pub(in crate::cli) fn may_close(&self) -> bool {
         self.is_done() || *self == Self::Close
     }
 
     /// Takes the next bytes and shows the content among them.
-    pub(super) fn read(&mut self, bytes: &[u8], content: &mut impl FnMut(&[u8])) -> Result<Read, Malformed> {
+    pub(in crate::cli) fn read(&mut self, bytes: &[u8], content: &mut impl FnMut(&[u8])) -> Result<Read, Malformed> {
         let used = match self {
             Self::Length(left) => {
                 let here = &bytes[..bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX))];

@@ -15,20 +15,20 @@ const MAX_LEN: usize = 64 << 10;
 
 /// As much of a head as a reader needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) status: u16,
+pub(in crate::cli) struct Head {
+    pub(in crate::cli) status: u16,
     /// Without parameters, in lower case.
-    pub(super) media_type: String,
-    pub(super) etag: Option<String>,
+    pub(in crate::cli) media_type: String,
+    pub(in crate::cli) etag: Option<String>,
     /// Where the gateway says that the stream begins, or the next poll.
-    pub(super) cursor: Option<String>,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) location: Option<String>,
+    pub(in crate::cli) cursor: Option<String>,
+    pub(in crate::cli) retry_after: Option<Duration>,
+    pub(in crate::cli) location: Option<String>,
 }
 
 impl Head {
     /// Takes what is of interest out of the fields.
-    pub(super) fn new(status: u16, fields: &HeaderMap) -> Self {
+    pub(in crate::cli) fn new(status: u16, fields: &HeaderMap) -> Self {
         let text = |name: &str| Some(fields.get(name)?.to_str().ok()?.to_owned());
         let media_type = text(CONTENT_TYPE.as_str()).unwrap_or_default();
         Self {
@@ -44,17 +44,17 @@ impl Head {
 
 /// A head of HTTP/1.1, with what it says of its connection.
 #[derive(Debug)]
-pub(super) struct Read {
-    pub(super) head: Head,
-    pub(super) framing: Framing,
+pub(in crate::cli) struct Read {
+    pub(in crate::cli) head: Head,
+    pub(in crate::cli) framing: Framing,
     /// Whether the connection serves further requests.
-    pub(super) is_kept: bool,
+    pub(in crate::cli) is_kept: bool,
     /// How many of the bytes it took.
-    pub(super) used: usize,
+    pub(in crate::cli) used: usize,
 }
 
 /// Reads a head, if it is there whole. Interim answers (RFC 9110 § 15.2) are passed over.
-pub(super) fn read(bytes: &[u8]) -> Result<Option<Read>, Trouble> {
+pub(in crate::cli) fn read(bytes: &[u8]) -> Result<Option<Read>, Trouble> {
     let mut from = 0;
     loop {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -99,7 +99,8 @@ fn understood(status: u16, version: Option<u8>, fields: &[httparse::Header<'_>],
     };
     let is_kept = if version == Some(1) { !says(CONNECTION, "close") } else { says(CONNECTION, "keep-alive") };
     let is_kept = is_kept && framing != Framing::Close;
-    Ok(Read { head: Head::new(status, &map), framing, is_kept, used })
+    let head = Head::new(status, &map);
+    Ok(Read { head, framing, is_kept, used })
 }
 
 #[cfg(test)]
@@ -117,7 +118,7 @@ mod tests {
         for cut in 0..text.len() {
             assert!(read(&text.as_bytes()[..cut]).expect("HTTP").is_none(), "cut at {cut}");
         }
-        let Read { head, framing, is_kept, used } = whole(&format!("{text}5\r\n"));
+        let Read { head, framing, is_kept, used, .. } = whole(&format!("{text}5\r\n"));
         assert_eq!((head.status, head.media_type.as_str()), (200, "text/event-stream"));
         assert_eq!((head.cursor.as_deref(), head.etag.as_deref()), (Some("abcdefgh-7"), Some("\"x\"")));
         assert_eq!((framing, is_kept, used), (Framing::chunked(), true, text.len()));

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use reqwest::Url;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -20,7 +21,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::target::Target;
 use super::trouble::{Kind, Trouble};
 use crate::cli::{CliError, trust};
 
@@ -28,20 +28,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of all connections, as they go over TCP: heads, transfer codings and TLS included.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(in crate::cli) struct Traffic {
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl Traffic {
     /// Sent and received until now.
-    pub(super) fn now(&self) -> (u64, u64) {
+    pub(in crate::cli) fn now(&self) -> (u64, u64) {
         (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
     }
 }
 
 /// Opens connections.
-pub(super) struct Dialer {
+pub(in crate::cli) struct Dialer {
     addresses: Vec<SocketAddr>,
     /// The first address that answered.
     good: AtomicUsize,
@@ -49,18 +49,19 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// Looks up the name of the target's host, once for all connections.
-    pub(super) async fn new(target: &Target, http2: bool, ca: Option<&Path>) -> Result<Self, CliError> {
-        let (host, port) = (target.host(), target.port());
+    /// Looks up the name of the URL's host, once for all connections. Over TLS these versions of HTTP are offered, by their
+    /// names there (RFC 7301 § 6).
+    pub(in crate::cli) async fn new(url: &Url, offered: &[&str], ca: Option<&Path>) -> Result<Self, CliError> {
+        let (host, port) = (host(url), url.port_or_known_default().unwrap_or(80));
         let found = tokio::net::lookup_host((host, port)).await;
         let addresses: Vec<_> =
             found.map_err(|error| CliError::Failed(format!("no address for {host}: {error}")))?.collect();
-        let tls = if target.is_https() { Some(tls(host, http2, ca)?) } else { None };
+        let tls = if url.scheme() == "https" { Some(tls(host, offered, ca)?) } else { None };
         Ok(Self { addresses, good: AtomicUsize::new(0), tls })
     }
 
     /// Opens a connection whose bytes are counted in `traffic`.
-    pub(super) async fn dial(&self, traffic: &Arc<Traffic>) -> Result<Io, Trouble> {
+    pub(in crate::cli) async fn dial(&self, traffic: &Arc<Traffic>) -> Result<Io, Trouble> {
         let late = |_| Trouble::new(Kind::Timeout, "no connection in time");
         timeout(CONNECT_TIMEOUT, async {
             let counted = Counted { socket: self.connect().await?, traffic: traffic.clone() };
@@ -95,8 +96,13 @@ impl Dialer {
     }
 }
 
-/// TLS that trusts what `ca` names, or else what the system trusts (or `SSL_CERT_FILE`), and offers one version of HTTP.
-fn tls(host: &str, http2: bool, ca: Option<&Path>) -> Result<(TlsConnector, ServerName<'static>), CliError> {
+/// The name or address to connect to; an IPv6 address without its brackets.
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+}
+
+/// TLS that trusts what `ca` names, or else what the system trusts (or `SSL_CERT_FILE`), and offers these versions of HTTP.
+fn tls(host: &str, offered: &[&str], ca: Option<&Path>) -> Result<(TlsConnector, ServerName<'static>), CliError> {
     let failed = |error: rustls::Error| CliError::Failed(format!("cannot prepare TLS: {error}"));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = match ca {
@@ -107,20 +113,20 @@ fn tls(host: &str, http2: bool, ca: Option<&Path>) -> Result<(TlsConnector, Serv
             .map_err(failed)?
             .with_no_client_auth(),
     };
-    config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| CliError::Usage(format!("no certificate can be for the host {host}")))?;
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
 /// A connection.
-pub(super) enum Io {
+pub(in crate::cli) enum Io {
     Plain(Counted),
     Tls(Box<TlsStream<Counted>>),
 }
 
 /// A socket whose bytes are counted.
-pub(super) struct Counted {
+pub(in crate::cli) struct Counted {
     socket: TcpStream,
     traffic: Arc<Traffic>,
 }
@@ -128,7 +134,7 @@ pub(super) struct Counted {
 impl Io {
     /// Waits for bytes and shows them, where they are: in memory that all connections of a thread share, as each holds it
     /// for as long as it looks at them. None are the end.
-    pub(super) async fn read<T>(&mut self, mut look: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+    pub(in crate::cli) async fn read<T>(&mut self, mut look: impl FnMut(&[u8]) -> T) -> io::Result<T> {
         poll_fn(|context| {
             BUFFER.with_borrow_mut(|buffer| {
                 let mut read = ReadBuf::new(buffer);
@@ -199,5 +205,17 @@ impl AsyncWrite for Counted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stands_without_its_brackets() {
+        for (url, expected) in [("https://[::1]/live", "::1"), ("http://h:81/a", "h")] {
+            assert_eq!(host(&Url::parse(url).expect("a URL")), expected);
+        }
     }
 }

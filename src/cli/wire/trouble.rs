@@ -5,7 +5,7 @@ use std::io;
 
 /// What went wrong, in a closed set that can be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(in crate::cli) enum Kind {
     /// The server ended its answer in order.
     Ended,
     /// It said goodbye first (`encke.bye`).
@@ -35,18 +35,18 @@ pub(super) enum Kind {
 /// A kind with its words.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{words}")]
-pub(super) struct Trouble {
-    pub(super) kind: Kind,
-    pub(super) words: String,
+pub(in crate::cli) struct Trouble {
+    pub(in crate::cli) kind: Kind,
+    pub(in crate::cli) words: String,
 }
 
 impl Trouble {
-    pub(super) fn new(kind: Kind, words: impl Into<String>) -> Self {
+    pub(in crate::cli) fn new(kind: Kind, words: impl Into<String>) -> Self {
         Self { kind, words: words.into() }
     }
 
     /// Nothing came for too long.
-    pub(super) fn late() -> Self {
+    pub(in crate::cli) fn late() -> Self {
         Self::new(Kind::Timeout, "no answer in time")
     }
 }
