@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use encke::cli::{self, BenchArgs, CliError, PublishArgs, SubscribeArgs, TailArgs};
+use encke::cli::{self, BenchArgs, CliError, DoctorArgs, PublishArgs, SubscribeArgs, TailArgs};
 use encke::config::{self, Changes, Configuration, LogFormat, ServeArgs, Source, Systemd};
 use encke::gateway::backup::{self, BackupArgs};
 use encke::gateway::{self, Gateway, Local};
@@ -48,6 +48,8 @@ enum Action {
     Tail(TailArgs),
     /// Load an event stream with many connections; report rate, loss and latency.
     Bench(Box<BenchArgs>),
+    /// Find out why event streams die or are late on the way here, and what to change.
+    Doctor(Box<DoctorArgs>),
     /// Copy the log to a file, also while the gateway runs.
     Backup(BackupArgs),
     /// Print docs/configuration.md.
@@ -102,6 +104,7 @@ async fn run(action: Action, systemd: Systemd) -> anyhow::Result<ExitCode> {
         Action::Subscribe(args) => Ok(ended(cli::subscribe::run(args).await)),
         Action::Tail(args) => Ok(ended(cli::tail::run(args).await)),
         Action::Bench(args) => Ok(ended(cli::bench::run(*args).await)),
+        Action::Doctor(args) => Ok(ended(cli::doctor::run(*args).await)),
         Action::Backup(args) => {
             let copied = backup::run(args).await?;
             Ok(if copied { ExitCode::SUCCESS } else { CliError::Interrupted.exit_code() })

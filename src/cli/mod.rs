@@ -1,10 +1,10 @@
-//! The commands that speak to a gateway over HTTP: `publish`, `subscribe`, `tail`, `bench`.
+//! The commands that speak to a gateway over HTTP: `publish`, `subscribe`, `tail`, `bench`, `doctor`.
 //!
 //! They know a gateway only from outside, by its HTTP interface, so they work with any that speaks it. Each command is
 //! an `Args` structure for clap and an `async fn run`. Its output goes to standard output, everything else to standard
 //! error.
 //!
-//! Exit codes, the same for each: 0 done (also when standard output was closed, or SIGTERM came) · 1 the network, a file
+//! Exit codes, the same for each but `doctor`, which has its own: 0 done (also when standard output was closed, or SIGTERM came) · 1 the network, a file
 //! or a terminal failed · 2 wrong usage · 3 the gateway refused, in the words of its problem document · 4 it came to its
 //! end, but some events are not published (the gateway had refused them, or they could not be read any more), were
 //! not read (a gap was told), or were lost, doubled or reordered (`bench`) · 124 the time was up before the events that were asked for came · 130 a person interrupted
@@ -15,6 +15,7 @@ pub mod bench;
 mod chunks;
 mod client;
 pub(crate) mod console;
+pub mod doctor;
 mod event_stream;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -41,6 +42,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use bench::BenchArgs;
+pub use doctor::DoctorArgs;
 pub use problem::Problem;
 pub use publish::PublishArgs;
 pub use subscribe::SubscribeArgs;
@@ -130,6 +132,15 @@ pub enum CliError {
         /// How many were asked for.
         of: u64,
     },
+    /// A path has problems (`doctor`).
+    #[error("{problems} {} found", if *problems == 1 { "problem was" } else { "problems were" })]
+    Unwell {
+        /// How many.
+        problems: usize,
+    },
+    /// Nothing could be measured (`doctor`).
+    #[error("{0}")]
+    Unmeasured(String),
     /// A person ended it (SIGINT), who need not be told so.
     #[error("interrupted")]
     Interrupted,
@@ -153,8 +164,8 @@ impl CliError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Failed(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Failed(_) | Self::Unwell { .. } => 1,
+            Self::Usage(_) | Self::Unmeasured(_) => 2,
             Self::Refused(_) => 3,
             Self::Incomplete { .. } | Self::Wrong { .. } => 4,
             Self::TimeUp { .. } => 124, // As timeout(1) has it.
@@ -227,4 +238,9 @@ fn age(text: &str) -> Result<Duration, String> {
 fn lifetime(text: &str) -> Result<Duration, String> {
     event::lifetime(text)
         .ok_or_else(|| "use seconds, or a form like 90s, 5m, 12h or 7d; more than 0, at most 100 years".into())
+}
+
+/// A time in seconds (`0.5`, `30`), or with a unit (`90s`, `5m`).
+fn time(text: &str) -> Result<Duration, String> {
+    event::lifetime(text).ok_or_else(|| "use seconds, or a form like 90s, 5m, 2h; more than 0".into())
 }

@@ -33,6 +33,19 @@ pub(crate) fn rate(count: u64, time: Duration) -> String {
     format!("{rate:.0}/s")
 }
 
+/// A time to three digits.
+pub(crate) fn took(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    let (value, unit) = match time.as_nanos() {
+        0..1_000 => return format!("{} ns", time.as_nanos()),
+        1_000..1_000_000 => (seconds * 1e6, "µs"),
+        1_000_000..1_000_000_000 => (seconds * 1e3, "ms"),
+        _ => (seconds, "s"),
+    };
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +60,7 @@ mod tests {
         let sizes = [0, 1023, 1024, 1 << 20, 12_900_000, u64::MAX].map(size);
         assert_eq!(sizes, ["0 bytes", "1023 bytes", "1.0 KiB", "1.0 MiB", "12.3 MiB", "16777215.9 TiB"]);
         assert_eq!(rate(500, Duration::from_millis(250)), "2000/s");
+        let times = [7, 2_500, 12_340_000, 60_100_000_000].map(|time| took(Duration::from_nanos(time)));
+        assert_eq!(times, ["7 ns", "2.50 µs", "12.3 ms", "60.1 s"]);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::event;
+use crate::cli::time;
 
 /// A transport, and how it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +85,6 @@ impl fmt::Display for Carriage {
             None => Ok(()),
         }
     }
-}
-
-/// A time in seconds (`0.5`, `30`), or with a unit (`90s`, `5m`).
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    event::lifetime(text).ok_or_else(|| "use seconds, or a form like 90s, 5m, 2h; more than 0".into())
 }
 
 #[cfg(test)]

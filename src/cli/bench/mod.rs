@@ -36,12 +36,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use self::carriage::{Carriage, Transport, time};
+use self::carriage::{Carriage, Transport};
 use self::course::{Plan, Publishing, Run};
 use self::stamp::Stamp;
 use super::console::Console;
 use super::stop::{self, Signal, Stop};
-use super::{CliError, Credentials, EXIT_CODES, Secret};
+use super::{CliError, Credentials, EXIT_CODES, Secret, time};
 use crate::cli::wire::request::field;
 use crate::cli::wire::target::Target;
 use crate::event::Topic;

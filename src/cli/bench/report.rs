@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::course::{Plan, Run};
 use super::histogram::Histogram;
 use super::publisher::Outcome;
-use crate::cli::progress::{bar, rate, size};
+use crate::cli::progress::{bar, rate, size, took};
 use crate::cli::wire::trouble::Kind;
 
 /// The quantiles that are told of a latency.
@@ -200,17 +200,4 @@ fn per_event(count: u64, events: u64, words: impl FnOnce(f64) -> String) -> Stri
     #[expect(clippy::cast_precision_loss, reason = "it is rounded for a person")]
     let each = count as f64 / events as f64;
     if events == 0 { "–".into() } else { words(each) }
-}
-
-/// A time to three digits.
-pub(super) fn took(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    let (value, unit) = match time.as_nanos() {
-        0..1_000 => return format!("{} ns", time.as_nanos()),
-        1_000..1_000_000 => (seconds * 1e6, "µs"),
-        1_000_000..1_000_000_000 => (seconds * 1e3, "ms"),
-        _ => (seconds, "s"),
-    };
-    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.digits$} {unit}")
 }

@@ -132,6 +132,12 @@ pub(in crate::cli) struct Counted {
 }
 
 impl Io {
+    /// The version of HTTP that the other end chose of those offered; none in the clear, or if it does not choose.
+    pub(in crate::cli) fn chosen(&self) -> Option<String> {
+        let Self::Tls(stream) = self else { return None };
+        stream.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned())
+    }
+
     /// Waits for bytes and shows them, where they are: in memory that all connections of a thread share, as each holds it
     /// for as long as it looks at them. None are the end.
     pub(in crate::cli) async fn read<T>(&mut self, mut look: impl FnMut(&[u8]) -> T) -> io::Result<T> {

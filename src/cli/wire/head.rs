@@ -46,6 +46,10 @@ impl Head {
 #[derive(Debug)]
 pub(in crate::cli) struct Read {
     pub(in crate::cli) head: Head,
+    /// All its fields.
+    pub(in crate::cli) fields: HeaderMap,
+    /// Whether it is of HTTP/1.1, not 1.0.
+    pub(in crate::cli) is_1_1: bool,
     pub(in crate::cli) framing: Framing,
     /// Whether the connection serves further requests.
     pub(in crate::cli) is_kept: bool,
@@ -100,7 +104,7 @@ fn understood(status: u16, version: Option<u8>, fields: &[httparse::Header<'_>],
     let is_kept = if version == Some(1) { !says(CONNECTION, "close") } else { says(CONNECTION, "keep-alive") };
     let is_kept = is_kept && framing != Framing::Close;
     let head = Head::new(status, &map);
-    Ok(Read { head, framing, is_kept, used })
+    Ok(Read { head, fields: map, is_1_1: version == Some(1), framing, is_kept, used })
 }
 
 #[cfg(test)]

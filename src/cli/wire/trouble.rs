@@ -45,6 +45,11 @@ impl Trouble {
         Self { kind, words: words.into() }
     }
 
+    /// The answer was not the one that was hoped for.
+    pub(in crate::cli) fn status(status: u16) -> Self {
+        Self::new(Kind::Status(status), format!("the answer has the status {status}"))
+    }
+
     /// Nothing came for too long.
     pub(in crate::cli) fn late() -> Self {
         Self::new(Kind::Timeout, "no answer in time")
