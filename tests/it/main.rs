@@ -8,6 +8,7 @@ mod bench;
 mod board;
 mod clients;
 mod configuration;
+mod doctor;
 mod documents;
 mod durability;
 mod following;

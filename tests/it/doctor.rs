@@ -1,0 +1,99 @@
+//! `encke doctor`, end to end: what it finds on the way through real proxies, and that it finds nothing where nothing is.
+
+mod proxies;
+mod servers;
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::PATIENCE;
+use crate::support::gateway::Gateway;
+use crate::support::process::Process;
+
+/// The publish key of these gateways.
+const KEY: &str = "a-key-for-tests-of-the-doctor";
+
+#[track_caller]
+fn gateway() -> Gateway {
+    Gateway::start_with(&["--store", "memory", "--read", "public"], &[("ENCKE_PUBLISH_KEY", KEY)])
+}
+
+/// `encke doctor` with `arguments`, and the key.
+fn doctor<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_encke"));
+    command.arg("doctor").args(arguments).env("ENCKE_PUBLISH_KEY", KEY);
+    Process::spawn(command)
+}
+
+/// How it ended: its code, its output and its errors.
+#[track_caller]
+fn ended(mut process: Process) -> (Option<i32>, String, String) {
+    let lines: Vec<_> = std::iter::from_fn(|| process.line(PATIENCE)).collect();
+    let code = process.wait(PATIENCE).code();
+    (code, lines.join("\n"), process.errors())
+}
+
+/// The report of a run with `--json`, and its code.
+#[track_caller]
+fn report(arguments: &[&str]) -> (Option<i32>, Value) {
+    read(doctor([arguments, &["--json"]].concat()))
+}
+
+#[track_caller]
+fn read(process: Process) -> (Option<i32>, Value) {
+    let (code, printed, errors) = ended(process);
+    let report = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed:?}, {errors}"));
+    (code, report)
+}
+
+/// The names of the findings that are problems.
+fn problems(report: &Value) -> Vec<&str> {
+    let findings = report["findings"].as_array().expect("a list of findings").iter();
+    let problems = findings.filter(|finding| finding["level"] == "problem");
+    problems.map(|finding| finding["name"].as_str().expect("a name")).collect()
+}
+
+/// What to change, of a finding.
+#[track_caller]
+fn remedy<'a>(report: &'a Value, name: &str) -> &'a str {
+    let findings = report["findings"].as_array().expect("a list of findings");
+    let finding = findings.iter().find(|finding| finding["name"] == name).unwrap_or_else(|| panic!("{name}: {report}"));
+    finding["remedy"][0].as_str().expect("a remedy")
+}
+
+/// Expects a limit of so many seconds, within 3 %.
+#[track_caller]
+fn is_about(found: &Value, seconds: f64) {
+    let milliseconds = found.as_f64().unwrap_or_else(|| panic!("no limit: {found}"));
+    let ratio = milliseconds / 1e3 / seconds;
+    assert!((0.97..=1.03).contains(&ratio), "{milliseconds} ms is not {seconds} s");
+}
+
+#[test]
+fn of_a_gateway_that_is_asked_directly_there_is_nothing_to_mend() {
+    let gateway = gateway();
+    let arguments = [gateway.url(), "--topic=t/1", "--quick"];
+    let (code, told) = report(&arguments);
+    assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
+    assert_eq!((&told["isEncke"], &told["hops"], &told["http"]), (&true.into(), &Value::Array(vec![]), &"1.1".into()));
+    assert_eq!(told["delay"]["late"].as_array().map(Vec::len), Some(12), "{told}");
+    assert_eq!((&told["halfClose"], &told["atOnce"]["open"]), (&"cut".into(), &12.into()), "{told}");
+    assert_eq!((&told["idle"]["limit"], &told["duration"]["limit"]), (&Value::Null, &Value::Null), "{told}");
+
+    // As its stream's URL, without a key: it is recognised all the same.
+    let (code, printed, errors) = ended(doctor([&format!("{}/events/t/1", gateway.url()), "--quick"]));
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(printed.contains("HTTP/1.1, Encke, no hop names itself") && printed.contains("healthy:"), "{printed}");
+}
+
+#[test]
+fn over_tls_it_is_told_what_browsers_would_speak() {
+    let gateway = Gateway::start_tls_with(&["--store", "memory", "--read", "public"], &[("ENCKE_PUBLISH_KEY", KEY)]);
+    let certificate = gateway.certificate().authority();
+    let certificate = certificate.to_str().expect("a path in UTF-8");
+    let (code, told) = report(&[gateway.own_url(), "--topic=t", "--quick", "--ca", certificate]);
+    assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
+    assert_eq!((&told["alpn"], &told["findings"]), (&"h2".into(), &Value::Array(vec![])), "{told}");
+}

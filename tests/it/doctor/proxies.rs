@@ -1,0 +1,113 @@
+//! Behind a real nginx and a real `HAProxy`, whose timers are short here.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use super::{gateway, is_about, problems, remedy, report};
+use crate::support::gateway::Gateway;
+use crate::support::nginx::{Configuration, Nginx};
+use crate::support::process::Process;
+use crate::support::server::started;
+
+/// `HAProxy` with its defaults, but for the timers, and further lines in `defaults`.
+fn haproxy(gateway: &Gateway, directory: &std::path::Path, more: &str) -> (Process, String) {
+    let file = directory.join("haproxy.cfg");
+    let command = |port| {
+        let text = format!(
+            "defaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    timeout server 4s\n    {more}\n\
+             frontend web\n    bind 127.0.0.1:{port}\n    default_backend encke\n\
+             backend encke\n    server encke {}\n",
+            gateway.address()
+        );
+        std::fs::write(&file, text).expect("it can be written");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(&file);
+        command
+    };
+    // Not by connecting alone: whoever else has that port would take the connection.
+    let passes = |port| {
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        connection.write_all(b"GET /events/t?transport=long-poll&timeout=0 HTTP/1.0\r\nHost: h\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).ok()?;
+        answer.contains("\"cursor\":").then_some(())
+    };
+    let (process, port) = started(command, |_, port| passes(port).is_some());
+    (process, format!("http://127.0.0.1:{port}"))
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("encke-haproxy-").tempdir().expect("a temporary directory")
+}
+
+#[test]
+fn nginx_as_it_is_shipped_is_healthy() {
+    let gateway = gateway();
+    let nginx = Nginx::start(&Configuration::shipped(gateway.address()));
+    let (code, told) = report(&[&nginx.url(), "--topic=t", "--quick"]);
+    assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
+    assert_eq!(told["hops"][0]["name"], "nginx", "{told}");
+}
+
+#[test]
+fn an_nginx_that_compresses_event_streams_is_found_and_does_no_harm() {
+    let gateway = gateway();
+    let nginx = Nginx::start(
+        &Configuration::shipped(gateway.address()).in_http("gzip_types text/event-stream; gzip_min_length 0;"),
+    );
+    let (code, told) = report(&[&nginx.url(), "--topic=t", "--quick"]);
+    assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
+    assert_eq!(told["beginning"]["compressed"], "gzip", "{told}");
+    assert!(remedy(&told, "compressed").contains("gzip_types"), "{told}");
+}
+
+#[test]
+fn the_silence_that_nginx_allows_is_found_with_its_setting() {
+    let gateway = gateway();
+    let nginx = Nginx::start(&Configuration::shipped(gateway.address()).read_timeout("4s"));
+    let (code, told) = report(&[&nginx.url(), "--topic=t", "--max-idle=7", "--max-duration=7"]);
+    assert_eq!((code, problems(&told)), (Some(1), vec!["idle-limit"]), "{told}");
+    is_about(&told["idle"]["limit"], 4.0);
+    assert!(remedy(&told, "idle-limit").contains("proxy_read_timeout"), "{told}");
+    assert_eq!((&told["idle"]["end"], &told["duration"]["limit"]), (&"cut".into(), &serde_json::Value::Null), "{told}");
+}
+
+#[test]
+fn an_nginx_that_does_not_hear_that_it_must_not_buffer_is_found() {
+    let gateway = gateway();
+    let deaf = Configuration::shipped(gateway.address()).in_http("proxy_ignore_headers X-Accel-Buffering;");
+    let nginx = Nginx::start(&deaf);
+    let (code, told) = report(&[&nginx.url(), "--topic=t", "--quick"]);
+    assert_eq!((code, problems(&told)), (Some(1), vec!["held"]), "{told}");
+    assert_eq!(
+        (&told["isEncke"], &told["beginning"]["releasedBy"]),
+        (&true.into(), &serde_json::Value::Null),
+        "{told}"
+    );
+    assert!(remedy(&told, "held").contains("proxy_ignore_headers"), "{told}");
+}
+
+#[test]
+fn what_haproxy_does_by_default_is_found_with_its_settings() {
+    let (gateway, directory) = (gateway(), directory());
+    let (_haproxy, url) = haproxy(&gateway, directory.path(), "");
+    let (code, told) = report(&[&url, "--topic=t", "--max-idle=7", "--max-duration=7"]);
+    assert_eq!((code, problems(&told)), (Some(1), vec!["delayed", "idle-limit"]), "{told}");
+    is_about(&told["idle"]["limit"], 4.0);
+    assert!(remedy(&told, "idle-limit").contains("timeout server"), "{told}");
+    assert!(remedy(&told, "delayed").contains("option http-no-delay"), "{told}");
+    assert_eq!((&told["hops"][0]["name"], &told["halfClose"]), (&"HAProxy".into(), &"kept".into()), "{told}");
+
+    // Without a key the beginning of a stream tells it.
+    let (code, told) = report(&[&format!("{url}/events/t"), "--quick"]);
+    assert_eq!((code, problems(&told)), (Some(1), vec!["delayed"]), "{told}");
+}
+
+#[test]
+fn haproxy_that_is_told_not_to_wait_is_healthy() {
+    let (gateway, directory) = (gateway(), directory());
+    let (_haproxy, url) = haproxy(&gateway, directory.path(), "option http-no-delay");
+    let (code, told) = report(&[&url, "--topic=t", "--quick"]);
+    assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
+}

@@ -1,0 +1,87 @@
+//! Any other server, none, and a run that is ended early.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{doctor, ended, problems, read, report};
+use crate::support::wait_for;
+
+/// A server of event streams that knows nothing but its one event, which every stream begins with.
+struct Plain {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Plain {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || serve(socket));
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/stream?token=s3cret", self.address)
+    }
+}
+
+fn serve(mut socket: TcpStream) {
+    let mut reader = BufReader::new(socket.try_clone().expect("a socket has handles"));
+    let mut line = String::new();
+    while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
+        line.clear();
+    }
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let _ = socket.write_all(format!("{head}9\r\ndata: 1\n\n\r\n").as_bytes());
+    let _ = reader.read(&mut [0]); // Until the client leaves.
+}
+
+#[test]
+fn a_server_that_is_no_gateway_is_looked_at_too() {
+    let server = Plain::start();
+    let (code, told) = report(&[&server.url(), "--quick"]);
+    assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
+    assert_eq!((&told["isEncke"], &told["watched"]["streams"]), (&false.into(), &3.into()), "{told}");
+    assert!(!told.to_string().contains("s3cret"), "{told}");
+}
+
+#[test]
+fn where_nothing_can_be_measured_it_says_why() {
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+    let gateway = super::gateway();
+    for (arguments, words) in [
+        (vec![format!("http://u:s3cret@{nobody}/?token=s3cret")], "no connection"),
+        (vec![format!("{}/nowhere", gateway.url())], "status 404"),
+        (vec![format!("{}/events/t", gateway.url()), "--topic=t".into()], "with --topic the URL is the gateway's"),
+        (vec!["s3cret".into()], "a URL here is"),
+    ] {
+        let (code, printed, errors) = ended(doctor(&arguments));
+        assert_eq!((code, printed.as_str()), (Some(2), ""), "{errors}");
+        assert!(errors.contains(words) && !errors.contains("s3cret"), "{errors}");
+    }
+}
+
+#[test]
+fn an_interruption_ends_it_with_what_was_learnt() {
+    // Streams for the beginning, one that may be compressed, one question, twelve at once, one half-closed, three watched.
+    const ALL: usize = 3 + 1 + 1 + 12 + 1 + 3;
+    for (signal, expected) in [("INT", 130), ("TERM", 0)] {
+        let server = Plain::start();
+        let mut process = doctor([&server.url(), "--json"]);
+        wait_for("all streams to be open", || server.asked.load(Ordering::SeqCst) == ALL);
+        process.signal(signal);
+        let (code, told) = read(process);
+        assert_eq!(code, Some(expected), "{told}");
+        assert_eq!((&told["endedEarly"], &told["atOnce"]["open"]), (&true.into(), &12.into()), "{told}");
+        assert_eq!(told["idle"]["horizon"], 360_000.0, "{told}");
+    }
+}
