@@ -63,12 +63,22 @@ fn remedy<'a>(report: &'a Value, name: &str) -> &'a str {
     finding["remedy"][0].as_str().expect("a remedy")
 }
 
-/// Expects a limit of so many seconds, within 3 %.
+/// The report of a path with just these problems, and a limit of so many seconds, within 3 %.
+///
+/// A timer is never early, and on a busy machine it is late, on either side: then it is measured again.
 #[track_caller]
-fn is_about(found: &Value, seconds: f64) {
-    let milliseconds = found.as_f64().unwrap_or_else(|| panic!("no limit: {found}"));
-    let ratio = milliseconds / 1e3 / seconds;
-    assert!((0.97..=1.03).contains(&ratio), "{milliseconds} ms is not {seconds} s");
+fn report_of_a_limit(arguments: &[&str], expected: &[&str], limit: &str, seconds: f64) -> Value {
+    for _ in 0..5 {
+        let (code, told) = report(arguments);
+        let found = told.pointer(limit).and_then(Value::as_f64).unwrap_or_default() / 1e3;
+        assert!(found == 0.0 || found > 0.97 * seconds, "{limit} is early: {told}");
+        if problems(&told) == expected && (0.97..=1.03).contains(&(found / seconds)) {
+            assert_eq!(code, Some(1), "{told}");
+            return told;
+        }
+        eprintln!("not {seconds} s and {expected:?}: {told}");
+    }
+    panic!("five times {limit} was not {seconds} s, or there were other problems than {expected:?}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::hops::{self, Hop, Mark};
 use super::lifetimes::{Life, Limit, Limits, limits};
 use super::opening::Opening;
 use super::remedy;
+use super::stream::End;
 use super::together::Together;
 use super::watching::SILENT;
 use crate::cli::progress::took;
@@ -49,6 +50,9 @@ pub(super) struct Judgement {
     pub(super) findings: Vec<Finding>,
 }
 
+/// So many clumps are no accident.
+const CLUMPS: usize = 3;
+
 /// Of a limit of silence, the share that a heartbeat should stay below: timers and networks vary.
 const SAFE: f64 = 0.8;
 
@@ -73,11 +77,13 @@ impl Facts {
         findings.extend(self.holding(&hops));
         findings.extend(self.delay(&hops));
         findings.extend(self.heartbeats(&hops));
+        findings.extend(self.clumps(&hops));
         findings.extend(self.idle(&limits, &hops));
         findings.extend(self.duration(&limits, &hops));
         findings.extend(cuts(&limits));
         findings.extend(self.head(fields, &hops));
         findings.extend(self.together());
+        findings.extend(self.unanswered());
         findings.extend(self.versions(&hops));
         findings.extend(self.half_close());
         findings.sort_by_key(|finding| finding.level);
@@ -181,6 +187,18 @@ impl Facts {
         )
     }
 
+    /// What a gateway publishes together comes together; of another server's events nobody knows when they were sent.
+    fn clumps(&self, hops: &[Hop]) -> Option<Finding> {
+        let clumps = self.lives.iter().map(|life| life.clumps).max().unwrap_or_default();
+        (clumps >= CLUMPS && !self.opening.is_encke).then(|| {
+            let says =
+                "Events come in clumps: the server sends them so, or a hop holds them back until there are enough.";
+            Finding::advice("clumps", says)
+                .by(format!("{clumps} times several events came at once, each time after a second or more of nothing"))
+                .mended_by(remedy::holding(hops))
+        })
+    }
+
     fn idle(&self, limits: &Limits, hops: &[Hop]) -> Option<Finding> {
         let limit = limits.idle.as_ref()?;
         let at = limit.at;
@@ -225,13 +243,17 @@ impl Facts {
 
     fn duration(&self, limits: &Limits, hops: &[Hop]) -> Option<Finding> {
         let limit = limits.duration.as_ref()?;
+        let evidence = evidence(limit, "after the request", limits.silence);
+        if limit.end == End::Ended && !self.opening.is_encke {
+            let at = limited(limit.at);
+            let says = format!("Every stream ends in order at the age of {at}: the server does so, most likely.");
+            return Some(Finding::advice("duration-limit", says).by(evidence));
+        }
         let says = format!(
             "Every stream is cut at the age of {}, however busy it is: heartbeats do not help.",
             limited(limit.at)
         );
-        let finding = Finding::problem("duration-limit", says)
-            .by(evidence(limit, "after the request", limits.silence))
-            .mended_by(remedy::duration(hops, limit.at));
+        let finding = Finding::problem("duration-limit", says).by(evidence).mended_by(remedy::duration(hops, limit.at));
         Some(if self.opening.is_encke {
             finding
         } else {
@@ -315,6 +337,14 @@ impl Facts {
             "the limit of connections of one address (nginx: `limit_conn`; HAProxy: `maxconn`, stick tables; Apache: workers)",
             "or let pages share one stream, and a proxy speak HTTP/2",
         ]))
+    }
+
+    fn unanswered(&self) -> Option<Finding> {
+        let (streams, failed) = self.watched;
+        (failed > 0 && self.together.open == self.together.tried).then(|| {
+            let says = format!("{failed} of the {streams} streams that were to be watched had no good answer.");
+            Finding::problem("unanswered", says).by("while a dozen were open before").mended_by(["measure again"])
+        })
     }
 
     fn versions(&self, hops: &[Hop]) -> Vec<Finding> {

@@ -20,6 +20,8 @@ pub(super) struct Life {
     pub(super) is_farewell: bool,
     /// How often the server was asked to send something.
     pub(super) beat: Option<Duration>,
+    /// How often several events came at once behind a silence.
+    pub(super) clumps: usize,
 }
 
 impl Life {
@@ -60,6 +62,9 @@ pub(super) struct Limits {
     pub(super) age: Duration,
 }
 
+/// No timer of silence is shorter.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// What measuring adds to a timer: this, and a share.
 const SLACK: Duration = Duration::from_millis(200);
 const SHARE: f64 = 0.03;
@@ -74,10 +79,14 @@ pub(super) fn limits(lives: &[Life], late: Duration) -> Limits {
     // Whoever was cut has outlived all but the last moment of its silence.
     let longest = lives.iter().map(|life| life.longest.max(life.quiet)).max().unwrap_or_default();
     let oldest = lives.iter().map(|life| life.age).max().unwrap_or_default();
-    let was_silent = |life: &Life| life.quiet + SLACK / 4 >= longest.mul_f64(1.0 - SHARE);
+    let was_silent = |life: &Life| life.quiet >= SHORTEST && life.quiet + SLACK / 4 >= longest.mul_f64(1.0 - SHARE);
     let cuts = lives.iter().filter(|life| !life.is_farewell);
     let cuts: Vec<Cut<'_>> = cuts.filter_map(|life| Some((life, life.end.as_ref()?))).collect();
-    let (mut silent, busy): (Vec<_>, Vec<_>) = cuts.into_iter().partition(|(life, _)| was_silent(life));
+    // All at one age, and not all of them without a byte: also where the cut comes in place of a byte that is due, so that
+    // each was as silent as ever.
+    let at_one_age = common(&cuts, |life| life.age).filter(|age| is_same(oldest, *age) && cuts.len() > 1);
+    let is_of_age = at_one_age.is_some() && cuts.iter().any(|(life, _)| !is_same(life.quiet, life.age));
+    let (mut silent, busy): (Vec<_>, Vec<_>) = cuts.into_iter().partition(|(life, _)| was_silent(life) && !is_of_age);
     let mut limits = Limits::default();
     if let Some(at) = common(&busy, |life| life.age) {
         // One alone may have been anybody's whim.
@@ -126,7 +135,7 @@ mod tests {
     /// Age, silence at the end, longest silence outlived, in seconds; and whether it ended.
     fn life(age: f64, quiet: f64, longest: f64, ended: bool) -> Life {
         let [age, quiet, longest] = [age, quiet, longest].map(Duration::from_secs_f64);
-        Life { age, quiet, longest, end: ended.then_some(End::Cut), is_farewell: false, beat: None }
+        Life { age, quiet, longest, end: ended.then_some(End::Cut), is_farewell: false, beat: None, clumps: 0 }
     }
 
     #[track_caller]
@@ -153,6 +162,13 @@ mod tests {
         let lives = [life(15.0, 15.0, 0.0, true), life(15.1, 0.1, 5.0, true), life(15.0, 5.0, 5.0, true)];
         let limits = check(&lives, None, Some(15.0), 0);
         assert_eq!(limits.duration.map(|limit| limit.streams), Some(3));
+    }
+
+    #[test]
+    fn a_cut_in_place_of_a_byte_that_was_due_is_none_of_silence() {
+        check(&[life(3.0, 0.1, 0.1, true), life(3.01, 0.1, 0.1, true)], None, Some(3.0), 0);
+        check(&[life(120.0, 15.0, 15.0, true), life(120.2, 15.0, 15.0, true)], None, Some(120.0), 0);
+        check(&[life(3.0, 0.1, 0.1, true), life(1.0, 0.1, 0.1, true)], None, None, 2);
     }
 
     #[test]

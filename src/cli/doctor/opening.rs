@@ -74,7 +74,8 @@ pub(super) async fn probe(path: &Path) -> Result<Opening, Trouble> {
         }
     }
     opening.compressed = if opening.answer.is_some() { compressed(path).await } else { None };
-    for _ in 0..STREAMS {
+    let is_another = opening.answer.is_some() && !opening.is_encke;
+    for _ in 0..if is_another { 0 } else { STREAMS } {
         let answered = timeout(path.patience, async {
             let mut answer = Stream::open(&path.dialer, &path.target.at_once()).await.ok()?;
             let is_encke = answer.answer.fields.contains_key("encke-cursor");

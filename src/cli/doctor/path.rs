@@ -1,5 +1,6 @@
 //! What every probe needs: where, how to connect, and what is known of the other end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use http::Request;
 use tokio::time::timeout;
 
 use super::stream::Stream;
-use crate::cli::wire::dial::Dialer;
+use crate::cli::wire::dial::{Dialer, Traffic};
 use crate::cli::wire::target::Target;
 use crate::cli::wire::trouble::Trouble;
 
@@ -22,6 +23,8 @@ pub(super) struct Path {
 impl Path {
     /// Asks, and gives the answer once its head is there.
     pub(super) async fn open(&self, request: &Request<Bytes>) -> Result<Stream, Trouble> {
-        timeout(self.patience, Stream::open(&self.dialer, request)).await.unwrap_or_else(|_| Err(Trouble::late()))
+        // That nobody is there must not look like an answer that is held back.
+        let io = self.dialer.dial(&Arc::new(Traffic::default())).await?;
+        timeout(self.patience, Stream::ask(io, request)).await.unwrap_or_else(|_| Err(Trouble::late()))
     }
 }

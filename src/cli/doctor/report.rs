@@ -93,6 +93,7 @@ fn limit(limit: Option<&Limit>, outlived: Duration, horizon: Duration, what: &st
 fn delay(facts: &Facts) -> String {
     let of = format!("{} events", facts.delay.late.len());
     match facts.delay.verdict() {
+        None if facts.opening.first_event.is_none() => "not measured, as nothing comes".into(),
         None => match &facts.delay.trouble {
             Some(words) => format!("not measured: publishing failed: {words}"),
             None => "not measured: that takes --topic".into(),

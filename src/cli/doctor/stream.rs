@@ -92,7 +92,11 @@ impl fmt::Display for End {
 impl Stream {
     /// Connects, asks, and waits for the head; the caller sets the patience.
     pub(super) async fn open(dialer: &Dialer, request: &Request<Bytes>) -> Result<Self, Trouble> {
-        let mut io = dialer.dial(&Arc::new(Traffic::default())).await?;
+        Self::ask(dialer.dial(&Arc::new(Traffic::default())).await?, request).await
+    }
+
+    /// The same on a connection.
+    pub(super) async fn ask(mut io: Io, request: &Request<Bytes>) -> Result<Self, Trouble> {
         let bytes = written(request);
         let asked = Instant::now();
         io.write_all(&bytes).await?;

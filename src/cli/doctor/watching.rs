@@ -26,6 +26,9 @@ const NOBODYS: &str = "encke-doctor-silence";
 /// How far apart busy streams begin: else a limit of age could not be told from one moment at which all were cut.
 const APART: Duration = Duration::from_secs(3);
 
+/// So many events at once are a clump, if nothing came for so long before.
+const CLUMP: usize = 3;
+const BETWEEN_CLUMPS: Duration = Duration::from_secs(1);
 /// A head that comes so shortly before the end came with it.
 const AT_ONCE: Duration = Duration::from_millis(200);
 
@@ -54,6 +57,7 @@ struct Seen {
     longest: Duration,
     end: Option<(Instant, End)>,
     is_farewell: bool,
+    clumps: usize,
     /// No answer came of the request.
     has_failed: bool,
 }
@@ -100,6 +104,7 @@ impl Watched {
                 longest: Duration::ZERO,
                 end: None,
                 is_farewell: false,
+                clumps: 0,
                 has_failed: false,
             };
             all.push(asked);
@@ -113,12 +118,15 @@ impl Watched {
         };
         let mut messages = VecDeque::new();
         loop {
+            let before = stream.last;
             let ended = timeout_at(until, stream.next(&mut messages)).await.ok();
+            let is_clump = messages.len() >= CLUMP && stream.last - before >= BETWEEN_CLUMPS;
             messages.clear();
             self.change(|all| {
                 let seen = &mut all[number];
                 (seen.asked, seen.last, seen.longest) = (stream.asked, stream.last, stream.longest);
                 seen.head = Some(stream.asked + stream.answer.after);
+                seen.clumps += usize::from(is_clump);
                 seen.is_farewell = stream.goodbye.is_some();
                 seen.end = ended.clone().flatten().map(|end| (Instant::now(), end));
             });
@@ -145,6 +153,7 @@ impl Watched {
                 end: seen.end.as_ref().map(|(_, end)| end.clone()),
                 is_farewell: seen.is_farewell,
                 beat: seen.beat.map(Duration::from_secs),
+                clumps: seen.clumps,
             }
         };
         self.change(|all| all.iter().filter(|seen| !seen.has_failed).map(life).collect())

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use super::{gateway, is_about, problems, remedy, report};
+use super::{gateway, problems, remedy, report, report_of_a_limit};
 use crate::support::gateway::Gateway;
 use crate::support::nginx::{Configuration, Nginx};
 use crate::support::process::Process;
@@ -66,9 +66,8 @@ fn an_nginx_that_compresses_event_streams_is_found_and_does_no_harm() {
 fn the_silence_that_nginx_allows_is_found_with_its_setting() {
     let gateway = gateway();
     let nginx = Nginx::start(&Configuration::shipped(gateway.address()).read_timeout("4s"));
-    let (code, told) = report(&[&nginx.url(), "--topic=t", "--max-idle=7", "--max-duration=7"]);
-    assert_eq!((code, problems(&told)), (Some(1), vec!["idle-limit"]), "{told}");
-    is_about(&told["idle"]["limit"], 4.0);
+    let arguments = [&*nginx.url(), "--topic=t", "--max-idle=7", "--max-duration=7"];
+    let told = report_of_a_limit(&arguments, &["idle-limit"], "/idle/limit", 4.0);
     assert!(remedy(&told, "idle-limit").contains("proxy_read_timeout"), "{told}");
     assert_eq!((&told["idle"]["end"], &told["duration"]["limit"]), (&"cut".into(), &serde_json::Value::Null), "{told}");
 }
@@ -92,9 +91,8 @@ fn an_nginx_that_does_not_hear_that_it_must_not_buffer_is_found() {
 fn what_haproxy_does_by_default_is_found_with_its_settings() {
     let (gateway, directory) = (gateway(), directory());
     let (_haproxy, url) = haproxy(&gateway, directory.path(), "");
-    let (code, told) = report(&[&url, "--topic=t", "--max-idle=7", "--max-duration=7"]);
-    assert_eq!((code, problems(&told)), (Some(1), vec!["delayed", "idle-limit"]), "{told}");
-    is_about(&told["idle"]["limit"], 4.0);
+    let arguments = [&*url, "--topic=t", "--max-idle=7", "--max-duration=7"];
+    let told = report_of_a_limit(&arguments, &["delayed", "idle-limit"], "/idle/limit", 4.0);
     assert!(remedy(&told, "idle-limit").contains("timeout server"), "{told}");
     assert!(remedy(&told, "delayed").contains("option http-no-delay"), "{told}");
     assert_eq!((&told["hops"][0]["name"], &told["halfClose"]), (&"HAProxy".into(), &"kept".into()), "{told}");

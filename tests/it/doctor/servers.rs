@@ -4,11 +4,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::{doctor, ended, problems, read, report};
+use tokio::time::Instant;
+
+use super::{doctor, ended, problems, read, report, report_of_a_limit};
 use crate::support::wait_for;
 
-/// A server of event streams that knows nothing but its one event, which every stream begins with.
+/// A server of event streams that knows nothing but its one event, which every stream begins with. It may end each stream
+/// at an age, up to which it repeats it.
 struct Plain {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -16,6 +20,14 @@ struct Plain {
 
 impl Plain {
     fn start() -> Self {
+        Self::serving(serve)
+    }
+
+    fn ending_at(age: Duration) -> Self {
+        Self::serving(move |socket| tick(socket, age))
+    }
+
+    fn serving(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let asked = Arc::new(AtomicUsize::new(0));
@@ -23,6 +35,7 @@ impl Plain {
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 count.fetch_add(1, Ordering::SeqCst);
+                let serve = serve.clone();
                 std::thread::spawn(move || serve(socket));
             }
         });
@@ -34,7 +47,26 @@ impl Plain {
     }
 }
 
-fn serve(mut socket: TcpStream) {
+fn serve(socket: TcpStream) {
+    let mut reader = begun(socket);
+    let _ = reader.read(&mut [0]); // Until the client leaves.
+}
+
+/// Sends ten events a second, whatever comes, and closes the connection in the midst of the answer.
+fn tick(socket: TcpStream, age: Duration) {
+    let mut socket = begun(socket).into_inner();
+    let began = Instant::now();
+    for beat in (1..).map(|beat| Duration::from_millis(100) * beat).take_while(|beat| *beat < age) {
+        std::thread::sleep(beat.saturating_sub(began.elapsed()));
+        if socket.write_all(b"9\r\ndata: 2\n\n\r\n").is_err() {
+            return;
+        }
+    }
+    std::thread::sleep(age.saturating_sub(began.elapsed()));
+}
+
+/// Reads the request and sends the head and the first event.
+fn begun(mut socket: TcpStream) -> BufReader<TcpStream> {
     let mut reader = BufReader::new(socket.try_clone().expect("a socket has handles"));
     let mut line = String::new();
     while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
@@ -42,7 +74,7 @@ fn serve(mut socket: TcpStream) {
     }
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
     let _ = socket.write_all(format!("{head}9\r\ndata: 1\n\n\r\n").as_bytes());
-    let _ = reader.read(&mut [0]); // Until the client leaves.
+    reader
 }
 
 #[test]
@@ -52,6 +84,14 @@ fn a_server_that_is_no_gateway_is_looked_at_too() {
     assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
     assert_eq!((&told["isEncke"], &told["watched"]["streams"]), (&false.into(), &3.into()), "{told}");
     assert!(!told.to_string().contains("s3cret"), "{told}");
+}
+
+#[test]
+fn an_age_at_which_busy_streams_are_cut_is_found() {
+    let server = Plain::ending_at(Duration::from_secs(3));
+    let arguments = [&*server.url(), "--max-idle=5", "--max-duration=5"];
+    let told = report_of_a_limit(&arguments, &["duration-limit"], "/duration/limit", 3.0);
+    assert_eq!((&told["duration"]["end"], &told["idle"]["limit"]), (&"cut".into(), &serde_json::Value::Null), "{told}");
 }
 
 #[test]
@@ -72,8 +112,8 @@ fn where_nothing_can_be_measured_it_says_why() {
 
 #[test]
 fn an_interruption_ends_it_with_what_was_learnt() {
-    // Streams for the beginning, one that may be compressed, one question, twelve at once, one half-closed, three watched.
-    const ALL: usize = 3 + 1 + 1 + 12 + 1 + 3;
+    // Streams for the beginning, one that may be compressed, twelve at once, one half-closed, three watched.
+    const ALL: usize = 3 + 1 + 12 + 1 + 3;
     for (signal, expected) in [("INT", 130), ("TERM", 0)] {
         let server = Plain::start();
         let mut process = doctor([&server.url(), "--json"]);

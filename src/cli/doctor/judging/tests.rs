@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 use super::*;
 use crate::cli::doctor::finding::Level;
 use crate::cli::doctor::opening::Compressed;
-use crate::cli::doctor::stream::{Answer, End};
+use crate::cli::doctor::stream::Answer;
 
 const GATEWAYS: [(&str, &str); 3] =
     [("encke-stream", "x"), ("cache-control", "no-store, no-transform"), ("x-accel-buffering", "no")];
@@ -43,7 +43,7 @@ fn healthy() -> Facts {
 
 fn life(age: f64, quiet: f64, longest: f64) -> Life {
     let [age, quiet, longest] = [age, quiet, longest].map(Duration::from_secs_f64);
-    Life { age, quiet, longest, end: Some(End::Cut), is_farewell: false, beat: None }
+    Life { age, quiet, longest, end: Some(End::Cut), is_farewell: false, beat: None, clumps: 0 }
 }
 
 fn idle_after(seconds: f64) -> Vec<Life> {
@@ -154,6 +154,24 @@ fn heartbeats_that_do_not_come_are_held_back() {
     let beat = Some(Duration::from_secs(5));
     let lives = vec![Life { beat, end: None, ..life(60.0, 30.0, 5.0) }];
     check(&Facts { lives, ..healthy() }, Level::Problem, "heartbeats", "proxy_buffering");
+}
+
+#[test]
+fn of_another_server_some_things_are_said_with_care() {
+    let mut facts = healthy();
+    facts.opening.is_encke = false;
+    facts.lives = vec![Life { end: None, clumps: 3, ..life(60.0, 1.0, 5.0) }];
+    check(&facts, Level::Advice, "clumps", "proxy_buffering");
+    facts.lives = vec![Life { end: Some(End::Ended), ..life(20.0, 0.1, 5.0) }; 2];
+    check(&facts, Level::Advice, "duration-limit", "");
+    facts.lives = vec![life(20.0, 0.1, 5.0); 2];
+    check(&facts, Level::Problem, "duration-limit", "");
+}
+
+#[test]
+fn streams_that_are_not_answered_were_not_watched() {
+    let facts = Facts { watched: (11, 4), ..healthy() };
+    check(&facts, Level::Problem, "unanswered", "measure again");
 }
 
 #[test]
