@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::hops::Hop;
 
-/// A timer of a hop: what it is by default in seconds (0: not known), and the setting that changes it.
+/// A timer of a hop: what it is by default in seconds, and the setting that changes it.
 type Timer = (Hop, &'static [u64], &'static str);
 
 /// Timers that end a stream on which nothing passes.
@@ -37,13 +37,16 @@ const IDLE: &[Timer] = &[
         "a proxy in Node.js: raise its `proxyTimeout` and `timeout`; Next.js: `experimental.proxyTimeout`",
     ),
     (Hop::Caddy, &[], "Caddy: raise `read_timeout` of the `transport http` block"),
-    (Hop::Traefik, &[], "Traefik: raise `responseForwarding` and `idleTimeout` of the transport"),
-    (Hop::Lighttpd, &[], "lighttpd: raise `server.max-read-idle` and `server.max-write-idle`"),
+    (Hop::Lighttpd, &[], "lighttpd: raise `read-timeout` of the host in `proxy.server`"),
 ];
 
 /// Timers that end a stream however busy it is.
 const DURATION: &[Timer] = &[
-    (Hop::Envoy, &[15], "Envoy: `timeout: 0s` in the route (15s by default, of the whole answer)"),
+    (
+        Hop::Envoy,
+        &[15],
+        "Envoy: `timeout: 0s` in the route (15s by default, of the whole answer), and no `max_stream_duration`",
+    ),
     (
         Hop::Google,
         &[30],
@@ -58,7 +61,11 @@ const DURATION: &[Timer] = &[
     ),
     (Hop::Node, &[30, 120], "a server or proxy in Go or Node.js: no write timeout for streams (120 s in some)"),
     (Hop::AzureAppService, &[230], "Azure App Service: its 230 s are fixed"),
-    (Hop::Traefik, &[60], "Traefik: raise `respondingTimeouts.readTimeout` (60s by default) of the entry point"),
+    (
+        Hop::Traefik,
+        &[60],
+        "Traefik: raise `respondingTimeouts.readTimeout` (60s by default) and `writeTimeout` of the entry point",
+    ),
     (Hop::Nginx, &[], "nginx: `worker_shutdown_timeout` ends streams at a reload; nothing else does by age"),
     (Hop::HaProxy, &[], "HAProxy: `hard-stop-after` ends streams at a reload; nothing else does by age"),
 ];
@@ -76,22 +83,19 @@ pub(super) fn duration(hops: &[Hop], limit: Duration) -> Vec<String> {
     by(DURATION, hops, limit)
 }
 
-/// The timers of known hops: those with just this value, or else all; where no hop is known, everybody's with this value.
+/// The timers of known hops, those with this value first; unless there is one, also whose timers have it by default: not
+/// every hop names itself.
 fn by(timers: &[Timer], hops: &[Hop], limit: Duration) -> Vec<String> {
     let fits = |(_, defaults, _): &&Timer| defaults.iter().any(|default| is_about(limit, *default));
-    let known: Vec<_> = timers.iter().filter(|(hop, ..)| hops.contains(hop)).collect();
-    let just: Vec<_> = known.iter().copied().filter(fits).collect();
-    let everybody: Vec<_> = timers.iter().filter(fits).collect();
-    let chosen = [just, everybody.clone()].into_iter().find(|found| !found.is_empty());
-    // A timer that somebody has set is as likely as one with a default.
-    let chosen = if hops.is_empty() { everybody } else { chosen.filter(|_| known.is_empty()).unwrap_or(known) };
-    let words = |timer: &Timer| timer.2.to_owned();
-    if chosen.is_empty() {
+    let known = |timer: &&Timer| hops.contains(&timer.0);
+    let (fitting, other): (Vec<_>, Vec<_>) = timers.iter().filter(known).partition(fits);
+    let everybody: Vec<_> = timers.iter().filter(|timer| fitting.is_empty() && fits(timer) && !known(timer)).collect();
+    let words: Vec<_> = [fitting, other, everybody].concat().into_iter().map(|timer| timer.2.to_owned()).collect();
+    if words.is_empty() {
         let nobody = "no hop names itself, and none has this value by default: look for it in the timeouts of each";
         return vec![nobody.to_owned()];
     }
-    let (fitting, other): (Vec<&Timer>, Vec<&Timer>) = chosen.into_iter().partition(fits);
-    fitting.into_iter().chain(other).map(words).collect()
+    words
 }
 
 /// Whether a measured limit is that of a timer of so many seconds.
@@ -185,6 +189,7 @@ mod tests {
         check(&idle(&[Hop::Nginx], seconds(60.1)), &["proxy_read_timeout"]);
         check(&idle(&[Hop::Nginx], seconds(4.0)), &["proxy_read_timeout"]);
         check(&idle(&[Hop::Nginx, Hop::HaProxy], seconds(50.0)), &["timeout server", "proxy_read_timeout"]);
+        check(&idle(&[Hop::Nginx], seconds(350.5)), &["proxy_read_timeout", "AWS NLB"]);
         check(&duration(&[Hop::Envoy], seconds(15.0)), &["timeout: 0s"]);
         check(&holding(&[Hop::Nginx]), &["proxy_ignore_headers"]);
         check(&coalescing(&[Hop::HaProxy]), &["http-no-delay"]);
