@@ -125,6 +125,8 @@ impl Writer {
         let whole = match &deletion.which {
             Delete::Topic(_) => Some((bounds.first, bounds.last)),
             Delete::Event(cursor) if self.epochs.cursor(cursor.offset) != *cursor => None,
+            // With it is written what has expired before it: see below.
+            Delete::Event(cursor) if self.kept.is_needed() => Some((bounds.first, cursor.offset)),
             Delete::Event(cursor) => Some((cursor.offset, cursor.offset)),
         };
         let Some((mut from, upto)) = deletion.range.or(whole) else { return Ok(true) };
@@ -137,17 +139,23 @@ impl Writer {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             while pages.len() < STEP.0 && bytes < STEP.1 {
                 from = from.max(bounds.first);
-                if let Delete::Topic(topic) = &deletion.which {
-                    from = self.known.index().next_on(&[TopicSelector::Exact(topic.clone())], from);
-                }
+                let next = match &deletion.which {
+                    Delete::Topic(topic) => self.known.index().next_on(&[TopicSelector::Exact(topic.clone())], from),
+                    Delete::Event(cursor) => from.max(cursor.offset),
+                };
+                // Of a topic that has fewer events by then, more would be kept when the log is opened anew: what a rule has
+                // let go must not come back, so rows say that it is gone before they say it of what is deleted.
+                let unwritten = if self.kept.is_needed() { removed.next_unwritten(from) } else { Offset::MAX };
+                from = next.min(unwritten);
                 if from > upto.min(bounds.last) {
                     break;
                 }
-                let which = |at: Offset, event: &Event| match &deletion.which {
-                    Delete::Topic(topic) => at <= upto && event.topics.contains(topic),
-                    Delete::Event(cursor) => at == cursor.offset,
-                };
                 let page = from / PAGE;
+                let has_expired = |at| removed.of(page).and_then(|of| of.why(at)) == Some(Gone::Expired);
+                let which = |at: Offset, event: &Event| match &deletion.which {
+                    Delete::Topic(topic) => has_expired(at) || at <= upto && event.topics.contains(topic),
+                    Delete::Event(cursor) => has_expired(at) || at == cursor.offset,
+                };
                 let erased = rewrite::erase(&transaction, page, &removed, &self.keys, now, which)?;
                 bytes += erased.bytes;
                 pages.push((page, erased));

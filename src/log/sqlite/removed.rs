@@ -89,6 +89,13 @@ impl Removed {
         self.pages.get(&page)
     }
 
+    /// Where the next page begins, from the one of this offset on, of which rows do not show all that is gone; the offset
+    /// itself within that one. The end of all offsets: there is none.
+    pub(super) fn next_unwritten(&self, from: Offset) -> Offset {
+        let mut pages = self.pages.range(from / PAGE..);
+        pages.find(|(_, of)| of.unwritten > 0).map_or(Offset::MAX, |(page, _)| from.max(page * PAGE))
+    }
+
     /// How many places are those of events that are gone.
     pub(super) fn total(&self) -> u64 {
         self.total
