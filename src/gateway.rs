@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::access::{Access, Limit, Limits, Open, Policy, Quota, Rule, Rules, Secret};
 use crate::config::{self, Address, Carrier, Durable, Passed, PassedSocket, ServeArgs, TopicRule, Who};
 use crate::cores::Cores;
-use crate::delivery::{self, Delivery, EndReason, Shards, SocketOptions};
+use crate::delivery::{self, Delivery, EndReason, Gone, Shards, SocketOptions};
 use crate::http::{self, App, Guards, REFUSALS, Site};
 use crate::hub::{Hub, PagesOptions};
 use crate::log::sqlite::{OpenError, SqliteLog, SqliteOptions};
@@ -310,6 +310,7 @@ fn delivery_options(args: &ServeArgs) -> delivery::Options {
         retry: (args.retry.least, args.retry.most),
         retention_events: args.retention_events,
         cuttable: args.dev,
+        grace: Duration::from_secs(args.grace),
     }
 }
 
@@ -427,10 +428,18 @@ fn labels() -> Labels<'static> {
     use std::sync::LazyLock;
     static TRANSPORT_NAMES: LazyLock<Vec<&str>> = LazyLock::new(|| TRANSPORTS.iter().map(|t| t.name).collect());
     static ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| EndReason::ALL.iter().map(|r| r.as_str()).collect());
+    static SIGNS: LazyLock<Vec<&str>> = LazyLock::new(|| Gone::ALL.iter().map(|gone| gone.as_str()).collect());
     static GAPS: LazyLock<Vec<&str>> = LazyLock::new(|| GapReason::ALL.iter().map(|r| r.as_str()).collect());
     static RESUMES: LazyLock<Vec<&str>> =
         LazyLock::new(|| [Resume::New, Resume::Resumed, Resume::Gap].iter().map(|r| r.as_str()).collect());
-    Labels { transports: &TRANSPORT_NAMES, ends: &ENDS, gaps: &GAPS, resumes: &RESUMES, refusals: REFUSALS }
+    Labels {
+        transports: &TRANSPORT_NAMES,
+        ends: &ENDS,
+        signs: &SIGNS,
+        gaps: &GAPS,
+        resumes: &RESUMES,
+        refusals: REFUSALS,
+    }
 }
 
 /// Reads what the listeners count.

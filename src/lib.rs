@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! main → gateway → {net, http, source, cli} → delivery → {hub → log, transport} → event
-//! leaves, plain data in and out: access, logging, metrics, service, shutdown, config
+//! leaves, plain data in and out: access, diagnosis, logging, metrics, service, shutdown, config
 //! ```
 
 pub mod gateway;
@@ -33,6 +33,8 @@ pub mod access;
 pub mod config;
 
 pub mod cores;
+
+pub mod diagnosis;
 
 pub mod logging;
 

@@ -1,6 +1,8 @@
 //! What the socket carrier asks of the kernel: which of many sockets are ready, and to take bytes without waiting.
 //!
-//! Only on Linux; elsewhere the ordinary carrier serves every stream. There is no `unsafe`: rustix wraps the calls.
+//! Only on Linux; elsewhere the ordinary carrier serves every stream. Rustix wraps the calls; where it does not, `tcp_info` does.
+
+mod tcp_info;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -9,6 +11,8 @@ use std::sync::Arc;
 
 use rustix::event::epoll;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+
+pub(crate) use tcp_info::tcp_info;
 
 /// Tells which of its sockets have become ready: `epoll`, edge-triggered, each socket registered once.
 #[derive(Debug)]

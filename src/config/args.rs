@@ -107,6 +107,10 @@ pub struct ServeArgs {
     #[arg(long, env = "ENCKE_STALL", default_value_t = 120, value_name = "SECONDS",
         value_parser = value_parser!(u64).range(10..=3600), help_heading = STREAMS)]
     pub stall: u64,
+    /// Seconds for which it is waited whether the client of a stream that was cut comes back, before it is decided why it was.
+    #[arg(long, env = "ENCKE_GRACE", default_value_t = 35, value_name = "SECONDS",
+        value_parser = value_parser!(u64).range(1..=3600), help_heading = STREAMS)]
+    pub grace: u64,
     /// What writes streams of plain HTTP/1 connections: `socket`, the shards of the cores, straight to their sockets, or
     /// `ordinary`, the HTTP library, as on all other connections. It costs more, and tells whose fault something is.
     #[arg(long, env = "ENCKE_CARRIER", default_value = "socket", help_heading = STREAMS)]

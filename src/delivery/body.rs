@@ -12,11 +12,11 @@ use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::ending::EndReason;
 use super::fetch::Fetch;
 use super::stream::Step;
 use super::{Delivery, Handoff, Memo, Stream, Unbegun};
 use crate::access::Leave;
+use crate::diagnosis::EndReason;
 use crate::transport::Bye;
 
 /// Carries a stream, unless somebody else has taken it, until it ends, the gateway drains, or the peer is gone (then the

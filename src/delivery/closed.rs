@@ -26,7 +26,7 @@ impl Closed {
     /// a proxy that says more of them.
     pub(super) fn asker(&self, wanted: &Wanted) -> Asker {
         let address = wanted.peer.address().map(|address| address.ip());
-        let who = (&wanted.session, address, &wanted.described);
+        let who = (&wanted.session, address, wanted.described);
         Asker(self.hasher.hash_one((&wanted.selection, wanted.transport.name, who)))
     }
 

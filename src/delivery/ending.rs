@@ -1,88 +1,34 @@
-//! Exactly one end reason for every stream and poll.
+//! Exactly one end for every stream and poll.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::peer::{Gone, Peer};
+use super::peer::Peer;
+use crate::diagnosis::{Departure, Diagnosis, EndReason, Gone, Ticket};
+use crate::event::Offset;
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::shutdown::Shutdown;
 
-/// Why a stream or a poll ended. A closed set; doubt is `Unknown`.
-///
-/// `PeerClosed` and `PeerReset` say what the socket said and blame nobody: whether it was the client, a proxy's timer or
-/// the network cannot be seen from one socket alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndReason {
-    /// We gave the whole answer, or ended a stream that had all it was to have.
-    Complete,
-    /// The gateway is shutting down.
-    ServerShutdown,
-    /// We cut it because we were asked to.
-    ServerRecycle,
-    /// The rules or keys changed, and it may no longer read what it asked for.
-    AuthExpired,
-    /// Something was gone, and the subscriber had asked to be closed then.
-    GapClose,
-    /// It had been given as many events as it had asked for.
-    Limit,
-    /// The log could not be read.
-    SourceError,
-    /// The peer took no byte for too long.
-    SlowReader,
-    /// The peer closed: FIN, or `RST_STREAM` on HTTP/2.
-    PeerClosed,
-    /// The peer, or something on the way, reset the connection.
-    PeerReset,
-    /// Anything else.
-    Unknown,
-}
-
-impl EndReason {
-    /// Every reason.
-    pub const ALL: [Self; 11] = [
-        Self::Complete,
-        Self::ServerShutdown,
-        Self::ServerRecycle,
-        Self::AuthExpired,
-        Self::GapClose,
-        Self::Limit,
-        Self::SourceError,
-        Self::SlowReader,
-        Self::PeerClosed,
-        Self::PeerReset,
-        Self::Unknown,
-    ];
-
-    /// Its name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::ServerShutdown => "server_shutdown",
-            Self::ServerRecycle => "server_recycle",
-            Self::AuthExpired => "auth_expired",
-            Self::GapClose => "gap_close",
-            Self::Limit => "limit",
-            Self::SourceError => "source_error",
-            Self::SlowReader => "slow_reader",
-            Self::PeerClosed => "peer_closed",
-            Self::PeerReset => "peer_reset",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// Counts a stream while it lives and its end when it is dropped, whoever drops it.
+/// Counts a stream while it lives, and tells of its end when it is dropped, whoever drops it.
 #[derive(Debug)]
 pub struct Ending {
     metrics: Arc<Metrics>,
     stream: StreamMetrics,
+    diagnosis: Arc<Diagnosis>,
+    ticket: Ticket,
     peer: Arc<Peer>,
-    multiplexed: bool,
     shutdown: Shutdown,
     opened: Instant,
     written: Instant,
+    /// The quiet before the last write, in milliseconds; less than a second is none.
+    quiet_before: u32,
+    /// The longest quiet before the writes before that one, in milliseconds.
+    outlived: u32,
+    /// Up to where everything was given.
+    given: Offset,
+    multiplexed: bool,
     reason: Option<EndReason>,
 }
 
@@ -91,8 +37,9 @@ impl Ending {
     #[must_use]
     pub fn open(
         metrics: &Arc<Metrics>,
-        transport: &'static str,
-        resume: &'static str,
+        diagnosis: &Arc<Diagnosis>,
+        (transport, resume): (&'static str, &'static str),
+        ticket: Ticket,
         peer: Arc<Peer>,
         multiplexed: bool,
         shutdown: Shutdown,
@@ -101,11 +48,16 @@ impl Ending {
         Self {
             stream: metrics.open(transport, resume),
             metrics: Arc::clone(metrics),
+            diagnosis: Arc::clone(diagnosis),
+            ticket,
             peer,
-            multiplexed,
             shutdown,
             opened: now,
             written: now,
+            quiet_before: 0,
+            outlived: 0,
+            given: 0,
+            multiplexed,
             reason: None,
         }
     }
@@ -113,7 +65,22 @@ impl Ending {
     /// Notes what was handed to the connection.
     pub fn wrote(&mut self, events: u64, skipped: u64, bytes: usize, now: Instant) {
         self.stream.wrote(events, skipped, bytes);
+        let quiet = now.saturating_duration_since(self.written);
+        if quiet.as_secs() > 0 || self.quiet_before > 0 {
+            self.was_quiet(quiet);
+        }
         self.written = now;
+    }
+
+    #[cold]
+    fn was_quiet(&mut self, quiet: Duration) {
+        self.outlived = self.outlived.max(self.quiet_before);
+        self.quiet_before = milliseconds(quiet);
+    }
+
+    /// Notes up to where everything was given.
+    pub(super) fn gave(&mut self, upto: Offset) {
+        self.given = upto;
     }
 
     /// The other end.
@@ -135,91 +102,131 @@ impl Ending {
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
+}
 
-    fn verdict(&self) -> EndReason {
-        // A peer that left while we were saying goodbye was told so first: the reason is ours then, not the peer's.
-        self.reason.unwrap_or_else(|| match self.peer.gone() {
-            Gone::Closed => EndReason::PeerClosed,
-            Gone::Reset => EndReason::PeerReset,
-            Gone::Stalled => EndReason::SlowReader,
-            // The drain time was over before its turn to say goodbye came: it was cut.
-            Gone::No if self.shutdown.is_draining() => EndReason::ServerShutdown,
-            // The connection lives and yet the stream was dropped: only an RST_STREAM does that.
-            Gone::No if self.multiplexed => EndReason::PeerClosed,
-            Gone::No | Gone::Failed => EndReason::Unknown,
-        })
+/// Seven weeks at most, in little room.
+fn milliseconds(duration: Duration) -> u32 {
+    if duration.as_secs() == 0 {
+        return 0;
     }
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         let now = Instant::now();
-        let (age, idle) = (now - self.opened, now - self.written);
-        let reason = self.verdict();
-        self.metrics.end(self.stream.transport(), reason.as_str());
-        // A poll that was answered is as old as it was asked to become: among the others it would look like a timer.
-        if reason != EndReason::Complete {
-            self.metrics.times_at_end(age, idle);
-        }
-        tracing::debug!(transport = self.stream.transport(), reason = reason.as_str(), ?age, ?idle, "stream ended");
+        let sight = self.peer.last_sight();
+        // The connection lives and yet the stream was dropped: only an RST_STREAM does that.
+        let gone = match self.peer.gone() {
+            Gone::No if self.multiplexed && !self.shutdown.is_draining() => Gone::Cancelled,
+            gone => gone,
+        };
+        let end = Departure {
+            transport: self.stream.transport(),
+            reason: self.reason,
+            gone,
+            multiplexed: self.multiplexed,
+            draining: self.shutdown.is_draining(),
+            age: now.saturating_duration_since(self.opened),
+            idle: now.saturating_duration_since(self.written),
+            quiet_before: Duration::from_millis(self.quiet_before.into()),
+            outlived: Duration::from_millis(self.outlived.into()),
+            blocked: sight.blocked,
+            tcp: sight.tcp,
+            given: self.given,
+            time_limit: None,
+        };
+        self.diagnosis.depart(self.ticket, end, self.peer.went_with_others());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnosis::{BeatBounds, Beats, Signature, Visitor};
     use crate::metrics::Labels;
 
-    #[tokio::test(start_paused = true)]
-    async fn an_answered_poll_leaves_no_age_that_looks_like_a_timer() {
-        let (metrics, ended) =
-            (metrics(), |text: &str| text.contains("encke_stream_age_at_end_seconds_count{path=\"unknown\"} 1"));
-        for (reason, expected) in [(EndReason::Complete, false), (EndReason::PeerClosed, true)] {
-            let peer = Arc::new(Peer::new(None));
-            let mut poll = Ending::open(&metrics, "sse", "new", peer, false, Shutdown::default());
-            tokio::time::advance(std::time::Duration::from_secs(25)).await;
-            poll.because(reason);
-            drop(poll);
-            assert_eq!(ended(&metrics.scrape(|_| 0)), expected, "{reason:?}");
+    /// A gateway's worth of what an ending needs.
+    struct Place {
+        metrics: Arc<Metrics>,
+        diagnosis: Arc<Diagnosis>,
+        shutdown: Shutdown,
+    }
+
+    impl Place {
+        const GRACE: Duration = Duration::from_secs(35);
+
+        fn new() -> Self {
+            let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
+            let labels =
+                Labels { transports: &["sse"], ends: &ends, signs: &[], gaps: &[], resumes: &["new"], refusals: &[] };
+            let metrics = Arc::new(Metrics::new(labels));
+            let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), Self::GRACE));
+            Self { metrics, diagnosis, shutdown: Shutdown::default() }
+        }
+
+        fn open(&self, peer: &Arc<Peer>, multiplexed: bool) -> Ending {
+            let beats = Beats { default: Duration::from_secs(15), bounds: BeatBounds::default() };
+            let visitor = Visitor {
+                session: None,
+                who: self.diagnosis.hash(1),
+                prefix: None,
+                has: None,
+                stream: self.diagnosis.hash(1),
+            };
+            let (ticket, _) = self.diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse", beats);
+            let (peer, shutdown) = (Arc::clone(peer), self.shutdown.clone());
+            Ending::open(&self.metrics, &self.diagnosis, ("sse", "new"), ticket, peer, multiplexed, shutdown)
+        }
+
+        /// What was counted once nothing waits any more.
+        fn counted(&self) -> Vec<String> {
+            self.diagnosis.close();
+            let text = self.metrics.scrape(|_| 0);
+            let ends =
+                text.lines().filter(|line| line.starts_with("encke_stream_ends_total{") && !line.ends_with(" 0"));
+            ends.map(|line| line.split('"').nth(3).expect("a reason").to_owned()).collect()
         }
     }
 
-    fn metrics() -> Arc<Metrics> {
-        let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        let labels = Labels { transports: &["sse"], ends: &ends, gaps: &[], resumes: &["new"], refusals: &[] };
-        Arc::new(Metrics::new(labels))
+    #[tokio::test(start_paused = true)]
+    async fn an_answered_poll_leaves_no_age_that_looks_like_a_timer() {
+        for (reason, expected) in [(EndReason::Complete, false), (EndReason::Limit, true)] {
+            let place = Place::new();
+            let mut poll = place.open(&Arc::new(Peer::new(None)), false);
+            tokio::time::advance(Duration::from_secs(25)).await;
+            poll.because(reason);
+            drop(poll);
+            let text = place.metrics.scrape(|_| 0);
+            let ended = text
+                .lines()
+                .any(|line| line.starts_with("encke_stream_age_at_end_seconds_count") && line.ends_with(" 1"));
+            assert_eq!(ended, expected, "{reason:?}\n{text}");
+        }
     }
 
     /// What is counted for a stream that is dropped while the socket says `gone` and nobody named a reason.
     fn check(gone: Gone, multiplexed: bool, draining: bool, expected: EndReason) {
-        let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        let labels = Labels { transports: &["sse"], ends: &ends, gaps: &[], resumes: &["new"], refusals: &[] };
-        let (metrics, peer, shutdown) =
-            (Arc::new(Metrics::new(labels)), Arc::new(Peer::new(None)), Shutdown::default());
-        let ending = Ending::open(&metrics, "sse", "new", Arc::clone(&peer), multiplexed, shutdown.clone());
+        let (place, peer) = (Place::new(), Arc::new(Peer::new(None)));
+        let ending = place.open(&peer, multiplexed);
         if draining {
-            shutdown.drain();
+            place.shutdown.drain();
         }
         peer.record(gone);
         drop(ending);
-        let text = metrics.scrape(|_| 0);
-        let counted: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("encke_stream_ends_total{path=\"unknown\",reason=\"")?.split_once('"'))
-            .filter(|(_, rest)| !rest.ends_with(" 0"))
-            .collect();
-        let expected = (expected.as_str(), ",transport=\"sse\"} 1");
-        assert_eq!(counted, [expected], "{gone:?}, multiplexed: {multiplexed}, draining: {draining}");
+        assert_eq!(place.counted(), [expected.as_str()], "{gone:?}, multiplexed: {multiplexed}, draining: {draining}");
     }
 
     #[tokio::test]
     async fn a_stream_that_is_dropped_ends_as_its_socket_says() {
-        check(Gone::Closed, false, false, EndReason::PeerClosed);
-        check(Gone::Reset, false, false, EndReason::PeerReset);
+        check(Gone::Closed, false, false, EndReason::ClientLeft);
+        check(Gone::Reset, false, false, EndReason::ClientLeft);
         check(Gone::Stalled, false, false, EndReason::SlowReader);
+        check(Gone::Silent, false, false, EndReason::Blackhole);
         check(Gone::Failed, false, false, EndReason::Unknown);
         check(Gone::No, false, false, EndReason::Unknown);
-        check(Gone::No, true, false, EndReason::PeerClosed);
+        check(Gone::No, true, false, EndReason::ClientLeft);
+        check(Gone::StreamReset, true, false, EndReason::H2Reset);
         check(Gone::Failed, true, false, EndReason::Unknown);
     }
 
@@ -227,7 +234,24 @@ mod tests {
     async fn a_stream_that_is_cut_after_the_drain_time_was_shut_down_and_one_whose_peer_left_was_left() {
         check(Gone::No, false, true, EndReason::ServerShutdown);
         check(Gone::No, true, true, EndReason::ServerShutdown);
-        check(Gone::Closed, false, true, EndReason::PeerClosed);
-        check(Gone::Reset, false, true, EndReason::PeerReset);
+        check(Gone::Closed, false, true, EndReason::ClientLeft);
+        check(Gone::Reset, false, true, EndReason::ClientLeft);
+    }
+
+    #[tokio::test]
+    async fn streams_that_go_with_their_connection_know_of_one_another() {
+        let connection = Arc::new(Peer::new(None));
+        let (one, other) = (Peer::of_stream(&connection), Peer::of_stream(&connection));
+        drop(other);
+        let another = Peer::of_stream(&connection);
+        assert!(!one.went_with_others() && !another.went_with_others());
+        connection.record(Gone::Reset);
+        assert!(another.went_with_others());
+        drop(another);
+        assert!(one.went_with_others(), "also the last to be dropped");
+        let alone = Arc::new(Peer::new(None));
+        let stream = Peer::of_stream(&alone);
+        alone.record(Gone::Reset);
+        assert!(!stream.went_with_others());
     }
 }

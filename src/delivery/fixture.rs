@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Memo, Options, Peer, Step, Stream, Terms, Wanted,
 };
+use crate::diagnosis::{BeatBounds, Beats, Diagnosis, Signature, Visitor};
 use crate::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
 use crate::log::{
@@ -102,9 +103,15 @@ impl Fixture {
 
     /// The same on terms of its own.
     pub(super) fn stream_on(&self, feed: &Arc<Feed>, after: Offset, terms: Terms) -> Stream {
-        let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
+        let labels = Labels { transports: &[], ends: &[], signs: &[], gaps: &[], resumes: &[], refusals: &[] };
         let (metrics, peer) = (Arc::new(Metrics::new(labels)), Arc::new(Peer::new(None)));
-        let ending = Ending::open(&metrics, "sse", "new", peer, false, self.shutdown.clone());
+        let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), Duration::ZERO));
+        let beats = Beats { default: Duration::from_secs(15), bounds: BeatBounds::default() };
+        let visitor =
+            Visitor { session: None, who: diagnosis.hash(""), prefix: None, has: None, stream: diagnosis.hash("") };
+        let (ticket, _) = diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse", beats);
+        let shutdown = self.shutdown.clone();
+        let ending = Ending::open(&metrics, &diagnosis, ("sse", "new"), ticket, peer, false, shutdown);
         let (hub, opening) = (Arc::clone(&self.hub), Bytes::from_static(b"opening"));
         let mut stream = Stream::new(hub, Arc::clone(feed), after, opening, terms, ending);
         assert!(
@@ -128,7 +135,7 @@ impl Fixture {
 
     /// What opens streams and answers polls, with feeds of its own that are woken by themselves.
     pub(super) fn delivery(&self) -> Delivery {
-        let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
+        let labels = Labels { transports: &[], ends: &[], signs: &[], gaps: &[], resumes: &[], refusals: &[] };
         let options = Options { cuttable: true, ..Options::default() };
         Delivery::start(Arc::clone(&self.hub), Arc::new(Metrics::new(labels)), self.shutdown.clone(), options)
     }

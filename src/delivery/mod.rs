@@ -33,21 +33,23 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::access::{Changes, Permit};
+use crate::diagnosis::{BeatBounds, Beats, Diagnosis};
 use crate::event::Offset;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
+pub use crate::diagnosis::{EndReason, Gone};
 pub use answer::Answered;
 pub use batch::{Batch, TURN};
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::{Connection, Framing, Held, Shards, SocketOptions};
-pub use ending::{EndReason, Ending};
+pub use ending::Ending;
 pub use feed::{Feed, FeedKey, FeedStep, Feeds};
 pub use handoff::{Handoff, Unbegun};
 pub use memo::Memo;
 pub use open::{Begin, OnGap, Opened, Wanted};
-pub use peer::{Gone, Peer};
+pub use peer::{LastSight, Peer, gone_by, tcp_info};
 #[cfg(target_os = "linux")]
 pub use shard::{Connection, Framing, Held, Shards, SocketOptions};
 pub use stream::{Heartbeat, Step, Stream, Terms};
@@ -64,6 +66,8 @@ pub struct Options {
     pub retention_events: u64,
     /// Whether streams may be cut by their ids.
     pub cuttable: bool,
+    /// For how long an end waits for its client to come back, before it is decided why it was. It is taken at the start.
+    pub grace: Duration,
 }
 
 impl Default for Options {
@@ -73,7 +77,14 @@ impl Default for Options {
             retry: (Duration::from_secs(2), Duration::from_secs(5)),
             retention_events: 1_000_000,
             cuttable: false,
+            grace: Duration::from_secs(35),
         }
+    }
+}
+
+impl Options {
+    fn beats(&self) -> Beats {
+        Beats { default: self.heartbeat, bounds: BeatBounds::default() }
     }
 }
 
@@ -89,6 +100,7 @@ pub struct Parts {
     streams: Arc<Streams>,
     closed: Arc<closed::Closed>,
     metrics: Arc<Metrics>,
+    diagnosis: Arc<Diagnosis>,
     shutdown: Shutdown,
     options: Options,
     /// Whether feeds are woken when rules or keys change.
@@ -107,7 +119,7 @@ impl Delivery {
     /// Begins to wake the feeds that new events concern.
     #[must_use]
     pub fn start(hub: Arc<Hub>, metrics: Arc<Metrics>, shutdown: Shutdown, options: Options) -> Self {
-        metrics.heartbeat(options.heartbeat);
+        metrics.ends.heartbeat(options.heartbeat);
         let seen = hub.pages().edge();
         let feeds = Arc::new(Feeds::new(seen));
         shutdown.spawn_service(wake_feeds(Arc::clone(&hub), Arc::clone(&feeds), seen, shutdown.clone()));
@@ -116,14 +128,16 @@ impl Delivery {
             stop.draining().await;
             drained.rouse();
         });
+        let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), options.grace));
+        shutdown.spawn_service(settle(Arc::clone(&diagnosis), options.beats(), shutdown.clone()));
         let (streams, closed, heeds_rules) = (Arc::default(), Arc::default(), Arc::default());
-        Self(Arc::new(Parts { hub, feeds, streams, closed, metrics, shutdown, options, heeds_rules }))
+        Self(Arc::new(Parts { hub, feeds, streams, closed, metrics, diagnosis, shutdown, options, heeds_rules }))
     }
 
     /// The same for streams that are opened from now on, with other options.
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
-        self.metrics.heartbeat(options.heartbeat);
+        self.metrics.ends.heartbeat(options.heartbeat);
         Self(Arc::new(Parts { options, ..Parts::clone(self) }))
     }
 
@@ -148,6 +162,23 @@ impl Delivery {
     #[must_use]
     pub fn feeds(&self) -> u64 {
         self.feeds.count()
+    }
+
+    /// How often streams beat where their subscriber does not say.
+    #[must_use]
+    pub fn beats(&self) -> Beats {
+        self.options.beats()
+    }
+
+    /// The client of a stream says that it leaves.
+    pub fn goodbye(&self, id: StreamId) {
+        self.diagnosis.goodbye(self.diagnosis.hash(id));
+    }
+
+    /// Why streams end.
+    #[must_use]
+    pub fn diagnosis(&self) -> &Arc<Diagnosis> {
+        &self.diagnosis
     }
 
     fn enter(&self, id: StreamId) -> Cut {
@@ -198,6 +229,17 @@ async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, mut seen: Offset, shutdown
             let upto = page.last().min(edge);
             feeds.wake(page.events(seen + 1, upto), upto);
             seen = upto;
+        }
+    }
+}
+
+/// Decides the ends whose time has come, and says what is known, once a second; at the very end all of them.
+async fn settle(diagnosis: Arc<Diagnosis>, beats: Beats, shutdown: Shutdown) {
+    let mut quiet = std::pin::pin!(shutdown.quiet());
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => diagnosis.publish(beats),
+            () = &mut quiet => return diagnosis.close(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How a stream begins: where, with what first bytes, and as whose.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use futures_core::Stream as Frames;
 
 use super::body::body;
 use super::stream::{Heartbeat, Terms};
-use super::{Delivery, Ending, FeedKey, Handoff, Peer, Stream, StreamId, Unbegun, wait_after_gap};
+use super::{Delivery, Ending, FeedKey, Handoff, Peer, Stream, StreamId, TURN, Unbegun, wait_after_gap};
+use crate::diagnosis::{Signature, Ticket, Visitor};
 use crate::event::{Cursor, Offset};
-use crate::hub::{Selection, Snapshot};
+use crate::hub::{Reader, Selection, Snapshot, Step as Read};
 use crate::log::{GapReason, Missing, Position, ReadError, Start};
 use crate::transport::{Carry, Format, Keeps, Notice, Rendering, Resume, Transport};
 
@@ -47,8 +49,12 @@ pub struct Wanted {
     pub limit: Option<u64>,
     /// Who comes back, as it calls itself. Nothing is done with it but to tell it from others.
     pub session: Option<String>,
-    /// What its client, and proxies before us, say of it. Nothing is done with it but to tell it from others.
-    pub described: Vec<u8>,
+    /// What its client, and proxies before us, say of it, as a keyed hash. Nothing is done with it but to tell it from others.
+    pub described: u64,
+    /// How its request came.
+    pub signature: Signature,
+    /// The address of its client, as far as it is known from those who may be believed.
+    pub client: Option<IpAddr>,
     /// The other end.
     pub peer: Arc<Peer>,
     /// The connection carries other requests too (HTTP/2).
@@ -74,7 +80,9 @@ impl Wanted {
             timeout: Duration::from_secs(25),
             limit: None,
             session: None,
-            described: Vec::new(),
+            described: 0,
+            signature: Signature::of_head(b""),
+            client: None,
             peer: Arc::new(Peer::new(None)),
             multiplexed: false,
         }
@@ -166,7 +174,8 @@ impl Delivery {
         let id = StreamId::new();
         let (transport, key) = (wanted.transport, wanted.key());
         let rendering = key.rendering;
-        let interval = wanted.heartbeat.unwrap_or(self.options.heartbeat);
+        let (ticket, tuned) = self.arrive(&wanted, id);
+        let interval = wanted.heartbeat.or(tuned).unwrap_or(self.options.heartbeat);
         let retry = self.retry(wanted.retry);
         let cursor = self.hub.log().cursor(after);
 
@@ -192,9 +201,10 @@ impl Delivery {
         let permit = wanted.selection.permit().clone();
         let leave = permit.leave();
         let shutdown = self.shutdown.clone();
-        let (name, resumed, multiplexed) = (transport.name, resume.as_str(), wanted.multiplexed);
+        let names = (transport.name, resume.as_str());
+        let multiplexed = wanted.multiplexed;
         let closing = closes.then(|| (Arc::clone(&self.closed), self.closed.asker(&wanted)));
-        let ending = Ending::open(&self.metrics, name, resumed, wanted.peer, multiplexed, shutdown);
+        let ending = Ending::open(&self.metrics, &self.diagnosis, names, ticket, wanted.peer, multiplexed, shutdown);
         let terms = Terms {
             heartbeat: Heartbeat { interval, as_event: wanted.beat_as_event },
             retention: self.options.retention_events,
@@ -213,6 +223,32 @@ impl Delivery {
         let handoff = Handoff::new(Unbegun { stream, delivery, cut, leave, permit });
         let body = Box::pin(body(handoff.clone()));
         Ok(Opened { id, cursor, resume, content_type: rendering.content_type(), body, handoff })
+    }
+
+    /// Tells of a stream or poll that begins, and of what its client had not been given when it was here last. Answers how
+    /// often it is to beat, if not as by default.
+    pub(super) fn arrive(&self, wanted: &Wanted, id: StreamId) -> (Ticket, Option<Duration>) {
+        let has = match &wanted.begin {
+            Begin::At(Start::Cursor(cursor), _) if wanted.transport.carry != Carry::AtOnce => Some(cursor.offset),
+            _ => None,
+        };
+        let address = wanted.peer.address().map(|address| address.ip());
+        let visitor = Visitor {
+            session: wanted.session.as_ref().map(|session| self.diagnosis.hash((session, &wanted.selection))),
+            who: self.diagnosis.hash((address, wanted.described, &wanted.selection)),
+            prefix: wanted.client.map(|client| self.diagnosis.short_hash(prefix(client))),
+            has,
+            stream: self.diagnosis.hash(id),
+        };
+        let name = wanted.transport.name;
+        let (ticket, arrival) = self.diagnosis.arrive(&wanted.signature, &visitor, name, self.options.beats());
+        if let Some((has, back)) = has.zip(arrival.back).filter(|(has, back)| *has < back.given) {
+            let mut reader = Reader::new(Arc::clone(&wanted.selection), has);
+            if let Read::Events(events) = reader.step(&self.hub, back.given, TURN) {
+                self.diagnosis.missed(&ticket, events.len() as u64);
+            }
+        }
+        (ticket, arrival.heartbeat)
     }
 
     /// Looks the start position up, and counts the gap if there is one.
@@ -303,6 +339,16 @@ impl Delivery {
             self.closed.note(self.closed.asker(wanted), asked);
         }
     }
+}
+
+/// The part of an address by which clients are told apart as far as evidence goes: who has one address of it may have many.
+fn prefix(address: IpAddr) -> [u8; 6] {
+    let mut prefix = [0; 6];
+    match address.to_canonical() {
+        IpAddr::V4(address) => prefix[..3].copy_from_slice(&address.octets()[..3]),
+        IpAddr::V6(address) => prefix.copy_from_slice(&address.octets()[..6]),
+    }
+    prefix
 }
 
 /// How long a subscriber waits for what is stored to come to memory.

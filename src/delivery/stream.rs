@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::closed::{Asker, Closed};
-use super::ending::{EndReason, Ending};
-use super::{Batch, Feed, FeedStep, Memo, OnGap, Peer, TURN, quarter_of, wait_after_gap};
+use super::ending::Ending;
+use super::{Batch, EndReason, Feed, FeedStep, Memo, OnGap, Peer, TURN, quarter_of, wait_after_gap};
 use crate::event::Offset;
 use crate::hub::{Budget, Hub, Page, Reader, Snapshot, Step as Read};
 use crate::log::Missing;
@@ -148,6 +148,12 @@ impl Extras {
             && self.shown.is_none()
             && self.again.is_none()
             && self.farewell.is_none()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.ending.gave(self.told);
     }
 }
 

@@ -6,8 +6,11 @@
 mod admin;
 mod assets;
 mod base;
+mod beacon;
 mod cors;
 mod delete;
+mod diagnosis;
+mod forwarded;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -96,8 +99,11 @@ pub struct Crowded;
 
 /// What the public listener serves, all of it below [`Guards::base`].
 pub fn public(app: App, guards: Guards, with_admin: bool) -> Site {
-    let mut routes =
-        Router::new().route("/events", events()).route("/events/", events()).route("/events/{*topic}", events());
+    let mut routes = Router::new()
+        .route("/events", events())
+        .route("/events/", events())
+        .route("/events/{*topic}", events())
+        .route("/beacon", post(beacon::beacon));
     if app.options.pages {
         routes = routes.merge(assets::routes());
     }
@@ -125,6 +131,7 @@ fn admin_routes() -> Router<Arc<App>> {
         .route("/metrics", get(admin::metrics))
         .route("/health/live", get(admin::live))
         .route("/health/ready", get(admin::ready))
+        .route("/diagnosis", get(diagnosis::diagnosis))
         .route("/openapi.json", get(openapi::openapi))
         .layer(CompressionLayer::new())
 }

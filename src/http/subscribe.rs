@@ -8,12 +8,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode
 use axum::response::{IntoResponse, Response};
 
 use super::cors::NotForAll;
+use super::forwarded::client;
 use super::negotiate::{Negotiated, negotiate};
 use super::problem::{Problem, refused};
 use super::query::{Query, topic_in_path};
 use super::want::{LAST_EVENT_ID, NoneMatch, begins_in_target, want};
 use super::{App, Crowded, assets, guard};
 use crate::delivery::{Answered, Begin, OnGap, Opened, Peer, StreamId, Wanted};
+use crate::diagnosis::Signature;
 use crate::event::Cursor;
 use crate::log::Start;
 use crate::transport::{Carry, Format, Resume};
@@ -63,6 +65,10 @@ pub(crate) async fn subscribe(State(app): State<Arc<App>>, request: Request<Body
     if let Some(peer) = request.extensions().get::<Arc<Peer>>() {
         wanted.peer = Arc::clone(peer);
     }
+    if let Some(signature) = request.extensions().get::<Signature>() {
+        wanted.signature = *signature;
+    }
+    wanted.client = client(wanted.peer.address(), request.headers());
     wanted.multiplexed = request.version() >= Version::HTTP_2;
     if app.delivery.was_closed(&wanted) {
         return closed(transport.format);

@@ -1,7 +1,8 @@
 //! From a request to what a subscriber wants.
 
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, header};
@@ -42,9 +43,8 @@ pub(crate) fn want(
     let begin = begin(transport, query, headers, now)?;
     let limit = if transport.carry == Carry::Stream { &parameter::LIMIT } else { &parameter::POLL_LIMIT };
     let on_gap = on_gap(query)?;
-    let described = if on_gap == OnGap::Close { described(headers) } else { Vec::new() };
     Ok(Wanted {
-        described,
+        described: described(headers),
         envelope: parameter::ENVELOPE.flag(query)?,
         snapshot: parameter::SNAPSHOT.flag(query)?,
         conflate: parameter::CONFLATE.flag(query)?,
@@ -76,14 +76,18 @@ fn on_gap(query: &Query) -> Result<OnGap, Problem> {
     })
 }
 
-/// What a client calls itself, over all that it opens.
-/// What tells clients apart that come from one address (RFC 7239, and what came before it).
-fn described(headers: &HeaderMap) -> Vec<u8> {
-    let fields = ["forwarded", "x-forwarded-for", "user-agent"];
-    let values = fields.iter().flat_map(|name| headers.get_all(*name));
-    values.flat_map(|value| [value.as_bytes(), b"\n"].concat()).collect()
+/// What tells clients apart that come from one address (RFC 7239, and what came before it), as a keyed hash.
+fn described(headers: &HeaderMap) -> u64 {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let mut hasher = KEYS.build_hasher();
+    for name in ["forwarded", "x-forwarded-for", "user-agent"] {
+        headers.get_all(name).iter().for_each(|value| value.as_bytes().hash(&mut hasher));
+        name.hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
+/// What a client calls itself, over all that it opens.
 fn session(query: &Query) -> Result<Option<String>, Problem> {
     let Some(text) = query.first(&["session"]) else { return Ok(None) };
     let fits = (1..=64).contains(&text.len())

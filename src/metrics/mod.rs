@@ -4,14 +4,17 @@
 //! from the start, so that `increase()` sees the first drop. Never a label from the network: no id, topic or address.
 //! Gauges of things that others own (the log, the pages, the connections) are read from their owner at each scrape.
 
+mod ends;
+
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+
+pub use ends::Ends;
 
 /// The closed sets that labels are drawn from.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,8 @@ pub struct Labels<'a> {
     pub transports: &'a [&'static str],
     /// Reasons why a stream ends.
     pub ends: &'a [&'static str],
+    /// What a socket says at the end of a stream.
+    pub signs: &'a [&'static str],
     /// Reasons of gaps.
     pub gaps: &'a [&'static str],
     /// How a stream begins: `new`, `resumed`, `gap`.
@@ -44,10 +49,8 @@ pub struct Metrics {
     open: IntGauge,
     streams_active: IntGaugeVec,
     stream_opens: IntCounterVec,
-    stream_ends: IntCounterVec,
-    stream_age: HistogramVec,
-    stream_idle: HistogramVec,
-    heartbeat: GaugeVec,
+    /// How streams end, and what is known of their paths.
+    pub ends: Ends,
     delivered: IntCounterVec,
     delivered_bytes: IntCounterVec,
     skipped: IntCounterVec,
@@ -230,15 +233,6 @@ const COUNTERS: &[(Sampled, &str, &str)] = &[
     ),
 ];
 
-/// The only path there is until intermediaries are told apart.
-const PATH: &str = "unknown";
-
-/// Edges just below and above the timers that intermediaries are known for, so that a cluster stays visible.
-const TIMER_EDGES: &[f64] = &[
-    1.0, 5.0, 10.0, 14.5, 16.0, 28.0, 31.0, 49.0, 52.0, 54.0, 57.0, 59.0, 63.0, 88.0, 98.0, 106.0, 118.0, 128.0, 178.0,
-    190.0, 238.0, 250.0, 295.0, 315.0, 345.0, 365.0, 590.0, 640.0, 890.0, 960.0, 3590.0, 3700.0, 14400.0, 86400.0,
-];
-
 impl Metrics {
     /// Declares every metric and creates every series.
     ///
@@ -258,33 +252,7 @@ impl Metrics {
                 "Streams and polls opened, by how they began: new, resumed by a cursor, or with a gap.",
                 &["transport", "resume"],
             ),
-            stream_ends: add.counters(
-                "encke_stream_ends_total",
-                "Streams and polls ended, each with exactly one reason; doubt is `unknown`.",
-                &["reason", "transport", "path"],
-            ),
-            stream_age: add.histograms(
-                "encke_stream_age_at_end_seconds",
-                "How old streams were when they ended, answered polls left out: a cluster is a duration limit of an \
-                 intermediary.",
-                &["path"],
-            ),
-            stream_idle: add.histograms(
-                "encke_stream_idle_at_end_seconds",
-                "How long nothing had been written when streams ended, answered polls left out: a cluster is an idle \
-                 limit of an intermediary.",
-                &["path"],
-            ),
-            heartbeat: add.register(
-                GaugeVec::new(
-                    Opts::new(
-                        "encke_heartbeat_seconds",
-                        "After how long without a byte a stream is sent a heartbeat, unless it asked otherwise.",
-                    ),
-                    &["path"],
-                )
-                .expect("a well-formed declaration"),
-            ),
+            ends: Ends::declared(&add),
             delivered: add.counters("encke_delivered_total", "Events written to streams and polls.", &["transport"]),
             delivered_bytes: add.counters(
                 "encke_delivered_bytes_total",
@@ -342,12 +310,8 @@ impl Metrics {
             for resume in labels.resumes {
                 self.stream_opens.with_label_values(&[transport, resume]);
             }
-            for reason in labels.ends {
-                self.stream_ends.with_label_values(&[*reason, transport, PATH]);
-            }
+            self.ends.create_series(transport, labels);
         }
-        self.stream_age.with_label_values(&[PATH]);
-        self.stream_idle.with_label_values(&[PATH]);
         labels.gaps.iter().for_each(|reason| drop(self.gaps.with_label_values(&[reason])));
         labels.refusals.iter().for_each(|reason| drop(self.refused.with_label_values(&[reason])));
     }
@@ -372,22 +336,6 @@ impl Metrics {
             delivered_bytes: self.delivered_bytes.with_label_values(&[transport]),
             skipped: self.skipped.with_label_values(&[transport]),
         }
-    }
-
-    /// Counts the end of a stream.
-    pub fn end(&self, transport: &'static str, reason: &'static str) {
-        self.stream_ends.with_label_values(&[reason, transport, PATH]).inc();
-    }
-
-    /// Records how old a stream was when it ended, and how long nothing had been written to it.
-    pub fn times_at_end(&self, age: Duration, idle: Duration) {
-        self.stream_age.with_label_values(&[PATH]).observe(age.as_secs_f64());
-        self.stream_idle.with_label_values(&[PATH]).observe(idle.as_secs_f64());
-    }
-
-    /// Says how often streams beat that did not ask for an interval of their own.
-    pub fn heartbeat(&self, interval: Duration) {
-        self.heartbeat.with_label_values(&[PATH]).set(interval.as_secs_f64());
     }
 
     /// Counts a gap told to a subscriber.
@@ -487,8 +435,17 @@ impl Registered<'_> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels).expect("a well-formed declaration"))
     }
 
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.register(Histogram::with_opts(options).expect("a well-formed declaration"))
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> GaugeVec {
+        self.register(GaugeVec::new(Opts::new(name, help), &["path"]).expect("a well-formed declaration"))
+    }
+
     fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        let options = HistogramOpts::new(name, help).buckets(TIMER_EDGES.to_vec());
+        let options = HistogramOpts::new(name, help).buckets(ends::TIMER_EDGES.to_vec());
         self.register(HistogramVec::new(options, labels).expect("a well-formed declaration"))
     }
 }
@@ -501,6 +458,7 @@ mod tests {
         Metrics::new(Labels {
             transports: &["sse"],
             ends: &["complete", "unknown"],
+            signs: &["closed"],
             gaps: &["expired"],
             resumes: &["new"],
             refusals: &["key"],
@@ -511,7 +469,7 @@ mod tests {
     fn every_series_exists_at_zero_from_the_start() {
         let text = metrics().scrape(|_| 0);
         for series in [
-            "encke_stream_ends_total{path=\"unknown\",reason=\"complete\",transport=\"sse\"} 0",
+            "encke_stream_ends_total{path=\"other\",reason=\"complete\",transport=\"sse\"} 0",
             "encke_streams_active{transport=\"sse\"} 0",
             "encke_gaps_total{reason=\"expired\"} 0",
             "encke_refused_total{reason=\"key\"} 0",

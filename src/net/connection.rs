@@ -95,7 +95,7 @@ where
     let Shared { options, counters, shutdown, cores } = &*shared;
     let tls = options.tls.as_ref().filter(|_| address.is_some()); // Only TCP has addresses.
     let peer = Arc::new(Peer::new(address).over_tls(tls.is_some()));
-    let io = Watched::new(io, Arc::clone(&peer), Arc::clone(counters), options.stall);
+    let io = Watched::new(io, T::tcp_info, Arc::clone(&peer), Arc::clone(counters), options.stall);
     let io = match tls {
         None => Carried::Plain(io),
         // Boxed: it is large, and the task of a plain connection would have its size.

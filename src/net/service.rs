@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -19,6 +19,7 @@ use super::exchange::Exchange;
 use super::outbound::Paced;
 use super::streams::{Sending, Sent, Streams};
 use crate::delivery::Peer;
+use crate::diagnosis::{Protocol, Signature};
 
 /// Serves one HTTP/1 connection.
 pub(super) struct Http1<S> {
@@ -40,6 +41,9 @@ where
         self.exchange.outbound.begin();
         self.exchange.takeover.consider(&request);
         let head = self.exchange.inbound.request(request.body().size_hint().exact());
+        if reads(request.method()) {
+            request.extensions_mut().insert(Signature::of_head(head.as_bytes()));
+        }
         request.extensions_mut().insert(head);
         request.extensions_mut().insert(Arc::clone(&self.peer));
         Answer {
@@ -48,6 +52,11 @@ where
             left: false,
         }
     }
+}
+
+/// Whether such a request may open a stream: of others nobody asks by which way they came.
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET)
 }
 
 /// Serves one HTTP/2 connection. Its heads are compressed: there is no raw form to keep.
@@ -68,6 +77,11 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let sending = self.streams.begin(&self.peer);
+        if reads(request.method()) {
+            let fields = request.headers().iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+            let signature = Signature::of_fields(Protocol::Http2, fields);
+            request.extensions_mut().insert(signature);
+        }
         request.extensions_mut().insert(Arc::clone(sending.peer()));
         let answer = Boxed::Asked(Some(Box::new((self.service.clone(), request.map(Content::Incoming)))));
         Answer { answer, pace: sending, left: false }

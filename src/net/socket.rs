@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
+use crate::diagnosis::TcpInfo;
+
 use super::Options;
 use super::listener::Accept;
 use super::socket_file::{self, SocketFile};
@@ -181,6 +183,9 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 
     /// The socket alone, which no runtime watches any more.
     fn into_socket(self) -> Option<OwnedFd>;
+
+    /// What the kernel knows of it, if it is a TCP socket and can be asked.
+    fn tcp_info(&self) -> Option<TcpInfo>;
 }
 
 impl Wire for Stream {
@@ -199,6 +204,13 @@ impl Wire for Stream {
             Self::Right(socket) => socket.into_std().ok().map(OwnedFd::from),
         }
     }
+
+    fn tcp_info(&self) -> Option<TcpInfo> {
+        match self {
+            Self::Left(socket) => crate::delivery::tcp_info(socket),
+            Self::Right(_) => None,
+        }
+    }
 }
 
 /// A connection in memory stays where it is.
@@ -211,6 +223,10 @@ impl Wire for tokio::io::DuplexStream {
     }
 
     fn into_socket(self) -> Option<OwnedFd> {
+        None
+    }
+
+    fn tcp_info(&self) -> Option<TcpInfo> {
         None
     }
 }

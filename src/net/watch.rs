@@ -12,10 +12,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::Counters;
-use crate::delivery::{Gone, Peer};
+use crate::delivery::{Gone, LastSight, Peer, gone_by};
+use crate::diagnosis::TcpInfo;
 
 /// One connection's socket.
 pub(super) struct Watched<T> {
@@ -29,11 +30,19 @@ pub(super) struct Watched<T> {
     first: Option<u8>,
     /// Whether the peer closed its side.
     closed: bool,
+    /// What the kernel knows of it.
+    tcp_info: fn(&T) -> Option<TcpInfo>,
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(io: T, peer: Arc<Peer>, counters: Arc<Counters>, stall: Duration) -> Self {
-        Self { io, peer, counters, stall, blocked: None, first: None, closed: false }
+    pub(super) fn new(
+        io: T,
+        tcp_info: fn(&T) -> Option<TcpInfo>,
+        peer: Arc<Peer>,
+        counters: Arc<Counters>,
+        stall: Duration,
+    ) -> Self {
+        Self { io, peer, counters, stall, blocked: None, first: None, closed: false, tcp_info }
     }
 
     pub(super) fn into_inner(self) -> T {
@@ -61,7 +70,17 @@ impl<T> Watched<T> {
 
     #[cold]
     fn failed(&self, error: &io::Error) {
-        self.peer.record(Gone::of(error, self.closed));
+        self.peer.record(gone_by(error, self.closed));
+        self.look();
+    }
+
+    /// Records how the connection is seen for the last time.
+    #[cold]
+    fn look(&self) {
+        // The sleep began with the first write that took nothing.
+        let blocked =
+            self.blocked.as_ref().map(|blocked| self.stall.saturating_sub(blocked.deadline() - Instant::now()));
+        self.peer.record_sight(LastSight { blocked, tcp: (self.tcp_info)(&self.io) });
     }
 }
 
@@ -91,6 +110,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         if buf.filled().len() == before {
             this.closed = true;
             this.peer.record(Gone::Closed);
+            this.look();
         }
         Poll::Ready(Ok(()))
     }

@@ -73,7 +73,7 @@ async fn two_gets_in_one_segment_are_one_stream_and_no_silence() {
         }
         assert_eq!(client.text().matches("HTTP/1.1 200 OK").count(), 1, "{carrier:?}");
         drop(client);
-        server.ended("peer_closed", 1).await;
+        server.left("closed", 1).await;
         server.closed().await;
     }
 }
@@ -170,12 +170,12 @@ async fn who_leaves_a_stream_is_told_from_who_resets_it() {
         client.send(FOLLOW).await;
         client.until_chunk("encke.hello").await;
         client.close_side().await;
-        server.ended("peer_closed", 1).await;
+        server.left("closed", 1).await;
         let mut client = server.client().await;
         client.send(FOLLOW).await;
         client.until_chunk("encke.hello").await;
         client.reset();
-        server.ended("peer_reset", 1).await;
+        server.left("reset", 1).await;
         server.closed().await;
     }
 }

@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use encke::delivery::{Begin, Delivery, EndReason, Options as Delivering, Peer, Shards, SocketOptions, Wanted};
+use encke::delivery::{Begin, Delivery, EndReason, Gone, Options as Delivering, Peer, Shards, SocketOptions, Wanted};
 use encke::event::{Event, Timestamp, Topic, TopicSelector};
 use encke::hub::{Hub, PagesOptions, Selection};
 use encke::log::{Log, MemoryLog, Retention};
@@ -49,7 +49,9 @@ impl Server {
         let pages = PagesOptions::default();
         let hub = Hub::start_at(Arc::clone(&log), pages, clock, &shutdown).await.unwrap();
         let ends = EndReason::ALL.map(EndReason::as_str);
-        let labels = Labels { transports: &["sse"], ends: &ends, gaps: &[], resumes: &["new"], refusals: &[] };
+        let signs = Gone::ALL.map(Gone::as_str);
+        let labels =
+            Labels { transports: &["sse"], ends: &ends, signs: &signs, gaps: &[], resumes: &["new"], refusals: &[] };
         let metrics = Arc::new(Metrics::new(labels));
         let delivery = Delivery::start(hub, Arc::clone(&metrics), shutdown.clone(), Delivering::default());
         let service =
@@ -90,6 +92,12 @@ impl Server {
             self.metrics.scrape(|_| 0).lines().any(|row| row.starts_with("encke_stream_ends") && row.ends_with(&line))
         };
         patiently(&line, is_so).await;
+    }
+
+    /// Waits until so many streams have ended with this sign of their sockets.
+    pub(crate) async fn left(&self, sign: &str, count: u64) {
+        let line = format!("encke_stream_last_signs_total{{sign=\"{sign}\",transport=\"sse\"}} {count}");
+        patiently(&line, || self.metrics.scrape(|_| 0).lines().any(|row| row == line)).await;
     }
 
     /// Waits until no connection and no stream is open.

@@ -11,6 +11,7 @@ mod configuration;
 mod doctor;
 mod documents;
 mod durability;
+mod ends;
 mod following;
 mod harness;
 mod hostile;

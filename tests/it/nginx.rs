@@ -122,7 +122,7 @@ fn field<'a>(head: &'a str, name: &str) -> &'a str {
     values.next().map_or("", |(_, value)| value.trim_end())
 }
 
-/// The sum of a metric's series that have all of `labels`, such as `reason="peer_closed"`.
+/// The sum of a metric's series that have all of `labels`, such as `sign="closed"`.
 #[track_caller]
 fn metric(gateway: &Gateway, name: &str, labels: &[&str]) -> u64 {
     let scraped = ask(&format!("{}/metrics", gateway.admin_url()), &[]).body;
@@ -139,8 +139,8 @@ fn metric(gateway: &Gateway, name: &str, labels: &[&str]) -> u64 {
 /// How many streams and polls of a transport have ended because nginx closed or reset their connection.
 fn ended_by_peer(gateway: &Gateway, transport: &str) -> u64 {
     let transport = format!("transport=\"{transport}\"");
-    let ends = |reason| metric(gateway, "encke_stream_ends_total", &[&transport, reason]);
-    ends("reason=\"peer_closed\"") + ends("reason=\"peer_reset\"")
+    let signs = |sign| metric(gateway, "encke_stream_last_signs_total", &[&transport, sign]);
+    signs("sign=\"closed\"") + signs("sign=\"reset\"")
 }
 
 /// How many streams and polls have ended for a reason that the gateway does not know. Always meant to be 0.

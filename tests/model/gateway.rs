@@ -52,7 +52,7 @@ impl Gateway {
         let pages =
             PagesOptions { pinned_events: settings.pinned, pinned_bytes: 1 << 20, cached_bytes: 64 << 10, replays: 64 };
         let hub = Hub::start_at(Arc::clone(&log), pages, clock, &shutdown).await.expect("a hub");
-        let labels = Labels { transports: &[], ends: &[], gaps: &[], resumes: &[], refusals: &[] };
+        let labels = Labels { transports: &[], ends: &[], signs: &[], gaps: &[], resumes: &[], refusals: &[] };
         let options = Options { retention_events: settings.events, ..Options::default() };
         let delivery = Delivery::start(Arc::clone(&hub), Arc::new(Metrics::new(labels)), shutdown.clone(), options);
         let here = [tokio::runtime::Handle::current()];

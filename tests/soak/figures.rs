@@ -28,7 +28,7 @@ pub(super) struct Figures {
 }
 
 /// Reasons for which streams end here. Nobody is to be told that we do not know, or that we failed.
-const EXPECTED: [&str; 5] = ["complete", "auth_expired", "slow_reader", "peer_closed", "peer_reset"];
+const EXPECTED: [&str; 5] = ["complete", "auth_expired", "slow_reader", "client_left", "dropped_came_back"];
 
 impl Figures {
     /// Waits until nobody is connected, and looks.
@@ -44,6 +44,10 @@ impl Figures {
                 sum(&text, "encke_connections_active"),
             );
             active == (0, 0, 1)
+        });
+        wait_for("it to be decided why each has ended", || {
+            text = scrape(gateway);
+            sum(&text, "encke_stream_opens_total") == sum(&text, "encke_stream_ends_total")
         });
         Self::of(gateway.process().id(), &text)
     }

@@ -97,25 +97,25 @@ fn an_offset_that_is_given_twice_is_noticed() {
 #[test]
 fn a_stream_that_is_not_accounted_for_is_noticed() {
     let known = Tally { opened: [("sse", 2)].into(), ..Tally::default() };
-    hold_ends("as many as clients know of", 2, &[("peer_closed", 1), ("complete", 1)], &known, "");
+    hold_ends("as many as clients know of", 2, &[("client_left", 1), ("complete", 1)], &known, "");
     let unsure = Tally { unsure: 1, ..known.clone() };
-    hold_ends("one of which nobody knew", 3, &[("peer_closed", 3)], &unsure, "");
-    hold_ends("one too many", 3, &[("peer_closed", 3)], &known, "sse: 3 opened; clients know of 2 to 2");
-    hold_ends("one too few", 1, &[("peer_closed", 1)], &known, "sse: 1 opened; clients know of 2 to 2");
-    hold_ends("one that has not ended", 2, &[("peer_closed", 1)], &known, "what was opened has ended");
+    hold_ends("one of which nobody knew", 3, &[("client_left", 3)], &unsure, "");
+    hold_ends("one too many", 3, &[("client_left", 3)], &known, "sse: 3 opened; clients know of 2 to 2");
+    hold_ends("one too few", 1, &[("client_left", 1)], &known, "sse: 1 opened; clients know of 2 to 2");
+    hold_ends("one that has not ended", 2, &[("client_left", 1)], &known, "what was opened has ended");
     hold_ends(
         "one that has ended twice",
         2,
-        &[("peer_closed", 2), ("complete", 1)],
+        &[("client_left", 2), ("complete", 1)],
         &known,
         "what was opened has ended",
     );
-    hold_ends("one of which we do not know why", 2, &[("peer_closed", 1), ("unknown", 1)], &known, "ended as unknown");
+    hold_ends("one of which we do not know why", 2, &[("client_left", 1), ("unknown", 1)], &known, "ended as unknown");
     let never_read = Tally { never_read: 1, ..known };
     hold_ends(
         "one that never read and stayed",
         2,
-        &[("peer_closed", 2)],
+        &[("client_left", 2)],
         &never_read,
         "0 slow readers, and 1 never read",
     );
@@ -150,7 +150,7 @@ fn check_on(transport: Transport, doors: &Doors, what: &str, told: &[Said], obje
 
 #[track_caller]
 fn hold_ends(what: &str, opened: u64, ends: &[(&str, u64)], tally: &Tally, objection: &str) {
-    let none: Vec<_> = ["peer_closed", "complete", "unknown", "slow_reader"].map(|reason| (reason, 0)).into();
+    let none: Vec<_> = ["client_left", "complete", "unknown", "slow_reader"].map(|reason| (reason, 0)).into();
     let all: Vec<_> = none.iter().chain(ends).copied().collect();
     let [before, after] = [metrics(0, &none), metrics(opened, &all)].map(|text| Figures::of(std::process::id(), &text));
     objects(what, objection, || after.hold_ends(&before, tally));

@@ -164,6 +164,8 @@ fn launch(settings: &Settings, former: &Addresses) -> Result<(Process, Addresses
     if !dev {
         command.args(["--admin", former.admin.as_deref().map_or("127.0.0.1:0", authority)]);
     }
+    // It is decided soon why a stream ended; a test that wants more time says so.
+    command.env("ENCKE_GRACE", "1");
     command.arg("--data").arg(settings.data.path()).args(&settings.args);
     command.args(settings.certificate.iter().flat_map(Certificate::options));
     if let Some(carrier) = std::env::var_os("ENCKE_TEST_CARRIER") {

@@ -35,6 +35,11 @@ impl Connection {
         Ok(Self { reader: BufReader::new(socket) })
     }
 
+    /// The same socket once more, to end it or to change its patience.
+    pub(crate) fn socket(&self) -> io::Result<TcpStream> {
+        self.reader.get_ref().try_clone()
+    }
+
     /// Sends a request, such as `GET /events/a`, and reads the whole answer.
     pub(crate) fn exchange(&mut self, line: &str, fields: &[(&str, &str)], content: &[u8]) -> io::Result<Answer> {
         self.send(line, fields, content)?;

@@ -5,12 +5,14 @@
 
 pub(crate) mod browser;
 pub(crate) mod gateway;
+pub(crate) mod hosts;
 pub(crate) mod http;
 pub(crate) mod http1;
 mod long;
 pub(crate) mod nginx;
 pub(crate) mod page_server;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod tls;

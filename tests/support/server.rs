@@ -24,7 +24,7 @@ pub(crate) fn started(
         wait_for("a server to be up", || {
             let has_ended = process.has_ended();
             let said = process.errors();
-            taken = TAKEN.iter().any(|words| said.contains(words));
+            taken = is_taken(&said);
             assert!(taken || !has_ended, "a server did not start:\n{said}");
             taken || is_up(&process, port)
         });
@@ -33,6 +33,11 @@ pub(crate) fn started(
         }
     }
     panic!("five ports that were free were not so for a server");
+}
+
+/// Whether a server says that somebody else has its port.
+pub(crate) fn is_taken(said: &str) -> bool {
+    TAKEN.iter().any(|words| said.contains(words))
 }
 
 fn free_port() -> u16 {

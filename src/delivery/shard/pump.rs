@@ -410,6 +410,7 @@ impl Pump {
                     self.stalled.fetch_add(1, Ordering::Relaxed);
                     self.remove(index);
                 }
+                Some(_) if slot.is_lost(self.options.stall) => self.remove(index),
                 Some(_) => self.queue(index),
                 None => self.remove(index), // It was waited for long enough.
             }

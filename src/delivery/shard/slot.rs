@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::task::AbortHandle;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use super::dues::Tick;
 use crate::access::Permit;
-use crate::delivery::{Gone, Peer, Stream};
+use crate::delivery::{Gone, LastSight, Peer, Stream, gone_by, tcp_info};
 use crate::sys::{self, Input};
 
 /// How the content of a response is framed on its connection.
@@ -28,7 +29,7 @@ pub type Held = Box<dyn Send>;
 
 /// One socket of a shard.
 ///
-/// Cost: about 250 bytes, and nothing beside them while the socket takes what it is given.
+/// Cost: about 270 bytes, and nothing beside them while the socket takes what it is given.
 pub(super) struct Slot {
     pub(super) socket: OwnedFd,
     /// None: it has ended, and only last words are on their way.
@@ -105,6 +106,7 @@ impl Slot {
                 }
                 Ok(Input::End) => {
                     self.peer.record(Gone::Closed);
+                    self.look();
                     return false;
                 }
                 Err(error) => {
@@ -118,7 +120,29 @@ impl Slot {
     /// Records how the connection ended.
     #[cold]
     pub(super) fn fail(&self, error: &io::Error) {
-        self.peer.record(Gone::of(error, false));
+        self.peer.record(gone_by(error, false));
+        self.look();
+    }
+
+    /// Whether nothing was acknowledged for so long though something is on its way; then that is recorded. A peer that
+    /// takes nothing acknowledges that it does not, so it is not lost.
+    ///
+    /// Cost: a system call, for each heartbeat.
+    #[cold]
+    pub(super) fn is_lost(&self, patience: Duration) -> bool {
+        let tcp = tcp_info(&self.socket);
+        let is_lost = tcp.is_some_and(|tcp| tcp.unacknowledged > 0 && tcp.since_acknowledged >= patience);
+        if is_lost {
+            self.peer.record(Gone::Silent);
+            self.peer.record_sight(LastSight { blocked: None, tcp });
+        }
+        is_lost
+    }
+
+    /// Records how the connection is seen for the last time.
+    fn look(&self) {
+        let blocked = self.rest.as_ref().map(|rest| rest.since.elapsed());
+        self.peer.record_sight(LastSight { blocked, tcp: tcp_info(&self.socket) });
     }
 
     /// Whether its reader would not be let in again.
@@ -129,7 +153,7 @@ impl Slot {
     }
 
     /// When it is to be looked at though there is no news. `stall`: how long a socket may take nothing.
-    pub(super) fn due(&self, stall: std::time::Duration) -> Option<Instant> {
+    pub(super) fn due(&self, stall: Duration) -> Option<Instant> {
         match (&self.rest, &self.stream) {
             (Some(rest), _) => Some(rest.since + stall),
             (None, Some(stream)) => Some(stream.due()),
@@ -187,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_small() {
-        assert!(size_of::<Slot>() <= 256, "a slot has {} bytes", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 288, "a slot has {} bytes", size_of::<Slot>());
     }
 
     #[test]

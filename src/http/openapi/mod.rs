@@ -40,12 +40,14 @@ fn document(options: &Options) -> Value {
         "paths": {
             "/events": events(Place::Query),
             "/events/{topic}": events(Place::Path),
+            "/beacon": { "post": beacon() },
             "/metrics": { "servers": admin.clone(), "get": metrics() },
             "/health/live": { "servers": admin.clone(), "get": health("live", "whether the process answers", &[]) },
             "/health/ready": {
                 "servers": admin.clone(),
                 "get": health("ready", "whether clients may be sent here", parameter::READY),
             },
+            "/diagnosis": { "servers": admin.clone(), "get": diagnosis() },
             "/openapi.json": { "servers": admin, "get": description() },
         },
         "components": {
@@ -210,6 +212,29 @@ fn metrics() -> Value {
     json!({
         "operationId": "metrics", "summary": "Prometheus' text format",
         "responses": responses([("200", json!({ "description": "Every series.", "content": text }))], &[421]),
+    })
+}
+
+fn beacon() -> Value {
+    let word = json!({ "schema": reference("Beacon") });
+    json!({
+        "operationId": "beacon", "summary": "A client's word on its own stream",
+        "requestBody": {
+            "required": true, "description": "At most 2 KiB, of any media type, as `sendBeacon` sends `text/plain`.",
+            "content": { "application/json": word, "text/plain": { "schema": { "type": "string" } } },
+        },
+        "responses": responses([("204", bare("It is heard. Of a stream that there is not nothing is said."))], &[400, 403, 408, 413, 421, 503]),
+    })
+}
+
+fn diagnosis() -> Value {
+    let forms = json!({
+        "application/json": { "schema": reference("Diagnosis") },
+        "text/html": { "schema": { "type": "string" } },
+    });
+    json!({
+        "operationId": "diagnosis", "summary": "Why streams end, and what to change",
+        "responses": responses([("200", json!({ "description": "All that is known; a page for who accepts HTML.", "content": forms }))], &[401, 421]),
     })
 }
 

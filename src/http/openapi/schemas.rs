@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::Options;
 use super::super::parameter::TOPIC_FORM;
 use super::super::problem::REFUSALS;
+use crate::diagnosis::{EndReason, FindingKind, Product};
 use crate::event::{Cursor, EventType, Key, Topic};
 use crate::log::{Durability, GapReason};
 
@@ -36,9 +37,50 @@ pub(super) fn schemas(options: &Options) -> Value {
         "Receipts": { "type": "array", "items": reference("Receipt") },
         "Sum": sum(),
         "Deleted": object(&["deleted"], &json!({ "deleted": count() })),
+        "Beacon": {
+            "type": "object", "required": ["stream"],
+            "properties": {
+                "stream": { "type": "string", "pattern": "^[0-9a-f]{32}$", "description": "The `Encke-Stream` of the stream." },
+                "reason": { "type": ["string", "null"], "description": "`goodbye`: the client leaves." },
+            },
+        },
+        "Diagnosis": diagnosis(),
         "Health": object(&["status"], &json!({ "status": { "type": "string" } })),
         "Problem": problem(),
     })
+}
+
+fn diagnosis() -> Value {
+    let names = EndReason::ALL.map(EndReason::as_str);
+    let ends = json!({ "type": "object", "propertyNames": { "enum": names }, "additionalProperties": count() });
+    let seconds = json!({ "type": "number", "minimum": 0 });
+    let perhaps = json!({ "type": ["number", "null"], "minimum": 0 });
+    let word = |words: &[&str]| json!({ "type": "string", "enum": words });
+    let text = json!({ "type": "string" });
+    let finding = object(
+        &["kind", "text", "advice"],
+        &json!({ "kind": word(&FindingKind::ALL.map(FindingKind::as_str)), "text": text, "advice": text }),
+    );
+    let path = json!({
+        "path": { "type": "string", "examples": ["nginx/h1.0/1", "direct/h1.1/0", "other"] },
+        "product": word(&Product::ALL.map(Product::as_str)),
+        "hops": { "type": "integer", "minimum": 0, "maximum": 3 },
+        "streams": count(),
+        "opened": count(),
+        "idle_limit_s": perhaps,
+        "duration_limit_s": perhaps,
+        "idle_at_least_s": perhaps,
+        "buffering": word(&["unknown", "none", "held"]),
+        "confidence": { "enum": ["certain", "mixed", null] },
+        "heartbeat_s": seconds,
+        "returns": count(),
+        "outage_s": seconds,
+        "ends": ends,
+        "findings": { "type": "array", "items": finding },
+    });
+    let members: Vec<_> = path.as_object().into_iter().flat_map(|path| path.keys()).map(String::as_str).collect();
+    let paths = json!({ "type": "array", "items": object(&members, &path) });
+    object(&["ends", "undecided", "paths"], &json!({ "ends": ends, "undecided": count(), "paths": paths }))
 }
 
 /// An object of these members and no others.

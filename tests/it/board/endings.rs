@@ -1,7 +1,7 @@
 //! The ways in which a stream can end, provoked from outside and read back from `/metrics`: exactly one reason a stream.
 //!
-//! Two reasons are not here. `slow_reader` takes two minutes: `net` has a test of the stall on a paused clock, and
-//! `delivery` one of what it is counted as. `unknown` is left for what nobody has thought of.
+//! What takes minutes, an intermediary or a network is not here: `net` has a test of the stall on a paused clock, `pictured` one
+//! of the timers of intermediaries. `unknown` is left for what nobody has thought of.
 
 use std::process::Command;
 
@@ -35,14 +35,14 @@ fn whoever_is_killed_has_closed() {
     while !curl.line(PATIENCE).expect("curl shows the hello").is_empty() {}
     expect_active(gateway.address(), 1);
     curl.kill9();
-    expect_ends(gateway.address(), 0, &[("peer_closed", "sse", 1)]);
+    expect_ends(gateway.address(), 0, &[("client_left", "sse", 1)]);
 }
 
 #[test]
 fn a_poll_that_is_left_while_it_waits_was_closed_by_its_peer() {
     let gateway = Gateway::start(&["--dev"]);
     waiting_poll(&gateway).close();
-    expect_ends(gateway.address(), 0, &[("peer_closed", "long-poll", 1)]);
+    expect_ends(gateway.address(), 0, &[("client_left", "long-poll", 1)]);
 }
 
 #[test]
@@ -52,7 +52,11 @@ fn a_connection_that_is_reset_was_reset_by_its_peer() {
         subscribed(gateway.address(), transport).reset();
     }
     waiting_poll(&gateway).reset();
-    expect_ends(gateway.address(), 0, &TRANSPORTS.map(|transport| ("peer_reset", transport, 1)));
+    let scraped = expect_ends(gateway.address(), 0, &TRANSPORTS.map(|transport| ("client_left", transport, 1)));
+    for transport in TRANSPORTS {
+        let sign = [("transport", transport), ("sign", "reset")];
+        assert_eq!(scraped.sum("encke_stream_last_signs_total", &sign), 1.0, "{transport}");
+    }
 }
 
 #[test]
@@ -62,11 +66,11 @@ fn a_cancelled_stream_of_http2_was_closed_by_its_peer_and_the_others_go_on() {
     client.subscribe(1, "/events/quiet?transport=sse", "encke.hello");
     client.subscribe(3, "/events/quiet?transport=ndjson", "encke.hello");
     client.cancel(1);
-    expect_ends(gateway.address(), 1, &[("peer_closed", "sse", 1)]);
+    expect_ends(gateway.address(), 1, &[("client_left", "sse", 1)]);
     assert_eq!(post(gateway.address(), "/events/quiet", &[], "news").status, 201);
     client.read_until(3, "news");
     client.close();
-    expect_ends(gateway.address(), 0, &[("peer_closed", "sse", 1), ("peer_closed", "ndjson", 1)]);
+    expect_ends(gateway.address(), 0, &[("client_left", "sse", 1), ("client_left", "ndjson", 1)]);
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn a_drain_is_seen_from_outside_and_ends_every_stream_as_server_shutdown() {
 
 #[test]
 fn a_reader_that_takes_nothing_is_cut_after_the_drain_time_as_server_shutdown() {
-    let mut gateway = open_to_all(&["--drain", "1", "--log-format", "json", "--log-level", "encke::delivery=debug"]);
+    let mut gateway = open_to_all(&["--drain", "1", "--log-format", "json", "--log-level", "encke::diagnosis=debug"]);
     let large = "x".repeat(1_000_000);
     for _ in 0..16 {
         assert_eq!(post(gateway.address(), "/events/large", &[AUTHORIZATION], &large).status, 201);
@@ -238,7 +242,13 @@ fn expect_active(address: &str, active: u32) -> Scraped {
 /// Waits until just so many streams and polls are open, and says how the others have ended: reason, transport, count.
 #[track_caller]
 fn expect_ends(address: &str, active: u32, ends: &[(&str, &str, u64)]) -> Scraped {
-    let scraped = expect_active(address, active);
+    expect_active(address, active);
+    let mut scraped = Scraped::from(address);
+    wait_for("all ends to be decided", || {
+        scraped = Scraped::from(address);
+        let sum = |name| scraped.sum(name, &[]);
+        sum("encke_stream_opens_total") - sum("encke_streams_active") == sum("encke_stream_ends_total")
+    });
     let expected = ends.iter().map(|(reason, transport, count)| ((*reason, *transport), *count)).collect();
     assert_eq!(scraped.ends(), expected);
     check_sums(&scraped);

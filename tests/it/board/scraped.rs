@@ -41,14 +41,21 @@ impl Scraped {
         matching.iter().map(|series| series.value).sum()
     }
 
-    /// How streams ended: reason and transport of each that is not zero.
+    /// Whether there is a series of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.series.iter().any(|series| series.name == name)
+    }
+
+    /// How streams ended, on all paths: reason and transport of each that is not zero.
     pub(super) fn ends(&self) -> BTreeMap<(&str, &str), u64> {
         let ends = self.series.iter().filter(|series| series.name == "encke_stream_ends_total" && series.value > 0.0);
-        ends.map(|series| {
+        let mut of_all_paths = BTreeMap::new();
+        for series in ends {
             let key = (series.labels["reason"].as_str(), series.labels["transport"].as_str());
-            (key, format!("{}", series.value).parse().expect("a counter is a whole number"))
-        })
-        .collect()
+            let count: u64 = format!("{}", series.value).parse().expect("a counter is a whole number");
+            *of_all_paths.entry(key).or_default() += count;
+        }
+        of_all_paths
     }
 
     /// The metrics and their labels, without the `le` of histograms.

@@ -86,7 +86,7 @@ fn streams_that_may_no_longer_read_end_and_others_go_on() {
         stream.chunks_until("still here");
     }
     let ended = |transport: &str| {
-        metric(&gateway, "encke_stream_ends_total{path=\"unknown\",reason=\"auth_expired\"", transport)
+        metric(&gateway, "encke_stream_ends_total{path=\"direct/h1.1/0\",reason=\"auth_expired\"", transport)
     };
     assert_eq!((ended("\"sse\""), ended("\"long-poll\"")), (2.0, 1.0));
 }

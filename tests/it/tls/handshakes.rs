@@ -106,9 +106,9 @@ fn the_cookie_of_a_run_beyond_loopback_is_for_https_alone() {
 #[test]
 fn whoever_vanishes_is_seen_to_go_as_without_tls() {
     let gateway = Gateway::start_tls(&["--dev"]);
-    let ended = |reason: &str| {
+    let ended = |sign: &str| {
         let text = Request::get("/metrics").ask(gateway.address()).text();
-        let series = format!("encke_stream_ends_total{{path=\"unknown\",reason=\"{reason}\",transport=\"sse\"}} ");
+        let series = format!("encke_stream_last_signs_total{{sign=\"{sign}\",transport=\"sse\"}} ");
         text.lines().any(|line| line.strip_prefix(&series) == Some("1"))
     };
     let open = || {
@@ -119,11 +119,11 @@ fn whoever_vanishes_is_seen_to_go_as_without_tls() {
         stream
     };
     drop(open());
-    wait_for("a close to be seen as one", || ended("peer_closed"));
+    wait_for("a close to be seen as one", || ended("closed"));
     let mut stream = open();
     SockRef::from(&*stream.socket())
         .set_linger(Some(Duration::ZERO))
         .expect("a socket that is reset when it is dropped");
     drop(stream);
-    wait_for("a reset to be seen as one", || ended("peer_reset"));
+    wait_for("a reset to be seen as one", || ended("reset"));
 }

@@ -1,0 +1,340 @@
+//! Where facts come in and verdicts go out: arrivals and departures of streams, their pairing, and what they teach of paths.
+//!
+//! No clock and no lock: the moment is given with each call. Bounded in paths and in ends that wait.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::goodbyes::Goodbyes;
+use super::heartbeat::{BeatBounds, interval};
+use super::path::{Path, PathNumber, is_at_hint};
+use super::signature::{PathKey, Signature};
+use super::verdict::{self, Circumstances, judge};
+use super::waiting::{Pending, Return, Waiting};
+use super::{Departure, EndReason, Visitor};
+
+/// An end with its reason, which does not change any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The transport of the stream or poll.
+    pub transport: &'static str,
+    /// Its path.
+    pub path: PathNumber,
+    /// Why it ended.
+    pub reason: EndReason,
+    /// How old it was.
+    pub age: Duration,
+    /// For how long nothing had been written.
+    pub idle: Duration,
+}
+
+/// A stream or poll that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its path.
+    pub path: PathNumber,
+    /// It is the first of its transport there.
+    pub is_first: bool,
+    /// The end from which its client is back.
+    pub back: Option<Return>,
+    /// How often it is to beat, if not as by default.
+    pub heartbeat: Option<Duration>,
+    /// It beats less often than others, so that it is learnt how quiet a stream may be there: so often.
+    pub canary: Option<Duration>,
+}
+
+/// How often streams beat.
+#[derive(Clone, Copy, Debug)]
+pub struct Beats {
+    /// Where nothing is known.
+    pub default: Duration,
+    /// What an operator allows.
+    pub bounds: BeatBounds,
+}
+
+/// The table of paths, and the ends that wait for their verdict.
+#[derive(Debug)]
+pub struct Desk {
+    paths: Vec<Path>,
+    by_key: HashMap<PathKey, PathNumber>,
+    waiting: Waiting,
+    /// What paths were called whose places were given away, with their transports: to be taken out of what is shown.
+    gone: Vec<(String, Vec<&'static str>)>,
+    grace: Duration,
+    goodbyes: Goodbyes,
+    /// When it was last looked what paths outlive, and when they last forgot what is old.
+    looked: Duration,
+    /// When the half hour began that runs.
+    turned: Duration,
+    forgot: Duration,
+    ends: [u64; EndReason::ALL.len()],
+    /// Decided before their time, as too many waited.
+    early: u64,
+}
+
+impl Desk {
+    /// How many paths have a place of their own.
+    pub const PATHS: usize = 64;
+
+    /// How long nobody must have come by a path until its place may be given to another: where but few came ever, and where
+    /// more did. What a request says of its way anybody can write, and whoever does so must not keep others out for long.
+    const FORGOTTEN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+
+    /// So many are no longer few.
+    const FEW: u64 = 50;
+
+    /// What ended so long ago says nothing of a path any more, and how often that is seen to.
+    const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
+    const OFTEN: Duration = Duration::from_secs(3600);
+
+    /// For how long, and as long again, a fault is told that was mended.
+    const LATELY: Duration = Duration::from_secs(30 * 60);
+
+    /// How often it is looked what paths outlive.
+    const LOOK: Duration = Duration::from_secs(5);
+
+    /// A desk whose ends wait so long for their client to come back.
+    #[must_use]
+    pub fn new(grace: Duration) -> Self {
+        Self {
+            paths: vec![Path::new(None)],
+            by_key: HashMap::new(),
+            waiting: Waiting::default(),
+            gone: Vec::new(),
+            grace,
+            goodbyes: Goodbyes::default(),
+            looked: Duration::ZERO,
+            turned: Duration::ZERO,
+            forgot: Duration::ZERO,
+            ends: [0; EndReason::ALL.len()],
+            early: 0,
+        }
+    }
+
+    /// Somebody opens a stream or asks a poll.
+    pub fn arrive(
+        &mut self,
+        signature: &Signature,
+        visitor: &Visitor,
+        transport: &'static str,
+        beats: Beats,
+        now: Duration,
+    ) -> Arrival {
+        let number = self.path_of(signature.path(), now);
+        let path = &mut self.paths[number.index()];
+        path.streams += 1;
+        path.opened += 1;
+        path.seen = now;
+        path.names_limit = signature.envoy_timeout_ms.is_some();
+        path.tally().opened += 1;
+        let back = self.waiting.arrive(visitor, now);
+        if let Some(back) = &back {
+            path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
+            path.tally().returns += 1;
+        }
+        // Cut, an `EventSource` comes back with the id that its hello had, unless not even that arrived.
+        let is_event_source = transport == "sse" && signature.agent.is_browser();
+        if is_event_source && let Some(outage) = self.waiting.arrive_with_nothing(visitor, now) {
+            path.returns = (path.returns.0 + 1, path.returns.1 + outage);
+            path.tally().with_nothing += 1;
+            path.tally().returns += 1;
+        }
+        let is_first = !path.transports.contains(&transport);
+        if is_first {
+            path.transports.push(transport);
+        }
+        // A canary is one that has been seen to come back well.
+        let proven = back.map(|_| visitor.session.unwrap_or(visitor.who).get());
+        let limit = path.idle_limit();
+        let known = path.idle_at_least.unwrap_or(beats.default).max(beats.default);
+        let canary = path.canaries.open(proven, known, limit.as_ref());
+        let tuned = limit.map(|limit| interval(beats.default, beats.bounds, Some(&limit), visitor.who.get()).every());
+        Arrival { path: number, is_first, back, heartbeat: canary.or(tuned), canary }
+    }
+
+    /// A client that is back had not been given so many events that had been written to it.
+    pub fn missed(&mut self, path: PathNumber, events: u64) {
+        let undelivered = &mut self.paths[path.index()].tally().undelivered;
+        *undelivered = (undelivered.0 + 1, undelivered.1 + events);
+    }
+
+    /// A stream or poll has ended. `with_its_connection`: others of its connection ended with it; `canary`: the
+    /// heartbeat that it tried. Verdicts that are final are put behind `settled`.
+    pub fn depart(
+        &mut self,
+        path: PathNumber,
+        visitor: Visitor,
+        end: Departure,
+        (with_its_connection, canary): (bool, Option<Duration>),
+        now: Duration,
+        settled: &mut Vec<Settled>,
+    ) {
+        let of = &mut self.paths[path.index()];
+        of.streams = of.streams.saturating_sub(1);
+        of.seen = now;
+        let is_evidence = verdict::is_evidence(&end);
+        // Looked at before it is noted: an end is no evidence for itself, unless it is the one that completes it.
+        let before = (of.is_at_duration_limit(&end), of.is_at_idle_limit(&end));
+        if is_evidence {
+            of.cut(&end, &visitor, now);
+        } else {
+            of.outlived(&end, &visitor, now);
+        }
+        let pending = Pending {
+            at: now,
+            path,
+            visitor,
+            end,
+            with_its_connection,
+            canary,
+            at_duration_limit: before.0,
+            at_idle_limit: before.1,
+            goodbye: self.goodbyes.take(visitor.stream, now),
+            came_back: None,
+            settled: verdict::is_final(&end),
+        };
+        if pending.settled {
+            settled.push(self.decide(&pending));
+        }
+        if end.reason == Some(EndReason::Complete) {
+            return; // Nobody waits for whoever got what it wanted.
+        }
+        if let Some(early) = self.waiting.add(pending)
+            && !early.settled
+        {
+            self.early += 1;
+            settled.push(self.decide(&early));
+        }
+    }
+
+    /// The client of a stream says that it leaves.
+    pub fn goodbye(&mut self, stream: NonZeroU64, now: Duration) {
+        match self.waiting.of(stream) {
+            Some(pending) => pending.goodbye |= now <= pending.at + Goodbyes::AROUND,
+            None => self.goodbyes.note(stream, now),
+        }
+    }
+
+    /// Decides those whose time has come.
+    pub fn settle(&mut self, now: Duration, settled: &mut Vec<Settled>) {
+        if now >= self.looked + Self::LOOK {
+            self.looked = now;
+            self.paths.iter_mut().for_each(Path::look);
+        }
+        if now >= self.turned + Self::LATELY {
+            self.turned = now;
+            self.paths.iter_mut().for_each(Path::turn);
+        }
+        if now >= self.forgot + Self::OFTEN {
+            self.forgot = now;
+            let than = now.saturating_sub(Self::OLD);
+            self.paths.iter_mut().for_each(|path| path.forget_older(than));
+        }
+        while let Some(pending) = self.waiting.next_due(now, self.grace) {
+            if !pending.settled {
+                settled.push(self.decide(&pending));
+            }
+        }
+    }
+
+    /// Decides all that wait: there is no more time.
+    pub fn close(&mut self, settled: &mut Vec<Settled>) {
+        while let Some(pending) = self.waiting.any() {
+            if !pending.settled {
+                settled.push(self.decide(&pending));
+            }
+        }
+    }
+
+    /// What paths were called that are no more, with their transports, since this was asked last.
+    pub fn take_gone(&mut self) -> Vec<(String, Vec<&'static str>)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// How many ends wait for their verdict, or for their client.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The name of a path, as metrics are labelled with it.
+    #[must_use]
+    pub fn label(&self, path: PathNumber) -> &str {
+        self.paths[path.index()].label()
+    }
+
+    pub(super) fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    pub(super) fn ends(&self) -> impl Iterator<Item = (EndReason, u64)> {
+        EndReason::ALL.into_iter().zip(self.ends)
+    }
+
+    fn decide(&mut self, pending: &Pending) -> Settled {
+        let Pending { at, path, end, came_back, .. } = *pending;
+        let of = &mut self.paths[path.index()];
+        // The first that a timer cuts are explained when the rest have taught it.
+        let known = Circumstances {
+            goodbye: pending.goodbye,
+            at_duration_limit: pending.at_duration_limit || of.is_at_duration_limit(&end),
+            at_idle_limit: pending.at_idle_limit || of.is_at_idle_limit(&end),
+            in_mass: of.is_in_mass(at, came_back.is_some()),
+            with_its_connection: pending.with_its_connection,
+            came_back: came_back.is_some(),
+        };
+        let reason = judge(&end, known);
+        if let Some(gap) = pending.canary {
+            let quiet = end.outlived.max(end.quiet_before);
+            match reason {
+                EndReason::DroppedCameBack | EndReason::ProxyIdleTimeout if end.idle < gap => of.canaries.died(gap),
+                _ if quiet * 20 >= gap * 19 => of.canaries.outlived(gap),
+                _ => {}
+            }
+        }
+        of.ends[reason as usize] += 1;
+        let tally = of.tally();
+        tally.ends[reason as usize] = tally.ends[reason as usize].saturating_add(1);
+        if reason == EndReason::ProxyMaxDuration && is_at_hint(&end) {
+            tally.hint = end.time_limit;
+        }
+        self.ends[reason as usize] += 1;
+        Settled { transport: end.transport, path, reason, age: end.age, idle: end.idle }
+    }
+
+    fn path_of(&mut self, key: PathKey, now: Duration) -> PathNumber {
+        if let Some(number) = self.by_key.get(&key) {
+            return *number;
+        }
+        let Some(number) = self.place(now) else { return PathNumber::OTHER };
+        let path = &mut self.paths[number.index()];
+        if let Some(before) = path.key {
+            self.by_key.remove(&before);
+            self.gone.push((path.label().to_owned(), std::mem::take(&mut path.transports)));
+        }
+        *path = Path::new(Some(key));
+        self.by_key.insert(key, number);
+        number
+    }
+
+    /// A place for one more path: a new one, or that of a path by which nobody has come for long.
+    fn place(&mut self, now: Duration) -> Option<PathNumber> {
+        if self.paths.len() < Self::PATHS {
+            self.paths.push(Path::new(None));
+            return u8::try_from(self.paths.len() - 1).ok().map(PathNumber);
+        }
+        let places = self.paths.iter().enumerate().skip(1);
+        let forgotten = places.filter(|(_, path)| {
+            let (few, many) = Self::FORGOTTEN;
+            // Ends of it that wait are told with its name.
+            let long = if path.opened < Self::FEW { few } else { many }.max(self.grace * 2);
+            path.streams == 0 && path.seen + long < now
+        });
+        let oldest = forgotten.min_by_key(|(_, path)| path.seen);
+        oldest.and_then(|(index, _)| u8::try_from(index).ok()).map(PathNumber)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+use super::*;
+use crate::diagnosis::{BeatBounds, Finding, FindingKind, Gone, Protocol};
+
+const GRACE: Duration = Duration::from_secs(35);
+const BEATS: Beats =
+    Beats { default: Duration::from_secs(15), bounds: BeatBounds { least: Duration::from_secs(5), most: None } };
+const NGINX: &[u8] =
+    b"GET /events HTTP/1.0\r\nHost: upstream\r\nConnection: close\r\nUser-Agent: curl/8\r\nAccept: */*\r\n\r\n";
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn visitor(who: u64, has: Option<u64>) -> Visitor {
+    let who = who.try_into().expect("not 0");
+    Visitor { session: None, who, prefix: None, has, stream: who }
+}
+
+/// An end by the other side: so old, and quiet for so long.
+fn end(age: f64, idle: f64) -> Departure {
+    Departure {
+        transport: "sse",
+        reason: None,
+        gone: Gone::Closed,
+        multiplexed: false,
+        draining: false,
+        age: seconds(age),
+        idle: seconds(idle),
+        quiet_before: seconds((age - idle).min(4.0)),
+        outlived: seconds((age - idle).min(4.0)),
+        blocked: None,
+        tcp: None,
+        given: 10,
+        time_limit: None,
+    }
+}
+
+struct Place {
+    desk: Desk,
+    signature: Signature,
+    settled: Vec<Settled>,
+}
+
+impl Place {
+    fn new(head: &[u8]) -> Self {
+        Self { desk: Desk::new(GRACE), signature: Signature::of_head(head), settled: Vec::new() }
+    }
+
+    fn arrive(&mut self, who: u64, has: Option<u64>, at: f64) -> Arrival {
+        self.desk.arrive(&self.signature, &visitor(who, has), "sse", BEATS, seconds(at))
+    }
+
+    fn depart(&mut self, who: u64, end: Departure, at: f64) {
+        let path = self.desk.path_of(self.signature.path(), seconds(at));
+        let said = self.signature.envoy_timeout_ms.map(|milliseconds| Duration::from_millis(milliseconds.into()));
+        let end = Departure { time_limit: said, ..end };
+        self.desk.depart(path, visitor(who, None), end, (false, None), seconds(at), &mut self.settled);
+    }
+
+    fn reasons(&mut self, at: f64) -> Vec<EndReason> {
+        self.desk.settle(seconds(at), &mut self.settled);
+        self.settled.drain(..).map(|settled| settled.reason).collect()
+    }
+
+    fn finding(&self, kind: FindingKind) -> Option<Finding> {
+        let paths = self.desk.report(BEATS).paths;
+        paths.into_iter().flat_map(|path| path.findings).find(|found| found.kind == kind)
+    }
+}
+
+#[test]
+fn a_timer_is_learnt_within_ten_cuts_and_explains_those_that_taught_it() {
+    let mut place = Place::new(NGINX);
+    for nth in 0..10 {
+        let at = 20.0 + 3.0 * f64::from(nth);
+        let who = u64::try_from(nth + 1).expect("a small number");
+        let age = 7.0 + 5.0 * f64::from(nth);
+        place.arrive(who, None, 0.0);
+        place.depart(who, end(age, 6.02), at);
+        assert!(place.arrive(who, Some(10), at + 2.0).back.is_some());
+    }
+    let reasons = place.reasons(200.0);
+    let explained = reasons.iter().filter(|reason| **reason == EndReason::ProxyIdleTimeout).count();
+    assert!(reasons.len() == 10 && explained >= 9, "{reasons:?}");
+    let report = place.desk.report(BEATS);
+    let limit = report.paths[0].idle_limit.expect("it is found");
+    assert!((limit.at.as_secs_f64() - 6.0).abs() < 0.18, "{limit:?}");
+    let finding = place.finding(FindingKind::IdleLimit).expect("it is told");
+    assert!(finding.advice.contains("proxy_read_timeout"), "{finding:?}");
+    assert!(place.arrive(99, None, 201.0).heartbeat.is_some_and(|heartbeat| heartbeat < seconds(6.0)));
+}
+
+#[test]
+fn what_was_silent_from_its_beginning_is_a_matter_of_quiet_unless_streams_that_beat_are_cut_at_the_same_age() {
+    let mut place = Place::new(NGINX);
+    let cut = |place: &mut Place, nth: u64, idle: f64| {
+        let at = 20.0 + 3.0 * nth as f64;
+        place.arrive(nth, None, at - 15.0);
+        place.depart(nth, end(15.0, idle), at);
+    };
+    (1..=12).for_each(|nth| cut(&mut place, nth, 15.0));
+    assert!(place.finding(FindingKind::IdleLimit).is_some() && place.finding(FindingKind::DurationLimit).is_none());
+    (13..=30).for_each(|nth| cut(&mut place, nth, (nth % 5) as f64));
+    assert!(place.finding(FindingKind::DurationLimit).is_some());
+    assert!(place.finding(FindingKind::IdleLimit).is_none(), "one limit is not two");
+}
+
+#[test]
+fn what_a_request_says_of_its_time_is_believed_of_an_end_at_that_time() {
+    let head = b"GET / HTTP/1.1\r\nhost: a\r\nuser-agent: curl\r\nx-envoy-expected-rq-timeout-ms: 15000\r\nx-request-id: 1\r\n\r\n";
+    let mut place = Place::new(head);
+    for (who, age) in [(1, 15.01), (2, 9.0)] {
+        place.arrive(who, None, 0.0);
+        place.depart(who, end(age, 3.0), age);
+    }
+    let mut reasons = place.reasons(100.0);
+    reasons.sort_by_key(|reason| reason.as_str());
+    assert_eq!(reasons, [EndReason::ClientLeft, EndReason::ProxyMaxDuration]);
+}
+
+#[test]
+fn many_ends_at_once_of_streams_of_all_ages_that_come_back_are_a_restart() {
+    let mut place = Place::new(NGINX);
+    for who in 1..=20 {
+        place.arrive(who, None, 0.0);
+    }
+    for who in 1..=20 {
+        place.depart(who, end(100.0 + 30.0 * who as f64, who as f64 % 13.0), 1000.0 + who as f64 / 50.0);
+        place.arrive(who, Some(10), 1003.0);
+    }
+    let reasons = place.reasons(1010.0);
+    let restarts = reasons.iter().filter(|reason| **reason == EndReason::ProxyRestart).count();
+    assert!(reasons.len() == 20 && restarts >= 19, "{reasons:?}");
+    assert!(place.finding(FindingKind::Restarts).is_some() && place.finding(FindingKind::IdleLimit).is_none());
+}
+
+#[test]
+fn one_client_that_comes_again_and_again_is_no_restart() {
+    let mut place = Place::new(NGINX);
+    for nth in 0..40 {
+        let at = 100.0 + f64::from(nth) / 4.0;
+        place.arrive(1, (nth > 0).then_some(10), at);
+        place.depart(1, end(if nth == 20 { 90.0 } else { 0.2 }, 0.1), at + 0.2);
+    }
+    let reasons = place.reasons(200.0);
+    assert!(reasons.len() == 40 && !reasons.contains(&EndReason::ProxyRestart), "{reasons:?}");
+}
+
+#[test]
+fn people_who_leave_are_no_finding() {
+    let mut place = Place::new(NGINX);
+    let mut random = 1_u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 40) as f64 / (1_u64 << 24) as f64
+    };
+    // Some stay for moments, some for an hour; the heartbeat is 15 s.
+    let mut moments = Vec::new();
+    for who in 1..=2000 {
+        let (came, age) = (next() * 7200.0, 3600.0 * next().powi(4));
+        moments.push((came, who, None));
+        moments.push((came + age, who, Some(end(age, age.min(15.0 * next())))));
+    }
+    moments.sort_by(|one, other| one.0.total_cmp(&other.0));
+    for (at, who, left) in moments {
+        match left {
+            None => {
+                place.arrive(who, None, at);
+            }
+            Some(end) => place.depart(who, end, at),
+        }
+    }
+    let reasons = place.reasons(20_000.0);
+    assert!(reasons.iter().all(|reason| *reason == EndReason::ClientLeft), "somebody is blamed");
+    assert_eq!(place.desk.report(BEATS).paths[0].findings, []);
+}
+
+#[test]
+fn who_comes_back_was_dropped_and_who_does_not_has_left() {
+    let mut place = Place::new(NGINX);
+    for who in [1, 2] {
+        place.arrive(who, None, 0.0);
+        place.depart(who, end(50.0 + who as f64 * 7.0, 3.0 + who as f64), 60.0);
+    }
+    assert!(place.arrive(1, Some(10), 62.0).back.is_some());
+    assert_eq!(place.reasons(63.0), [EndReason::DroppedCameBack]);
+    assert_eq!(place.reasons(94.0), []);
+    assert_eq!(place.reasons(95.0), [EndReason::ClientLeft]);
+}
+
+#[test]
+fn events_that_had_been_written_and_did_not_arrive_are_held_by_something() {
+    let mut place = Place::new(NGINX);
+    for who in 1..=4 {
+        let at = 100.0 * who as f64;
+        let arrival = place.arrive(who, None, at);
+        place.depart(who, end(50.0, 3.0), at + 50.0);
+        place.arrive(who, Some(2), at + 52.0);
+        place.desk.missed(arrival.path, 8);
+    }
+    let finding = place.finding(FindingKind::Buffering).expect("it is told");
+    assert!(finding.advice.contains("proxy_buffering off"), "{finding:?}");
+}
+
+#[test]
+fn browsers_that_a_timer_cuts_and_that_come_back_with_nothing_were_given_nothing() {
+    let through_nginx = |agent: &str| {
+        let head =
+            format!("GET /events HTTP/1.0\r\nHost: upstream\r\nConnection: close\r\nUser-Agent: {agent}\r\n\r\n");
+        let mut place = Place::new(head.as_bytes());
+        for who in 1..=16 {
+            let at = 3.0 * who as f64;
+            place.arrive(who, None, at);
+            place.depart(who, end(60.0, 60.0), at + 60.0);
+            place.arrive(who, None, at + 62.0);
+        }
+        place.reasons(200.0);
+        place
+    };
+    let place = through_nginx("Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0");
+    let finding = place.finding(FindingKind::Buffering).expect("it is told");
+    assert!(finding.text.contains("even the beginning"), "{finding:?}");
+    assert!(place.finding(FindingKind::IdleLimit).is_some());
+    // A program that asks in a loop may never say where it was.
+    assert_eq!(through_nginx("curl/8").finding(FindingKind::Buffering), None);
+}
+
+#[test]
+fn pages_that_are_loaded_again_were_not_given_nothing() {
+    let head = b"GET /events HTTP/1.0\r\nHost: a\r\nConnection: close\r\nUser-Agent: Mozilla/5.0 Firefox/153.0\r\n\r\n";
+    let mut place = Place::new(head);
+    for who in 1..=40 {
+        let at = 3.0 * who as f64;
+        place.arrive(who, None, at);
+        place.depart(who, end(20.0 + (who * 7 % 40) as f64, (who * 5 % 13) as f64), at + 60.0);
+        place.arrive(who, None, at + 60.5);
+    }
+    assert_eq!(place.finding(FindingKind::Buffering), None);
+}
+
+#[test]
+fn what_requests_no_longer_say_of_their_time_is_no_finding() {
+    let head = |hint| format!("GET / HTTP/1.1\r\nhost: a\r\nuser-agent: curl\r\n{hint}x-envoy-internal: true\r\n\r\n");
+    let mut place = Place::new(head("x-envoy-expected-rq-timeout-ms: 15000\r\n").as_bytes());
+    for who in 1..=3 {
+        place.arrive(who, None, 0.0);
+        place.depart(who, end(15.01, 3.0), 15.01);
+    }
+    place.reasons(100.0);
+    assert!(place.finding(FindingKind::DurationLimit).is_some());
+    place.signature = Signature::of_head(head("").as_bytes());
+    place.arrive(4, None, 101.0);
+    assert_eq!(place.finding(FindingKind::DurationLimit), None);
+}
+
+#[test]
+fn paths_are_bounded_and_those_that_nobody_uses_make_room() {
+    let mut desk = Desk::new(GRACE);
+    let marks = [
+        ("via", "1.1 h (squid/5.7)"),
+        ("x-varnish", "1"),
+        ("cf-ray", "1"),
+        ("x-amzn-trace-id", "1"),
+        ("x-azure-ref", "1"),
+        ("fastly-ff", "1"),
+        ("x-cloud-trace-context", "1"),
+        ("x-host", "a"),
+        ("x-amz-cf-id", "1"),
+        ("x-appgw-trace-id", "1"),
+        ("disguised-host", "a"),
+    ];
+    let mut heads = Vec::new();
+    for (mark, hops) in marks.into_iter().flat_map(|mark| (1..4).map(move |hops| (mark, hops))) {
+        for protocol in [Protocol::Http11, Protocol::Http2] {
+            let forwarded = vec!["192.0.2.1"; hops].join(", ");
+            let fields = [mark, ("x-forwarded-for", &forwarded), ("User-Agent", "curl/8"), ("Accept", "*/*")];
+            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            heads.push(Signature::of_fields(protocol, fields));
+        }
+    }
+    let arrive =
+        |desk: &mut Desk, head: &Signature, at| desk.arrive(head, &visitor(1, None), "sse", BEATS, seconds(at)).path;
+    for head in &heads {
+        arrive(&mut desk, head, 0.0);
+    }
+    assert_eq!(desk.paths().len(), Desk::PATHS);
+    let crowded = heads.iter().filter(|head| arrive(&mut desk, head, 1.0) == PathNumber::OTHER).count();
+    assert!(crowded > 0, "there are more than have room");
+    // A place is given away once all its streams have ended, and nobody has come for a while.
+    let other = heads.iter().find(|head| arrive(&mut desk, head, 2.0) == PathNumber::OTHER).expect("there are some");
+    let first = arrive(&mut desk, &heads[0], 2.0);
+    let mut settled = Vec::new();
+    for _ in 0..desk.paths()[first.index()].streams {
+        desk.depart(first, visitor(1, None), end(1.0, 1.0), (false, None), seconds(3.0), &mut settled);
+    }
+    assert_eq!(arrive(&mut desk, other, 72.0), PathNumber::OTHER);
+    assert_eq!(desk.take_gone(), []);
+    assert_eq!(arrive(&mut desk, other, 74.0), first);
+    assert_eq!(desk.take_gone(), [(heads[0].path().to_string(), vec!["sse"])]);
+}
+
+#[test]
+fn who_says_goodbye_around_its_end_has_left_by_itself_and_does_not_come_back() {
+    let mut place = Place::new(NGINX);
+    for who in 1..=3_u64 {
+        place.arrive(who, None, 0.0);
+    }
+    place.desk.goodbye(1.try_into().expect("not 0"), seconds(58.0));
+    (1..=3).for_each(|who| place.depart(who, end(60.0, 4.0), 60.0));
+    place.desk.goodbye(2.try_into().expect("not 0"), seconds(61.0));
+    place.desk.goodbye(3.try_into().expect("not 0"), seconds(66.0));
+    let reasons = place.reasons(100.0);
+    assert_eq!(reasons, [EndReason::ClientGoodbye, EndReason::ClientGoodbye, EndReason::ClientLeft]);
+}
+
+#[test]
+fn a_fault_that_was_mended_is_no_finding_for_long() {
+    let mut place = Place::new(NGINX);
+    for who in 1..=3 {
+        place.arrive(who, None, 0.0);
+        place.depart(who, Departure { gone: Gone::Stalled, ..end(60.0, 4.0) }, 60.0);
+    }
+    place.reasons(100.0);
+    assert!(place.finding(FindingKind::SlowReaders).is_some());
+    place.reasons(1800.0);
+    assert!(place.finding(FindingKind::SlowReaders).is_some(), "half an hour may just have begun when it was");
+    place.reasons(3600.0);
+    assert_eq!(place.finding(FindingKind::SlowReaders), None);
+    assert_eq!(
+        place.desk.report(BEATS).paths[0].ends,
+        [(EndReason::SlowReader, 3)],
+        "what is counted is not forgotten"
+    );
+}

@@ -1,0 +1,206 @@
+//! Why streams die: from what is recorded of each stream to one end reason, to what its path does, to advice.
+//!
+//! Owners of sockets only record ([`Visitor`], [`Departure`]). Judgement is pure and stands apart: `signature` (which
+//! intermediary), `verdict` (which reason), `limits` (which timer), `heartbeat` (how often to beat there), `advice` (what to
+//! change), `report` (all of it, to be read). Between them a [`Desk`] pairs those that come back with the ends they come
+//! back from. *Deliberately absent*: sockets, requests, and anything that would change who may read what.
+
+pub mod advice;
+mod agent;
+mod desk;
+mod facts;
+mod goodbyes;
+mod heartbeat;
+mod limits;
+mod path;
+mod products;
+mod reading;
+mod reason;
+mod report;
+mod signature;
+mod verdict;
+mod waiting;
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use agent::Agent;
+pub use desk::{Arrival, Beats, Desk, Settled};
+pub use facts::{Departure, Gone, TcpInfo, Visitor};
+pub use heartbeat::BeatBounds;
+pub use limits::{Grade, Limit};
+pub use path::PathNumber;
+pub use products::Product;
+pub use reason::{By, EndReason};
+pub use report::{Buffering, Finding, FindingKind, PathReport, Report};
+pub use signature::{PathKey, Protocol, Signature};
+pub use waiting::Return;
+
+use crate::metrics::Metrics;
+
+/// What all streams report to.
+///
+/// Cost: a short lock for each stream that opens or ends, none for a delivery.
+#[derive(Debug)]
+pub struct Diagnosis {
+    desk: Mutex<Desk>,
+    metrics: Arc<Metrics>,
+    /// Moments are counted from here.
+    began: Instant,
+    keys: RandomState,
+}
+
+/// What a stream keeps of its arrival until it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    path: PathNumber,
+    session: Option<NonZeroU64>,
+    prefix: Option<NonZeroU32>,
+    /// Milliseconds.
+    canary: Option<NonZeroU32>,
+    /// How old its request said that it may become, in milliseconds.
+    time_limit: Option<NonZeroU32>,
+    who: NonZeroU64,
+    stream: NonZeroU64,
+}
+
+impl Ticket {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> PathNumber {
+        self.path
+    }
+}
+
+impl Diagnosis {
+    /// Nothing is known yet. `grace`: for how long an end waits for its client to come back.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>, grace: Duration) -> Self {
+        let desk = Mutex::new(Desk::new(grace));
+        Self { desk, metrics, began: Instant::now(), keys: RandomState::new() }
+    }
+
+    /// A keyed hash, by which what it is of is recognised and not known.
+    pub fn hash(&self, of: impl Hash) -> NonZeroU64 {
+        NonZeroU64::new(self.keys.hash_one(of)).unwrap_or(NonZeroU64::MAX)
+    }
+
+    /// A shorter one, where it does no harm that two are the same now and then.
+    pub fn short_hash(&self, of: impl Hash) -> NonZeroU32 {
+        let hash = self.keys.hash_one(of) >> 32;
+        u32::try_from(hash).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX)
+    }
+
+    /// Somebody opens a stream or asks a poll.
+    pub fn arrive(
+        &self,
+        signature: &Signature,
+        visitor: &Visitor,
+        transport: &'static str,
+        beats: Beats,
+    ) -> (Ticket, Arrival) {
+        let mut desk = self.desk();
+        let arrival = desk.arrive(signature, visitor, transport, beats, self.now());
+        let Arrival { path, is_first, back, .. } = arrival;
+        let first = is_first.then(|| desk.label(path).to_owned());
+        drop(desk);
+        if let Some(label) = first {
+            let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
+            self.metrics.ends.begin_path(&label, transport, &ends);
+        }
+        if let Some(back) = back {
+            self.metrics.ends.came_back(back.outage);
+        }
+        let canary = arrival.canary.and_then(|gap| u32::try_from(gap.as_millis()).ok()).and_then(NonZeroU32::new);
+        let Visitor { session, prefix, who, stream, has: _ } = *visitor;
+        let time_limit = signature.envoy_timeout_ms.and_then(NonZeroU32::new);
+        (Ticket { path, session, prefix, canary, time_limit, who, stream }, arrival)
+    }
+
+    /// A client that is back had not been given so many events that had been written to it.
+    pub fn missed(&self, ticket: &Ticket, events: u64) {
+        self.desk().missed(ticket.path, events);
+        self.metrics.ends.undelivered(events);
+    }
+
+    /// A stream or poll has ended.
+    pub fn depart(&self, ticket: Ticket, end: Departure, with_its_connection: bool) {
+        self.metrics.ends.last_sign(end.transport, end.gone.as_str());
+        let Ticket { path, session, prefix, canary, time_limit, who, stream } = ticket;
+        let time_limit = time_limit.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
+        let end = Departure { time_limit, ..end };
+        let canary = canary.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
+        let visitor = Visitor { session, prefix, who, stream, has: None };
+        let mut settled = Vec::new();
+        let mut desk = self.desk();
+        desk.depart(path, visitor, end, (with_its_connection, canary), self.now(), &mut settled);
+        self.count(&desk, &settled);
+    }
+
+    /// The client of a stream says that it leaves.
+    pub fn goodbye(&self, stream: NonZeroU64) {
+        self.desk().goodbye(stream, self.now());
+    }
+
+    /// Decides the ends whose time has come.
+    pub fn settle(&self) {
+        let mut settled = Vec::new();
+        let mut desk = self.desk();
+        desk.settle(self.now(), &mut settled);
+        self.count(&desk, &settled);
+    }
+
+    /// Says of each path what is known: once a second is often enough.
+    pub fn publish(&self, beats: Beats) {
+        let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let kinds: Vec<_> = FindingKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        for (label, transports) in self.desk().take_gone() {
+            self.metrics.ends.forget_path(&label, &transports, &ends, &kinds);
+        }
+        for path in self.report(beats).paths {
+            let kinds =
+                FindingKind::ALL.map(|kind| (kind.as_str(), path.findings.iter().any(|found| found.kind == kind)));
+            let limits = (path.idle_limit.map(|limit| limit.at), path.duration_limit.map(|limit| limit.at));
+            self.metrics.ends.path(&path.path, limits, path.heartbeat, &kinds);
+        }
+    }
+
+    /// Decides all ends that wait: the gateway stops.
+    pub fn close(&self) {
+        let mut settled = Vec::new();
+        let mut desk = self.desk();
+        desk.close(&mut settled);
+        self.count(&desk, &settled);
+    }
+
+    /// All that is known.
+    #[must_use]
+    pub fn report(&self, beats: Beats) -> Report {
+        self.settle();
+        self.desk().report(beats)
+    }
+
+    fn count(&self, desk: &Desk, settled: &[Settled]) {
+        for Settled { transport, path, reason, age, idle } in settled {
+            let label = desk.label(*path);
+            self.metrics.ends.count(transport, reason.as_str(), label);
+            // A poll that was answered is as old as it was asked to become: among the others it would look like a timer.
+            if *reason != EndReason::Complete {
+                self.metrics.ends.times_at_end(*age, *idle, label);
+            }
+            tracing::debug!(transport, reason = reason.as_str(), path = label, ?age, ?idle, "stream ended");
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,319 @@
+//! What the streams of one path have taught about it.
+//!
+//! A path is the chain of intermediaries as far as it can be told from requests. Many share one; what is kept of it does not
+//! grow with their number.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::heartbeat::Canaries;
+use super::limits::{End, Limit, Timer};
+use super::signature::PathKey;
+use super::{Departure, EndReason, Visitor};
+
+/// A path by its place in the table. Small, as each stream has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathNumber(pub(super) u8);
+
+impl PathNumber {
+    /// Of all paths for which there is no place of their own.
+    pub const OTHER: Self = Self(0);
+
+    /// Its place.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One path.
+#[derive(Debug)]
+pub(super) struct Path {
+    /// None: of all that have no place of their own.
+    pub(super) key: Option<PathKey>,
+    label: String,
+    /// Streams that are open.
+    pub(super) streams: u64,
+    /// Streams that were opened.
+    pub(super) opened: u64,
+    /// By which transports somebody came.
+    pub(super) transports: Vec<&'static str>,
+    /// When somebody came by it last.
+    pub(super) seen: Duration,
+    /// How quiet a stream may be.
+    pub(super) idle: Timer,
+    /// So long a quiet is outlived, where no limit is known; as of a moment ago.
+    pub(super) idle_at_least: Option<Duration>,
+    /// Something was learnt of that since.
+    is_stale: bool,
+    /// Who tries how quiet a stream may be.
+    pub(super) canaries: Canaries,
+    /// How old a stream may become.
+    pub(super) duration: Timer,
+    /// Whether the latest request named a limit of its own: who sets `timeout: 0s` in Envoy has none any more.
+    pub(super) names_limit: bool,
+    /// How many ends each reason had, by its place in [`EndReason::ALL`].
+    pub(super) ends: [u64; EndReason::ALL.len()],
+    /// Streams whose client came back, and how long they were away together.
+    pub(super) returns: (u64, Duration),
+    /// What findings are made of: of the half hour that runs, and of the one before. A fault that was mended is none for long.
+    lately: [Tally; 2],
+    /// Ends by the other side in the last moments: when, and how old the stream was.
+    recent: VecDeque<Recent>,
+    /// How many there were in the last moments.
+    rate: Rate,
+    /// When many ended at once, oldest first.
+    masses: VecDeque<Mass>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Recent {
+    at: Duration,
+    age: Duration,
+    prefix: Option<NonZeroU32>,
+}
+
+/// What came of streams in some time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// Streams and polls that were opened.
+    pub(super) opened: u64,
+    /// How many ends each reason had, by its place in [`EndReason::ALL`].
+    pub(super) ends: [u32; EndReason::ALL.len()],
+    /// Clients that came back.
+    pub(super) returns: u64,
+    /// Those of them that had not been given what had been written, and how many events.
+    pub(super) undelivered: (u64, u64),
+    /// Those that came back as if they had never been there: not even the beginning had arrived.
+    pub(super) with_nothing: u64,
+    /// The limit that requests of streams named which ended at it (Envoy: `x-envoy-expected-rq-timeout-ms`).
+    pub(super) hint: Option<Duration>,
+}
+
+/// Many ends at once.
+#[derive(Clone, Copy, Debug)]
+struct Mass {
+    from: Duration,
+    to: Duration,
+    /// It took so many with it that it was one though nobody came back.
+    is_large: bool,
+}
+
+/// How many ends there are, of late and usually.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    /// The last of these seconds.
+    second: u64,
+    /// The ends of each of the last 63 seconds, the newest first.
+    counts: [u16; Self::SECONDS],
+}
+
+impl Rate {
+    const WINDOW: Duration = Duration::from_secs(3);
+
+    const SECONDS: usize = 63;
+
+    /// One more end; answers how many there were in the last three seconds, and how many are usual in so many.
+    fn count(&mut self, now: Duration) -> (u64, u64) {
+        let passed = usize::try_from(now.as_secs().saturating_sub(self.second)).unwrap_or(usize::MAX);
+        let passed = passed.min(Self::SECONDS);
+        self.counts.rotate_right(passed);
+        self.counts[..passed].fill(0);
+        self.second = self.second.max(now.as_secs());
+        self.counts[0] = self.counts[0].saturating_add(1);
+        let sum = |counts: &[u16]| counts.iter().copied().map(u64::from).sum::<u64>();
+        (sum(&self.counts[..3]), sum(&self.counts[3..]) / 20)
+    }
+}
+
+impl Path {
+    /// Ends so close to one another belong together: a proxy that is restarted lets go of all it has at once.
+    const TOGETHER: Duration = Duration::from_secs(2);
+
+    /// How soon after a write an end is one that the write has found out.
+    const AT_ONCE: Duration = Duration::from_millis(250);
+
+    /// How many ends make a mass, whatever their share.
+    const MASS: u64 = 5;
+
+    /// From how many ends on, and half of all streams, it is one though nobody comes back.
+    const LARGE: u64 = 20;
+
+    /// How many ends are remembered as recent, of however many there are, and how many masses.
+    const KEPT: (usize, usize) = (64, 16);
+
+    pub(super) fn new(key: Option<PathKey>) -> Self {
+        Self {
+            key,
+            label: key.map_or_else(|| "other".to_owned(), |key| key.to_string()),
+            streams: 0,
+            opened: 0,
+            transports: Vec::new(),
+            seen: Duration::ZERO,
+            idle: Timer::default(),
+            idle_at_least: None,
+            is_stale: false,
+            canaries: Canaries::default(),
+            duration: Timer::default(),
+            names_limit: false,
+            ends: [0; EndReason::ALL.len()],
+            returns: (0, Duration::ZERO),
+            lately: [Tally::default(); 2],
+            recent: VecDeque::new(),
+            rate: Rate { second: 0, counts: [0; Rate::SECONDS] },
+            masses: VecDeque::new(),
+        }
+    }
+
+    /// Its name, as metrics are labelled with it.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Notes an end that may be a timer's.
+    pub(super) fn cut(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
+        self.is_stale = true;
+        self.note_mass(end, visitor, now);
+        if end.idle < Self::AT_ONCE && end.quiet_before > Self::TOGETHER {
+            // A write found it out: the other end may have left at any time in the quiet before. Some proxies tell of that
+            // only then (HAProxy, Apache).
+            return self
+                .idle
+                .outlived(end.outlived, End { at: now, prefix: visitor.prefix.map(|prefix| prefix.get().into()) });
+        }
+        // What one timer explains teaches nothing of the other, but that it was outlived.
+        let (at_idle, at_duration) = (self.is_at_idle_limit(end), self.is_at_duration_limit(end));
+        let when = End { at: now, prefix: visitor.prefix.map(|prefix| prefix.get().into()) };
+        if at_duration && !at_idle {
+            self.idle.outlived(end.outlived, when);
+        } else {
+            self.idle.cut(end.idle, end.outlived, when);
+        }
+        // A stream that was silent from its beginning was as quiet as it was old: that is taken for its quiet. If it was its
+        // age, streams that beat will tell.
+        let was_silent = end.age.saturating_sub(end.idle) * 20 <= end.age;
+        if at_idle && !at_duration || was_silent {
+            self.duration.outlived(end.age, when);
+        } else {
+            self.duration.cut(end.age, Duration::ZERO, when);
+        }
+    }
+
+    /// Notes an end that is no timer's.
+    pub(super) fn outlived(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
+        self.is_stale = true;
+        let when = End { at: now, prefix: visitor.prefix.map(|prefix| prefix.get().into()) };
+        self.idle.outlived(end.outlived, when);
+        self.duration.outlived(end.age, when);
+    }
+
+    /// What came of streams lately; to be added to.
+    pub(super) fn tally(&mut self) -> &mut Tally {
+        &mut self.lately[0]
+    }
+
+    /// The same of the last half hour, or a whole one.
+    pub(super) fn lately(&self) -> Tally {
+        let [mut all, before] = self.lately;
+        all.ends.iter_mut().zip(before.ends).for_each(|(count, before)| *count = count.saturating_add(before));
+        all.opened += before.opened;
+        all.returns += before.returns;
+        all.undelivered = (all.undelivered.0 + before.undelivered.0, all.undelivered.1 + before.undelivered.1);
+        all.with_nothing += before.with_nothing;
+        all.hint = all.hint.or(before.hint);
+        all
+    }
+
+    /// Half an hour is over.
+    pub(super) fn turn(&mut self) {
+        self.lately = [Tally::default(), self.lately[0]];
+    }
+
+    /// Looks what is outlived. Cost: a look at all that is remembered, if there is anything new.
+    pub(super) fn look(&mut self) {
+        if std::mem::take(&mut self.is_stale) {
+            self.idle_at_least = self.idle.at_least();
+        }
+    }
+
+    /// Forgets what ended before this moment.
+    pub(super) fn forget_older(&mut self, than: Duration) {
+        self.idle.forget_older(than);
+        self.duration.forget_older(than);
+    }
+
+    /// How quiet a stream may be. What is also the age that no stream outlives is a limit of that.
+    pub(super) fn idle_limit(&self) -> Option<Limit> {
+        let is_of_age = |idle: &Limit| self.duration.explains(idle.at);
+        self.idle.limit().filter(|idle| !is_of_age(idle))
+    }
+
+    /// Whether a stream was as quiet as this path allows at most.
+    pub(super) fn is_at_idle_limit(&self, end: &Departure) -> bool {
+        self.idle.explains(end.idle) && self.idle_limit().is_some()
+    }
+
+    /// Whether a stream was as old as this path allows at most, or as its own request said.
+    pub(super) fn is_at_duration_limit(&self, end: &Departure) -> bool {
+        is_at_hint(end) || self.duration.explains(end.age)
+    }
+
+    fn note_mass(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
+        // Nobody is blamed where nobody was seen: a program that is done closes all it had at once, too.
+        if self.key.is_none_or(|key| key.hops() == 0) {
+            return;
+        }
+        if end.age < Rate::WINDOW {
+            return; // It was opened while others ended: a client that tries again and again is no restart.
+        }
+        while self.recent.front().is_some_and(|recent| recent.at + Self::TOGETHER < now) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() == Self::KEPT.0 {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Recent { at: now, age: end.age, prefix: visitor.prefix });
+        let (ends, usual) = self.rate.count(now);
+        let is_share = ends * 5 >= self.streams + ends;
+        // Where people come and go all the time, some leave together.
+        if ends < Self::MASS + 4 * usual || !is_share || !self.is_of_many() {
+            return;
+        }
+        let from = self.recent.front().map_or(now, |recent| recent.at);
+        let is_large = ends >= Self::LARGE && ends >= self.streams;
+        if let Some(mass) = self.masses.back_mut().filter(|mass| mass.to >= from) {
+            (mass.to, mass.is_large) = (now, mass.is_large || is_large);
+            return;
+        }
+        if self.masses.len() == Self::KEPT.1 {
+            self.masses.pop_front();
+        }
+        self.masses.push_back(Mass { from, to: now, is_large });
+    }
+
+    /// Whether the recent ends are of streams of several ages and from several places: else it is one timer, or the network
+    /// of one client.
+    fn is_of_many(&self) -> bool {
+        let ages = self.recent.iter().map(|recent| recent.age);
+        let (least, most) = (ages.clone().min().unwrap_or_default(), ages.max().unwrap_or_default());
+        let spread = most.saturating_sub(least);
+        let mut prefixes = self.recent.iter().map(|recent| recent.prefix);
+        let first = prefixes.next().flatten();
+        let is_one_place = first.is_some() && prefixes.all(|prefix| prefix == first);
+        spread > Self::TOGETHER && spread > most / 10 && !is_one_place
+    }
+
+    /// Whether an end was one of many at once. Few of them that do not come back are people who leave together.
+    pub(super) fn is_in_mass(&self, at: Duration, came_back: bool) -> bool {
+        self.masses.iter().any(|mass| (mass.from..=mass.to).contains(&at) && (came_back || mass.is_large))
+    }
+}
+
+/// Whether a stream was as old as its request said that it may become.
+pub(super) fn is_at_hint(end: &Departure) -> bool {
+    // It is of the hop that sent it, which begins to count a little earlier than we do.
+    const EARLY: Duration = Duration::from_millis(200);
+    const LATE: Duration = Duration::from_secs(1);
+    end.time_limit.is_some_and(|limit| end.age + EARLY >= limit && end.age <= limit + LATE)
+}

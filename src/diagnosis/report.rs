@@ -1,0 +1,294 @@
+//! All that is known, as sentences and figures. Plain data: whoever shows it chooses the form.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::heartbeat::{Interval, interval};
+use super::limits::{Grade, Limit};
+use super::path::{Path, Tally};
+use super::{Beats, Desk, EndReason, Product, advice};
+
+/// All that is known.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How many streams and polls ended for each reason, in the order of [`EndReason::ALL`].
+    pub ends: Vec<(EndReason, u64)>,
+    /// How many ends wait for their verdict, or for their client.
+    pub waiting: usize,
+    /// Every path, those with most streams first.
+    pub paths: Vec<PathReport>,
+}
+
+/// What is known of one path.
+#[derive(Clone, Debug)]
+pub struct PathReport {
+    /// Its name, as metrics are labelled with it.
+    pub path: String,
+    /// The intermediary nearest to us that could be told.
+    pub product: Product,
+    /// How many intermediaries there are; 3 is three or more.
+    pub hops: u8,
+    /// Streams and polls that are open.
+    pub streams: u64,
+    /// Streams and polls that were opened.
+    pub opened: u64,
+    /// How quiet a stream may be, if it is known.
+    pub idle_limit: Option<Limit>,
+    /// How old a stream may become, if it is known.
+    pub duration_limit: Option<Limit>,
+    /// So long a quiet is outlived, where no limit is known.
+    pub idle_at_least: Option<Duration>,
+    /// Whether events are held back.
+    pub buffering: Buffering,
+    /// How often streams are given a sign of life.
+    pub heartbeat: Duration,
+    /// How many streams and polls ended for each reason.
+    pub ends: Vec<(EndReason, u64)>,
+    /// How many clients came back, and how long they were away on average.
+    pub returns: (u64, Duration),
+    /// What an operator should know.
+    pub findings: Vec<Finding>,
+}
+
+/// Whether a path holds events back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffering {
+    /// Nobody came back who could have told.
+    Unknown,
+    /// Those who came back had nearly all that was written to them.
+    None,
+    /// Those who came back had not been given what had been written.
+    Held,
+}
+
+/// Something an operator should know, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind it is.
+    pub kind: FindingKind,
+    /// What was seen, with its evidence.
+    pub text: String,
+    /// What to change.
+    pub advice: String,
+}
+
+/// What kinds of findings there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FindingKind {
+    /// Quiet streams are cut.
+    IdleLimit,
+    /// Old streams are cut.
+    DurationLimit,
+    /// Many streams are cut at once.
+    Restarts,
+    /// Events are held back.
+    Buffering,
+    /// Connections are forgotten while they are quiet.
+    NatIdle,
+    /// Readers take nothing.
+    SlowReaders,
+}
+
+impl FindingKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::IdleLimit, Self::DurationLimit, Self::Restarts, Self::Buffering, Self::NatIdle, Self::SlowReaders];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IdleLimit => "idle_limit",
+            Self::DurationLimit => "duration_limit",
+            Self::Restarts => "restarts",
+            Self::Buffering => "buffering",
+            Self::NatIdle => "nat_idle",
+            Self::SlowReaders => "slow_readers",
+        }
+    }
+}
+
+impl Buffering {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::None => "none",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// How many cases make a finding that needs no figure of its own.
+const ENOUGH: u64 = 3;
+
+impl Desk {
+    /// All that is known. `heartbeat`: how often streams of a path are given a sign of life.
+    #[must_use]
+    pub fn report(&self, beats: Beats) -> Report {
+        let known = self.paths().iter().filter(|path| path.opened > 0);
+        let mut paths: Vec<_> = known.map(|path| path.report(beats)).collect();
+        paths.sort_by_key(|path| std::cmp::Reverse((path.streams, path.opened)));
+        Report { ends: self.ends().collect(), waiting: self.waiting(), paths }
+    }
+}
+
+impl Path {
+    fn report(&self, beats: Beats) -> PathReport {
+        let interval = self.idle_limit().map(|limit| interval(beats.default, beats.bounds, Some(&limit), 0));
+        let heartbeat = interval.map_or(beats.default, Interval::every);
+        let is_too_short = matches!(interval, Some(Interval::TooShort(_)));
+        let product = self.key.map_or(Product::Unknown, |key| key.product());
+        let (returns, away) = self.returns;
+        PathReport {
+            path: self.label().to_owned(),
+            product,
+            hops: self.key.map_or(0, |key| key.hops()),
+            streams: self.streams,
+            opened: self.opened,
+            idle_limit: self.idle_limit(),
+            duration_limit: self.duration.limit(),
+            idle_at_least: self.idle_at_least.filter(|_| self.idle_limit().is_none()),
+            buffering: self.buffering(),
+            heartbeat,
+            ends: EndReason::ALL.into_iter().zip(self.ends).filter(|(_, count)| *count > 0).collect(),
+            returns: (
+                returns,
+                u32::try_from(returns).map_or(Duration::ZERO, |count| away.checked_div(count).unwrap_or_default()),
+            ),
+            findings: self.findings(product, heartbeat, is_too_short),
+        }
+    }
+
+    fn ended(&self, reason: EndReason) -> u64 {
+        self.lately().ends[reason as usize].into()
+    }
+
+    /// An event or two are lost on the way when a connection breaks; more, and often, are kept by something.
+    fn buffering(&self) -> Buffering {
+        let Tally { returns, undelivered: (cases, events), .. } = self.lately();
+        if self.holds_all() || cases >= ENOUGH && cases * 2 >= returns && events >= cases * 2 {
+            Buffering::Held
+        } else if returns >= ENOUGH {
+            Buffering::None
+        } else {
+            Buffering::Unknown
+        }
+    }
+
+    /// Most of those that were cut came back without having been given even the beginning.
+    fn holds_all(&self) -> bool {
+        let Tally { returns, with_nothing, .. } = self.lately();
+        with_nothing >= ENOUGH && with_nothing * 2 >= returns
+    }
+
+    fn findings(&self, product: Product, heartbeat: Duration, is_too_short: bool) -> Vec<Finding> {
+        let who = Who(product);
+        let mut findings = Vec::new();
+        let mut find = |kind, text: String, advice: String| findings.push(Finding { kind, text, advice });
+        if let Some(limit) = self.idle_limit() {
+            let tuned = if is_too_short {
+                format!("that is so short that they must beat every {}, more often than is meant", Seconds(heartbeat))
+            } else if heartbeat < limit.at {
+                format!("streams beat every {} now, which keeps them", Seconds(heartbeat))
+            } else {
+                format!("streams beat every {} only", Seconds(heartbeat))
+            };
+            find(
+                FindingKind::IdleLimit,
+                format!("{who} cuts streams that are quiet for {}: {}; {tuned}.", Seconds(limit.at), evidence(&limit)),
+                advice::on_idle_limit(product, limit.at),
+            );
+        }
+        let hint = self.lately().hint.filter(|_| self.names_limit && self.ended(EndReason::ProxyMaxDuration) >= ENOUGH);
+        if let Some(limit) = self.duration.limit() {
+            find(
+                FindingKind::DurationLimit,
+                format!(
+                    "{who} cuts streams when they are {} old, however much is sent: {}.",
+                    Seconds(limit.at),
+                    evidence(&limit)
+                ),
+                advice::on_duration_limit(product, limit.at),
+            );
+        } else if let Some(hint) = hint {
+            find(
+                FindingKind::DurationLimit,
+                format!(
+                    "{who} says in its requests that it waits {} for an answer, and cuts streams then.",
+                    Seconds(hint)
+                ),
+                advice::on_duration_limit(product, hint),
+            );
+        }
+        let restarted = self.ended(EndReason::ProxyRestart);
+        if restarted > 0 {
+            let text = format!(
+                "{who} let go of many streams at once, {restarted} in all: it was restarted, or took a new configuration."
+            );
+            find(FindingKind::Restarts, text, advice::on_restart(product));
+        }
+        if self.buffering() == Buffering::Held {
+            let Tally { undelivered: (cases, events), with_nothing, .. } = self.lately();
+            let text = if self.holds_all() {
+                format!(
+                    "{who} holds whole answers back: {with_nothing} browsers that were cut came back without having been given \
+                     even the beginning."
+                )
+            } else {
+                format!(
+                    "{who} holds events back: {cases} clients that came back had not been given {events} events that had been \
+                     written."
+                )
+            };
+            find(FindingKind::Buffering, text, advice::on_buffering(product));
+        }
+        let forgotten = self.ended(EndReason::NatIdleExpired);
+        if forgotten >= ENOUGH {
+            let text = format!(
+                "Something on the way forgets connections while they are quiet: {forgotten} were reset as soon as something was written."
+            );
+            let advice = "a NAT gateway, firewall or load balancer; keep heartbeats below its timer (AWS NLB 350 s; mobile networks 2 to 30 min)";
+            find(FindingKind::NatIdle, text, advice.to_owned());
+        }
+        let slow = self.ended(EndReason::SlowReader);
+        if slow >= ENOUGH && slow * 50 >= self.lately().opened {
+            let text = format!("{slow} of {} streams ended as nothing was taken for long.", self.lately().opened);
+            let advice = "see what those readers do: a program that stopped, a phone that sleeps, or a proxy that waits for its own client";
+            find(FindingKind::SlowReaders, text, advice.to_owned());
+        }
+        findings
+    }
+}
+
+/// Of those that came as far, how many were cut.
+fn evidence(limit: &Limit) -> String {
+    let share = (limit.hazard * 100.0).round();
+    match limit.grade {
+        Grade::Certain => format!("{} were cut there, nearly all that came so far", limit.cuts),
+        Grade::Mixed => format!("{} were cut there, {share:.0} % of those that came so far", limit.cuts),
+    }
+}
+
+/// A product as the subject of a sentence.
+struct Who(Product);
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Product::Unknown | Product::Direct => f.write_str("Something on the way"),
+            product => f.write_str(product.title()),
+        }
+    }
+}
+
+/// A time as it is said: `60 s`, `15.0 s`, `1 h`.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        if seconds < 60.0 { write!(f, "{seconds:.1} s") } else { write!(f, "{seconds:.0} s") }
+    }
+}

@@ -1,0 +1,55 @@
+//! `POST /beacon`: a client's word on its own stream. It changes nothing of what is delivered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{Request, StatusCode};
+use serde::Deserialize;
+
+use super::App;
+use super::problem::Problem;
+use crate::delivery::StreamId;
+
+/// The longest word, in bytes.
+const LONGEST: usize = 2048;
+
+/// How long it may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a client says. What else stands there is for gateways that know more.
+#[derive(Deserialize)]
+struct Beacon {
+    /// Its `Encke-Stream`, which nobody else knows.
+    stream: String,
+    /// Why it says so.
+    reason: Option<Reason>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Reason {
+    /// It leaves: the page goes, or closes the stream.
+    Goodbye,
+    #[serde(other)]
+    Other,
+}
+
+/// A page sends it by `sendBeacon` while it goes, as `text/plain` so that no preflight is needed. Of a stream that there is
+/// not, nothing is said.
+pub(super) async fn beacon(State(app): State<Arc<App>>, request: Request<Body>) -> Result<StatusCode, Problem> {
+    let late = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the content came too slowly");
+    let read = tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), LONGEST)).await.map_err(|_| late())?;
+    let large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a beacon has at most {LONGEST} bytes"));
+    let content = read.map_err(|_| large())?;
+    let wrong =
+        |detail: &str| Problem::bad(format!("a beacon is JSON with the `Encke-Stream` of its stream: {detail}"));
+    let Beacon { stream, reason } =
+        serde_json::from_slice(&content).map_err(|_| wrong("{\"stream\":\"…\",\"reason\":\"goodbye\"}"))?;
+    let id = StreamId::parse(&stream).ok_or_else(|| wrong("`stream` is 32 of the characters 0-9 and a-f"))?;
+    if matches!(reason, Some(Reason::Goodbye)) {
+        app.delivery.goodbye(id);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

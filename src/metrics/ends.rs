@@ -1,0 +1,168 @@
+//! What is counted of how streams end, and said of the paths they came by.
+
+use std::time::Duration;
+
+use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounterVec, IntGaugeVec};
+
+use super::{Labels, Registered};
+
+/// How streams end, and what is known of their paths.
+#[derive(Debug)]
+pub struct Ends {
+    stream_ends: IntCounterVec,
+    stream_signs: IntCounterVec,
+    stream_age: HistogramVec,
+    stream_idle: HistogramVec,
+    path_idle_limit: GaugeVec,
+    path_duration_limit: GaugeVec,
+    path_finding: IntGaugeVec,
+    outage: Histogram,
+    undelivered: Histogram,
+    heartbeat: GaugeVec,
+}
+
+/// The path of those that have no place of their own, which is there from the start.
+const PATH: &str = "other";
+
+/// Edges just below and above the timers that intermediaries are known for, so that a cluster stays visible.
+pub(super) const TIMER_EDGES: &[f64] = &[
+    1.0, 5.0, 10.0, 14.5, 16.0, 28.0, 31.0, 49.0, 52.0, 54.0, 57.0, 59.0, 63.0, 88.0, 98.0, 106.0, 118.0, 128.0, 178.0,
+    190.0, 238.0, 250.0, 295.0, 315.0, 345.0, 365.0, 590.0, 640.0, 890.0, 960.0, 3590.0, 3700.0, 14400.0, 86400.0,
+];
+
+impl Ends {
+    pub(super) fn declared(add: &Registered<'_>) -> Self {
+        Self {
+            stream_ends: add.counters(
+                "encke_stream_ends_total",
+                "Streams and polls ended, each with exactly one reason; doubt is `unknown`.",
+                &["reason", "transport", "path"],
+            ),
+            stream_signs: add.counters(
+                "encke_stream_last_signs_total",
+                "What the sockets of streams and polls said when those ended, at once: none where we ended them. Why it \
+                 was, is encke_stream_ends_total, once it is known who came back.",
+                &["sign", "transport"],
+            ),
+            stream_age: add.histograms(
+                "encke_stream_age_at_end_seconds",
+                "How old streams were when they ended, answered polls left out: a cluster is a duration limit of an \
+                 intermediary.",
+                &["path"],
+            ),
+            stream_idle: add.histograms(
+                "encke_stream_idle_at_end_seconds",
+                "How long nothing had been written when streams ended, answered polls left out: a cluster is an idle \
+                 limit of an intermediary.",
+                &["path"],
+            ),
+            path_idle_limit: add.seconds(
+                "encke_path_idle_limit_seconds",
+                "For how long a stream of this path may be quiet before an intermediary cuts it. Absent while unknown.",
+            ),
+            path_duration_limit: add.seconds(
+                "encke_path_duration_limit_seconds",
+                "How old a stream of this path may become before an intermediary cuts it. Absent while unknown.",
+            ),
+            path_finding: add.gauges(
+                "encke_path_finding",
+                "1 while something is known of this path that an operator should mend; /diagnosis says what, and how.",
+                &["path", "kind"],
+            ),
+            outage: add.histogram(
+                "encke_reconnect_outage_seconds",
+                "How long clients were away that came back, from the end of the one stream to the beginning of the next.",
+                &[0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0],
+            ),
+            undelivered: add.histogram(
+                "encke_undelivered_at_reconnect_events",
+                "Events that had been written to a stream and had not reached its client when it came back: more than a few \
+                 are held by something in between.",
+                &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0],
+            ),
+            heartbeat: add.seconds(
+                "encke_heartbeat_seconds",
+                "After how long without a byte a stream is sent a heartbeat, unless it asked otherwise.",
+            ),
+        }
+    }
+
+    /// Creates the series of a transport on the path that is there from the start.
+    pub(super) fn create_series(&self, transport: &'static str, labels: Labels<'_>) {
+        labels.signs.iter().for_each(|sign| drop(self.stream_signs.with_label_values(&[*sign, transport])));
+        self.begin_path(PATH, transport, labels.ends);
+    }
+
+    /// Counts the end of a stream.
+    pub fn count(&self, transport: &'static str, reason: &'static str, path: &str) {
+        self.stream_ends.with_label_values(&[reason, transport, path]).inc();
+    }
+
+    /// Counts what a socket said at the end of a stream.
+    pub fn last_sign(&self, transport: &'static str, sign: &'static str) {
+        self.stream_signs.with_label_values(&[sign, transport]).inc();
+    }
+
+    /// Records how old a stream was when it ended, and how long nothing had been written to it.
+    pub fn times_at_end(&self, age: Duration, idle: Duration, path: &str) {
+        self.stream_age.with_label_values(&[path]).observe(age.as_secs_f64());
+        self.stream_idle.with_label_values(&[path]).observe(idle.as_secs_f64());
+    }
+
+    /// A transport is used on a path for the first time: its series are there before something is counted.
+    pub fn begin_path(&self, path: &str, transport: &'static str, ends: &[&'static str]) {
+        ends.iter().for_each(|reason| drop(self.stream_ends.with_label_values(&[*reason, transport, path])));
+        self.stream_age.with_label_values(&[path]);
+        self.stream_idle.with_label_values(&[path]);
+    }
+
+    /// A path is no more: nor are its series.
+    pub fn forget_path(&self, path: &str, transports: &[&'static str], ends: &[&'static str], kinds: &[&'static str]) {
+        for (transport, reason) in transports.iter().flat_map(|transport| ends.iter().map(move |end| (transport, end)))
+        {
+            let _ = self.stream_ends.remove_label_values(&[*reason, *transport, path]);
+        }
+        kinds.iter().for_each(|kind| drop(self.path_finding.remove_label_values(&[path, *kind])));
+        for gauge in [&self.path_idle_limit, &self.path_duration_limit, &self.heartbeat] {
+            let _ = gauge.remove_label_values(&[path]);
+        }
+        for histogram in [&self.stream_age, &self.stream_idle] {
+            let _ = histogram.remove_label_values(&[path]);
+        }
+    }
+
+    /// Says what is known of a path: its limits, how often streams beat there, and which kinds of findings there are.
+    pub fn path(
+        &self,
+        path: &str,
+        (idle, duration): (Option<Duration>, Option<Duration>),
+        heartbeat: Duration,
+        findings: &[(&'static str, bool)],
+    ) {
+        for (gauge, limit) in [(&self.path_idle_limit, idle), (&self.path_duration_limit, duration)] {
+            match limit {
+                Some(limit) => gauge.with_label_values(&[path]).set(limit.as_secs_f64()),
+                None => drop(gauge.remove_label_values(&[path])),
+            }
+        }
+        self.heartbeat.with_label_values(&[path]).set(heartbeat.as_secs_f64());
+        for (kind, found) in findings {
+            self.path_finding.with_label_values(&[path, *kind]).set((*found).into());
+        }
+    }
+
+    /// Records how long a client was away that has come back.
+    pub fn came_back(&self, outage: Duration) {
+        self.outage.observe(outage.as_secs_f64());
+    }
+
+    /// Records how many events that had been written had not reached a client that has come back.
+    pub fn undelivered(&self, events: u64) {
+        self.undelivered.observe(events as f64);
+    }
+
+    /// Says how often streams beat that did not ask for an interval of their own.
+    pub fn heartbeat(&self, interval: Duration) {
+        self.heartbeat.with_label_values(&[PATH]).set(interval.as_secs_f64());
+    }
+}
