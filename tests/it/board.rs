@@ -3,12 +3,14 @@
 
 mod client;
 mod endings;
+mod learnt;
 mod panels;
+mod pictured;
 mod prometheus;
 mod scraped;
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -36,6 +38,9 @@ const CALM: &[(&str, &str)] = &[
     ("Readers that wait for a page", "there are fewer than may read at once"),
     ("Appends refused", "more must wait than one client can send"),
 ];
+
+/// Panels that show nothing of a gateway that has learnt nothing.
+const LEARNT: &[&str] = &["Idle limits and heartbeats", "Duration limits", "What to mend"];
 
 #[test]
 fn what_is_scraped_is_compressed_for_who_asks() {
@@ -66,13 +71,14 @@ fn what_is_scraped_is_compressed_for_who_asks() {
 
 #[test]
 fn every_panel_returns_data_from_a_real_prometheus() {
-    let shown = Gateway::start(&["--dev"]);
-    let mut stored = Gateway::start_with(&["--retention-events", "4"], &[("ENCKE_PUBLISH_KEY", KEY)]);
+    let shown = Gateway::start(&["--dev", "--grace", "1"]);
+    let mut stored = Gateway::start_with(&["--retention-events", "4", "--grace", "1"], &[("ENCKE_PUBLISH_KEY", KEY)]);
     assert_eq!(get(stored.address(), "/metrics").status, 404, "outside --dev the public listener tells nothing");
     let oldest = fill(&mut stored);
     let addresses = [shown.address(), admin(&stored)];
     let prometheus = Prometheus::scraping(&addresses);
     drive_log(&stored, &oldest);
+    learnt::learn(&shown);
     let open = drive_streams(&shown);
     for address in addresses {
         wait_until_seen(&prometheus, address);
@@ -100,6 +106,7 @@ fn every_panel_returns_data_from_a_real_prometheus() {
                 for address in addresses {
                     match values("encke", &escaped(address)) {
                         Ok(values) if !values.is_empty() => {}
+                        Ok(_) if address == addresses[1] && LEARNT.contains(&panel.title) => {}
                         outcome => fail(format!("nothing of {address} alone: {outcome:?}")),
                     }
                 }
@@ -111,9 +118,40 @@ fn every_panel_returns_data_from_a_real_prometheus() {
         offers_jobs_and_instances(&board, &prometheus, &addresses);
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    evaluates_every_alert(&prometheus);
     open.into_iter().for_each(Connection::close);
-    wait_for("every stream to have ended", || Scraped::from(shown.address()).sum("encke_streams_active", &[]) == 0.0);
+    wait_for("every stream to have ended, with a reason", || {
+        let scraped = Scraped::from(shown.address());
+        scraped.sum("encke_streams_active", &[]) == 0.0 && all_decided(&scraped)
+    });
     check_sums(&Scraped::from(shown.address()));
+}
+
+/// Each alert is evaluated without an error, and those are there of which the cause was driven.
+#[track_caller]
+fn evaluates_every_alert(prometheus: &Prometheus) {
+    let mut rules = Vec::new();
+    wait_for("every alert to be evaluated, and two to be there", || {
+        rules = prometheus.alerts();
+        let is = |name: &str, state: &str| rules.iter().any(|rule| rule["name"] == name && rule["state"] == state);
+        rules.iter().all(|rule| rule["health"] != "unknown")
+            && is("EnckeShortDurationLimit", "pending")
+            && is("EnckeGaps", "firing")
+    });
+    assert!(rules.len() > 10, "{rules:?}");
+    let metrics = learnt::scraped().metrics();
+    for rule in rules {
+        assert_eq!(rule["health"], "ok", "{rule}");
+        let expression = rule["query"].as_str().expect("an alert has an expression");
+        let selectors = selectors(expression);
+        assert!(!selectors.is_empty() || expression.contains("up{"), "{expression}");
+        for (series, _, range) in selectors {
+            let metric = learnt::scraped().metric_of(series);
+            assert!(metrics.contains_key(metric), "{} uses {metric}, which is not exported", rule["name"]);
+            let rises = metric != series || series.ends_with("_total");
+            assert_eq!(rises, range.is_some(), "{}: counters, and only they, have a rate: {expression}", rule["name"]);
+        }
+    }
 }
 
 /// Stores large events and restarts, so that all but the newest have to be read back. Gives the cursor of the oldest.
@@ -161,6 +199,8 @@ fn drive_streams(gateway: &Gateway) -> Vec<Connection> {
         let target = |start: &str| format!("/events/board?transport={transport}&timeout=0{start}");
         let first = Connection::subscribe(address, &target("&lastEventId=earliest"), "more");
         let cursor = { first }.field("encke-cursor");
+        // Only who has gone can be seen to come back.
+        wait_for("it to have gone", || Scraped::from(address).sum("encke_streams_active", &[]) == 0.0);
         Connection::subscribe(address, &target(&format!("&lastEventId={cursor}")), "\r\n\r\n").close();
         Connection::subscribe(address, &target("&lastEventId=garbage"), "encke-resume: gap").close();
         let epoch = cursor.split('-').next().expect("a cursor has an epoch");
@@ -188,8 +228,15 @@ fn drive_streams(gateway: &Gateway) -> Vec<Connection> {
     open
 }
 
+/// Whether each stream that is not open has ended for a reason that is known.
+fn all_decided(scraped: &Scraped) -> bool {
+    let sum = |name| scraped.sum(name, &[]);
+    sum("encke_stream_opens_total") - sum("encke_streams_active") == sum("encke_stream_ends_total")
+}
+
 /// Waits until Prometheus knows what has been counted by now.
 fn wait_until_seen(prometheus: &Prometheus, address: &str) {
+    wait_for("every end to have its reason", || all_decided(&Scraped::from(address)));
     let scraped = Scraped::from(address);
     for name in
         ["encke_stream_opens_total", "encke_stream_ends_total", "encke_refused_total", "encke_head_timeouts_total"]
@@ -216,9 +263,8 @@ fn offers_jobs_and_instances(board: &Board, prometheus: &Prometheus, addresses: 
 }
 
 #[test]
-fn the_board_and_the_metrics_have_each_other() {
-    let gateway = Gateway::start(&["--dev"]);
-    let scraped = Scraped::from(gateway.address());
+fn the_boards_and_the_metrics_have_each_other() {
+    let scraped = learnt::scraped();
     let exported: BTreeSet<_> = scraped.metrics().into_keys().collect();
     let boards = Board::all();
     let used: BTreeSet<_> = boards
@@ -234,8 +280,7 @@ fn the_board_and_the_metrics_have_each_other() {
 
 #[test]
 fn the_documentation_names_each_metric_label_and_value_and_no_other() {
-    let gateway = Gateway::start(&["--dev"]);
-    let scraped = Scraped::from(gateway.address());
+    let scraped = learnt::scraped();
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md")).expect("it is there");
     let rows: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| `encke_")?.split('`').next()).collect();
     let documented: BTreeSet<_> = rows.iter().map(|row| format!("encke_{row}")).collect();
@@ -250,6 +295,10 @@ fn the_documentation_names_each_metric_label_and_value_and_no_other() {
     for (label, value) in scraped.label_values() {
         assert!(text.contains(&format!("`{value}`")), "{label}=\"{value}\" is not in docs/metrics.md");
     }
+    // Not all of these came by here.
+    for product in encke::diagnosis::Product::ALL {
+        assert!(text.contains(&format!("`{}`", product.as_str())), "{product:?} is not in docs/metrics.md");
+    }
     for word in text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("encke_")) {
         let name = word.split('{').next().expect("a word has a beginning");
         assert!(scraped.metrics().contains_key(name), "docs/metrics.md speaks of {name}, which is not exported");
@@ -259,20 +308,47 @@ fn the_documentation_names_each_metric_label_and_value_and_no_other() {
 /// Labels as they are written: what one asks for first, first.
 fn in_order(labels: BTreeSet<String>) -> Vec<String> {
     let mut labels: Vec<_> = labels.into_iter().collect();
-    labels.sort_by_key(|label| ["reason", "transport", "resume", "path"].iter().position(|known| known == label));
+    labels
+        .sort_by_key(|label| ["reason", "transport", "resume", "kind", "path"].iter().position(|known| known == label));
     labels
 }
 
 #[test]
+fn every_alert_is_tested_both_ways() {
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("{}/grafana/{name}", env!("CARGO_MANIFEST_DIR"))).expect("it is there")
+    };
+    let (alerts, tests) = (read("alerts.yml"), read("alerts.test.yml"));
+    let names: BTreeSet<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        // What follows the name in a test says whether it is expected.
+        let mut expected: Vec<_> = tests
+            .split(&format!("alertname: {name}\n"))
+            .skip(1)
+            .map(|rest| !rest.trim_start().starts_with("exp_alerts: []"))
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(expected, [false, true], "{name} is there once, and once it is not");
+    }
+}
+
+#[test]
 fn promtool_finds_nothing_to_complain_about() {
-    let gateway = Gateway::start(&["--dev"]);
-    let file = gateway.data_dir().join("metrics.txt");
-    std::fs::write(&file, Scraped::from(gateway.address()).text).expect("a file can be written");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("metrics.txt");
+    std::fs::write(&file, &learnt::scraped().text).expect("a file can be written");
     let metrics = std::fs::File::open(&file).expect("it can be read");
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/grafana/prometheus.yml");
-    for (args, input) in
-        [(vec!["check", "metrics"], metrics.into()), (vec!["check", "config", example], std::process::Stdio::null())]
-    {
+    let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/grafana/alerts.yml");
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/grafana/alerts.test.yml");
+    let without = Stdio::null;
+    for (args, input) in [
+        (vec!["check", "metrics"], metrics.into()),
+        (vec!["check", "config", example], without()),
+        (vec!["check", "rules", "--lint=all", "--lint-fatal", alerts], without()),
+        (vec!["test", "rules", tests], without()),
+    ] {
         let checked =
             Command::new("promtool").args(&args).stdin(input).output().expect("promtool comes with Prometheus");
         let words = String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
@@ -282,32 +358,46 @@ fn promtool_finds_nothing_to_complain_about() {
 
 /// The rules of Grafana's dashboard linter, and ours.
 #[test]
-fn the_board_follows_the_rules_of_boards() {
-    for board in Board::all() {
+fn the_boards_follow_the_rules_of_boards() {
+    let scraped = learnt::scraped();
+    let metrics = scraped.metrics();
+    let boards = Board::all();
+    let everywhere: BTreeSet<_> = boards.iter().flat_map(Board::panels).map(|panel| panel.title).collect();
+    for title in CALM.iter().map(|(title, _)| title).chain(LEARNT) {
+        assert!(everywhere.contains(title), "there is no panel {title}");
+    }
+    let uids: BTreeSet<_> = boards.iter().map(|board| board.json["uid"].as_str()).collect();
+    assert_eq!(uids.len(), boards.len(), "each board has an id of its own");
+    for board in &boards {
         let name = &board.name;
         assert_eq!(board.json["editable"], false, "{name}");
         assert!(board.json["schemaVersion"].as_u64().is_some_and(|version| version >= 39), "{name} is of Grafana 11");
         assert!(board.json["id"].is_null(), "{name} holds the id that one Grafana gave it");
         let variables: Vec<_> = board.variables().iter().map(|variable| &variable["name"]).collect();
-        assert_eq!(variables, ["datasource", "job", "instance"], "{name}");
+        assert_eq!(variables[..3], ["datasource", "job", "instance"], "{name}");
+        let by_path = variables[3..] == ["path"];
+        assert!(by_path || variables.len() == 3, "{name}: {variables:?}");
         for variable in &board.variables()[1..] {
             assert_eq!(variable["datasource"]["uid"], "${datasource}", "{name}");
             assert_eq!((&variable["multi"], &variable["allValue"]), (&true.into(), &".+".into()), "{name}");
         }
         let open: Vec<_> = board.rows().iter().map(|row| row["collapsed"] == false).collect();
-        assert!(open.is_sorted_by(|a, b| a >= b) && open[0] && !open[open.len() - 1], "{name}: first rows are open");
+        assert!(open.is_sorted_by(|a, b| a >= b) && open[0], "{name}: first rows are open");
 
         let panels = board.panels();
         let titles: BTreeSet<_> = panels.iter().map(|panel| panel.title).collect();
         assert_eq!(titles.len(), panels.len(), "{name}: each title names one panel");
-        for (calm, _) in CALM {
-            assert!(titles.contains(calm), "there is no panel {calm}");
-        }
         for panel in panels {
             let at = format!("{name}: {:?}", panel.title);
             assert!(!panel.title.is_empty() && !panel.expressions.is_empty(), "{at}");
             let description = panel.json["description"].as_str().unwrap_or_default();
             assert!(description.len() > 60, "{at}: the description says what to do");
+            // Words with a small letter are emphasis.
+            let words = description.split('*').skip(1).step_by(2);
+            for word in words.filter(|word| word.starts_with(char::is_uppercase)) {
+                let is_board = boards.iter().any(|board| board.json["title"] == word);
+                assert!(titles.contains(word) || is_board || everywhere.contains(word), "{at}: there is no {word:?}");
+            }
             assert_eq!(panel.json["datasource"]["uid"], "${datasource}", "{at}");
             let unit = match panel.kind {
                 "heatmap" => &panel.json["options"]["yAxis"]["unit"],
@@ -325,6 +415,9 @@ fn the_board_follows_the_rules_of_boards() {
                 for (series, matchers, range) in selectors {
                     assert!(matchers.contains("job=~\"$job\""), "{at}: {expression}");
                     assert!(matchers.contains("instance=~\"$instance\""), "{at}: {expression}");
+                    let has_path = metrics[scraped.metric_of(series)].contains("path");
+                    let is_chosen = matchers.contains("path=~\"$path\"");
+                    assert_eq!(is_chosen, by_path && has_path, "{at}: {expression}");
                     let rises = ["_total", "_bucket", "_sum", "_count"].iter().any(|end| series.ends_with(end));
                     let known = matches!(range, Some("$__rate_interval" | "$__range"));
                     assert_eq!(

@@ -84,9 +84,9 @@ pub(super) fn selectors(expression: &str) -> Vec<(&str, &str, Option<&str>)> {
         .collect()
 }
 
-/// An expression as Grafana sends it: `job` and `instance` are regular expressions, as they stand in a string; ranges
-/// are longer than any test.
+/// An expression as Grafana sends it: `job` and `instance` are regular expressions, as they stand in a string; of paths all
+/// are chosen, and ranges are longer than any test.
 pub(super) fn substituted(expression: &str, job: &str, instance: &str) -> String {
     let ranges = expression.replace("$__rate_interval", "10m").replace("$__range", "10m");
-    ranges.replace("$job", job).replace("$instance", instance)
+    ranges.replace("$job", job).replace("$instance", instance).replace("$path", ".+")
 }

@@ -20,15 +20,19 @@ pub(super) struct Prometheus {
 }
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/grafana/prometheus.yml");
+const ALERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/grafana/alerts.yml");
 
 impl Prometheus {
-    /// Starts it with the example, but on `targets` and four times a second, and waits until it has scraped them all.
+    /// Starts it with the example and its alerts, but on `targets` and four times a second, and waits until it has scraped them all.
     #[track_caller]
     pub(super) fn scraping(targets: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("encke-prometheus-").tempdir().expect("a temporary directory");
         let example = std::fs::read_to_string(EXAMPLE).expect("the example can be read");
         let list = targets.iter().map(|target| format!("\"{target}\"")).collect::<Vec<_>>().join(", ");
-        let config = replaced(&replaced(&example, "15s", "250ms"), "\"127.0.0.1:8081\"", &list);
+        let config = replaced(&example, "scrape_interval: 15s", "scrape_interval: 250ms");
+        let config = replaced(&config, "evaluation_interval: 15s", "evaluation_interval: 1s");
+        let config = replaced(&config, "\"127.0.0.1:8081\"", &list);
+        std::fs::copy(ALERTS, directory.path().join("alerts.yml")).expect("the alerts can be copied");
         let file = directory.path().join("prometheus.yml");
         std::fs::write(&file, config).expect("a file can be written");
 
@@ -77,6 +81,13 @@ impl Prometheus {
         let data = self.ask(&format!("/api/v1/label/{label}/values?match[]={}", encoded(selector)))?;
         let values = data.as_array().ok_or("no list")?;
         Ok(values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
+    }
+
+    /// Every alert rule, with its expression (`query`), whether it could be evaluated (`health`), and its `state`.
+    pub(super) fn alerts(&self) -> Vec<Value> {
+        let data = self.ask("/api/v1/rules?type=alert").unwrap_or_else(|error| panic!("{error}"));
+        let groups = data["groups"].as_array().expect("a list of groups");
+        groups.iter().filter_map(|group| group["rules"].as_array()).flatten().cloned().collect()
     }
 
     fn ask(&self, target: &str) -> Result<Value, String> {
