@@ -26,3 +26,4 @@ mod service;
 mod shared_cache;
 mod sharing;
 mod tls;
+mod zoo;
