@@ -36,7 +36,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_s
 const AT_ONCE: usize = 2;
 
 /// Marks a request of a connection for which there is no room. It is to be refused; the connection ends soon, in any case
-/// when a request head should have been complete.
+/// after half a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowded;
 

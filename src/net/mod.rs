@@ -36,6 +36,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod turn;
 mod waits;
 mod watch;
 mod whole;

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::exchange::Exchange;
 use super::express::AT_ONCE;
+use super::turn::give_way;
 use crate::delivery::{Gone, Peer};
 
 /// Bytes read ahead, at most, behind a request whose answer is not yet all with the socket.
@@ -180,9 +181,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Observed<T> {
         if this.is_at_head() {
             if this.in_turn == AT_ONCE {
                 this.in_turn = 0;
-                // Wakes this task when all others, and those whose sockets are ready, have had their turn.
-                let _ = pin!(tokio::task::yield_now()).poll(cx);
-                return Poll::Pending;
+                return give_way(cx);
             }
             this.in_turn += 1;
         }

@@ -5,15 +5,15 @@
 //! their answers at once, which h2 keeps. So one turn reads few of them, and they are answered before the next are. Content,
 //! which begins no streams, is read in larger and larger pieces.
 
-use std::future::Future;
 use std::io;
 use std::ops::RangeInclusive;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::streams::Streams;
+use super::turn::give_way;
 
 /// Bytes that are read in one turn: the least, one request or some whose fields are known already; and the most.
 const SIP: RangeInclusive<usize> = 128..=16 * 1024;
@@ -48,9 +48,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sips<T> {
         if self.read >= self.sip {
             let larger = if self.streams.begun() == self.begun { self.sip * 2 } else { 0 };
             self.turn(larger);
-            // Wakes this task when all others, and those whose sockets are ready, have had their turn.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
-            return Poll::Pending;
+            return give_way(cx);
         }
         let room = buf.remaining().min(self.sip - self.read);
         let mut sip = ReadBuf::new(buf.initialize_unfilled_to(room));
