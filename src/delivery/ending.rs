@@ -125,7 +125,6 @@ impl Drop for Ending {
             transport: self.stream.transport(),
             reason: self.reason,
             gone,
-            multiplexed: self.multiplexed,
             draining: self.shutdown.is_draining(),
             age: now.saturating_duration_since(self.opened),
             idle: now.saturating_duration_since(self.written),

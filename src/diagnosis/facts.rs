@@ -111,8 +111,6 @@ pub struct Departure {
     pub reason: Option<EndReason>,
     /// What the socket said.
     pub gone: Gone,
-    /// It shared its connection with others (HTTP/2).
-    pub multiplexed: bool,
     /// The gateway was draining.
     pub draining: bool,
     /// From its opening to its end.

@@ -35,8 +35,8 @@ pub use heartbeat::BeatBounds;
 pub use limits::{Grade, Limit};
 pub use path::PathNumber;
 pub use products::Product;
-pub use reason::{By, EndReason};
-pub use report::{Buffering, Finding, FindingKind, PathReport, Report};
+pub use reason::EndReason;
+pub use report::{Buffering, Finding, FindingKind, PathReport, Report, Seconds};
 pub use signature::{PathKey, Protocol, Signature};
 pub use waiting::Return;
 
@@ -66,14 +66,6 @@ pub struct Ticket {
     time_limit: Option<NonZeroU32>,
     who: NonZeroU64,
     stream: NonZeroU64,
-}
-
-impl Ticket {
-    /// Its path.
-    #[must_use]
-    pub fn path(&self) -> PathNumber {
-        self.path
-    }
 }
 
 impl Diagnosis {
@@ -109,8 +101,7 @@ impl Diagnosis {
         let first = is_first.then(|| desk.label(path).to_owned());
         drop(desk);
         if let Some(label) = first {
-            let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
-            self.metrics.ends.begin_path(&label, transport, &ends);
+            self.metrics.ends.begin_path(&label, transport, &EndReason::ALL.map(EndReason::as_str));
         }
         if let Some(back) = back {
             self.metrics.ends.came_back(back.outage);
@@ -135,10 +126,9 @@ impl Diagnosis {
         let end = Departure { time_limit, ..end };
         let canary = canary.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
         let visitor = Visitor { session, prefix, who, stream, has: None };
-        let mut settled = Vec::new();
-        let mut desk = self.desk();
-        desk.depart(path, visitor, end, (with_its_connection, canary), self.now(), &mut settled);
-        self.count(&desk, &settled);
+        self.deciding(|desk, now, settled| {
+            desk.depart(path, visitor, end, (with_its_connection, canary), now, settled);
+        });
     }
 
     /// The client of a stream says that it leaves.
@@ -148,16 +138,12 @@ impl Diagnosis {
 
     /// Decides the ends whose time has come.
     pub fn settle(&self) {
-        let mut settled = Vec::new();
-        let mut desk = self.desk();
-        desk.settle(self.now(), &mut settled);
-        self.count(&desk, &settled);
+        self.deciding(Desk::settle);
     }
 
     /// Says of each path what is known: once a second is often enough.
     pub fn publish(&self, beats: Beats) {
-        let ends: Vec<_> = EndReason::ALL.iter().map(|reason| reason.as_str()).collect();
-        let kinds: Vec<_> = FindingKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let (ends, kinds) = (EndReason::ALL.map(EndReason::as_str), FindingKind::ALL.map(FindingKind::as_str));
         for (label, transports) in self.desk().take_gone() {
             self.metrics.ends.forget_path(&label, &transports, &ends, &kinds);
         }
@@ -171,10 +157,7 @@ impl Diagnosis {
 
     /// Decides all ends that wait: the gateway stops.
     pub fn close(&self) {
-        let mut settled = Vec::new();
-        let mut desk = self.desk();
-        desk.close(&mut settled);
-        self.count(&desk, &settled);
+        self.deciding(|desk, _, settled| desk.close(settled));
     }
 
     /// All that is known.
@@ -182,6 +165,14 @@ impl Diagnosis {
     pub fn report(&self, beats: Beats) -> Report {
         self.settle();
         self.desk().report(beats)
+    }
+
+    /// Lets the desk decide something, and counts what comes of it.
+    fn deciding(&self, decide: impl FnOnce(&mut Desk, Duration, &mut Vec<Settled>)) {
+        let mut settled = Vec::new();
+        let mut desk = self.desk();
+        decide(&mut desk, self.now(), &mut settled);
+        self.count(&desk, &settled);
     }
 
     fn count(&self, desk: &Desk, settled: &[Settled]) {

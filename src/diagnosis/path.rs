@@ -175,16 +175,14 @@ impl Path {
     pub(super) fn cut(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
         self.is_stale = true;
         self.note_mass(end, visitor, now);
+        let when = ended(visitor, now);
         if end.idle < Self::AT_ONCE && end.quiet_before > Self::TOGETHER {
             // A write found it out: the other end may have left at any time in the quiet before. Some proxies tell of that
             // only then (HAProxy, Apache).
-            return self
-                .idle
-                .outlived(end.outlived, End { at: now, prefix: visitor.prefix.map(|prefix| prefix.get().into()) });
+            return self.idle.outlived(end.outlived, when);
         }
         // What one timer explains teaches nothing of the other, but that it was outlived.
         let (at_idle, at_duration) = (self.is_at_idle_limit(end), self.is_at_duration_limit(end));
-        let when = End { at: now, prefix: visitor.prefix.map(|prefix| prefix.get().into()) };
         if at_duration && !at_idle {
             self.idle.outlived(end.outlived, when);
         } else {
@@ -203,7 +201,7 @@ impl Path {
     /// Notes an end that is no timer's.
     pub(super) fn outlived(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
         self.is_stale = true;
-        let when = End { at: now, prefix: visitor.prefix.map(|prefix| prefix.get().into()) };
+        let when = ended(visitor, now);
         self.idle.outlived(end.outlived, when);
         self.duration.outlived(end.age, when);
     }
@@ -308,6 +306,11 @@ impl Path {
     pub(super) fn is_in_mass(&self, at: Duration, came_back: bool) -> bool {
         self.masses.iter().any(|mass| (mass.from..=mass.to).contains(&at) && (came_back || mass.is_large))
     }
+}
+
+/// When a stream ended and whose it was, for a timer.
+fn ended(visitor: &Visitor, now: Duration) -> End {
+    End { at: now, prefix: visitor.prefix.map(|prefix| prefix.get().into()) }
 }
 
 /// Whether a stream was as old as its request said that it may become.

@@ -47,21 +47,6 @@ pub enum EndReason {
     Unknown,
 }
 
-/// Who ended a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum By {
-    /// The gateway.
-    Server,
-    /// The reader.
-    Client,
-    /// Something in between that speaks HTTP.
-    Proxy,
-    /// Something in between that does not.
-    Network,
-    /// Nobody knows.
-    Unknown,
-}
-
 impl EndReason {
     /// Every reason.
     pub const ALL: [Self; 21] = [
@@ -113,27 +98,6 @@ impl EndReason {
             Self::H2Reset => "h2_reset",
             Self::H2ConnectionLost => "h2_connection_lost",
             Self::Unknown => "unknown",
-        }
-    }
-
-    /// Who ended the stream then.
-    #[must_use]
-    pub fn by(self) -> By {
-        match self {
-            Self::Complete
-            | Self::ServerShutdown
-            | Self::ServerRecycle
-            | Self::AuthExpired
-            | Self::Superseded
-            | Self::GapClose
-            | Self::Limit
-            | Self::SourceError => By::Server,
-            Self::ClientGoodbye | Self::ClientLeft | Self::SlowReader => By::Client,
-            Self::ProxyIdleTimeout | Self::ProxyMaxDuration | Self::ProxyRestart | Self::Held => By::Proxy,
-            Self::Blackhole | Self::NatIdleExpired | Self::DroppedCameBack | Self::H2Reset | Self::H2ConnectionLost => {
-                By::Network
-            }
-            Self::Unknown => By::Unknown,
         }
     }
 }

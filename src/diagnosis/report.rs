@@ -284,7 +284,7 @@ impl fmt::Display for Who {
 }
 
 /// A time as it is said: `60 s`, `15.0 s`, `1 h`.
-struct Seconds(Duration);
+pub struct Seconds(pub Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -120,7 +120,6 @@ mod tests {
             transport: "sse",
             reason: None,
             gone,
-            multiplexed: false,
             draining: false,
             age: Duration::from_secs(100),
             idle: Duration::from_secs(5),
@@ -199,7 +198,7 @@ mod tests {
 
     #[test]
     fn streams_of_http2_end_alone_or_with_their_connection() {
-        let one = |gone| Departure { multiplexed: true, ..end(gone) };
+        let one = end;
         check(one(Gone::Cancelled), NOTHING, EndReason::ClientLeft);
         check(one(Gone::StreamReset), NOTHING, EndReason::H2Reset);
         let together = Circumstances { with_its_connection: true, ..NOTHING };

@@ -91,13 +91,11 @@ impl Waiting {
     /// Somebody opens a stream: whether it is back from an end, of those the oldest.
     pub(super) fn arrive(&mut self, visitor: &Visitor, now: Duration) -> Option<Return> {
         let has = visitor.has?; // Who says nothing of where it was begins anew: a page that was loaded again.
-        let (strong, weak) = (visitor.session, visitor.who);
-        let found = strong.and_then(|key| self.find(key, has)).map(|number| (number, true));
-        let (number, is_strong) = found.or_else(|| self.find(weak, has).map(|number| (number, false)))?;
-        let pending = self.get(number)?;
-        pending.came_back = Some(now);
-        let (outage, given) = (now.saturating_sub(pending.at), pending.end.given);
-        self.back.push_back(number);
+        // The client may have had no more than it says.
+        let fits = |pending: &Pending| has <= pending.end.given;
+        let found = visitor.session.and_then(|key| self.find(key, fits)).map(|number| (number, true));
+        let (number, is_strong) = found.or_else(|| self.find(visitor.who, fits).map(|number| (number, false)))?;
+        let (outage, given) = self.comes_back(number, now)?;
         Some(Return { outage, given, is_strong })
     }
 
@@ -109,25 +107,28 @@ impl Waiting {
             return None;
         }
         let known = visitor.session.unwrap_or(visitor.who);
-        let of_one = self.by_who.get(&known)?.clone();
-        let number = of_one.into_iter().find(|&number| {
-            self.get(number).is_some_and(|pending| {
-                pending.came_back.is_none() && !pending.goodbye && (pending.at_idle_limit || pending.at_duration_limit)
-            })
-        })?;
-        let pending = self.get(number)?;
-        pending.came_back = Some(now);
-        let outage = now.saturating_sub(pending.at);
-        self.back.push_back(number);
-        Some(outage)
+        let is_cut = |pending: &Pending| !pending.goodbye && (pending.at_idle_limit || pending.at_duration_limit);
+        let number = self.find(known, is_cut)?;
+        self.comes_back(number, now).map(|(outage, _)| outage)
     }
 
-    /// An end of this client that nobody has come back from, and at which the client may have had no more than it says.
-    fn find(&mut self, key: NonZeroU64, has: u64) -> Option<u64> {
-        let of_one = self.by_who.get(&key)?.clone();
-        of_one.into_iter().find(|&number| {
-            self.get(number).is_some_and(|pending| pending.came_back.is_none() && has <= pending.end.given)
-        })
+    /// The oldest end of this client that fits and that nobody has come back from.
+    fn find(&self, key: NonZeroU64, fits: impl Fn(&Pending) -> bool) -> Option<u64> {
+        let is_it = |pending: &Pending| pending.came_back.is_none() && fits(pending);
+        self.by_who
+            .get(&key)?
+            .iter()
+            .copied()
+            .find(|number| self.place(*number).and_then(|at| self.ends.get(at)?.as_ref()).is_some_and(is_it))
+    }
+
+    /// The client of an end is back: how long it was away, and up to where it had been given everything.
+    fn comes_back(&mut self, number: u64, now: Duration) -> Option<(Duration, u64)> {
+        let pending = self.get(number)?;
+        pending.came_back = Some(now);
+        let told = (now.saturating_sub(pending.at), pending.end.given);
+        self.back.push_back(number);
+        Some(told)
     }
 
     /// The end of this stream, if it waits.
@@ -164,13 +165,17 @@ impl Waiting {
         self.take(self.first)
     }
 
+    fn place(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
     fn get(&mut self, number: u64) -> Option<&mut Pending> {
-        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let at = self.place(number)?;
         self.ends.get_mut(at)?.as_mut()
     }
 
     fn take(&mut self, number: u64) -> Option<Pending> {
-        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let at = self.place(number)?;
         let pending = self.ends.get_mut(at)?.take()?;
         self.by_stream.remove(&pending.visitor.stream);
         for key in keys(&pending.visitor) {
@@ -225,7 +230,6 @@ mod tests {
                 transport: "sse",
                 reason: None,
                 gone: Gone::Closed,
-                multiplexed: false,
                 draining: false,
                 age: seconds(1),
                 idle: seconds(1),

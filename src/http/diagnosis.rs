@@ -8,12 +8,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Request, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::problem::{Problem, refused};
 use super::{App, guard};
 use crate::delivery::Peer;
-use crate::diagnosis::{Finding, Grade, PathReport, Report};
+use crate::diagnosis::{EndReason, Finding, Grade, PathReport, Report, Seconds};
 
 /// Nothing but its own style, and no script: what stands there came by the network once.
 const POLICY: &str =
@@ -46,18 +46,14 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 }
 
 fn value(report: &Report) -> Value {
-    let ends: Map<String, Value> =
-        report.ends.iter().map(|(reason, count)| (reason.as_str().to_owned(), (*count).into())).collect();
     json!({
-        "ends": ends,
+        "ends": by_reason(&report.ends),
         "undecided": report.waiting,
         "paths": report.paths.iter().map(path_value).collect::<Vec<_>>(),
     })
 }
 
 fn path_value(path: &PathReport) -> Value {
-    let ends: Map<String, Value> =
-        path.ends.iter().map(|(reason, count)| (reason.as_str().to_owned(), (*count).into())).collect();
     let limit = path.idle_limit.or(path.duration_limit);
     let confidence = limit.map(|limit| match limit.grade {
         Grade::Certain => "certain",
@@ -79,9 +75,14 @@ fn path_value(path: &PathReport) -> Value {
         "heartbeat_s": seconds(path.heartbeat),
         "returns": path.returns.0,
         "outage_s": seconds(path.returns.1),
-        "ends": ends,
+        "ends": by_reason(&path.ends),
         "findings": path.findings.iter().map(finding).collect::<Vec<_>>(),
     })
+}
+
+fn by_reason(ends: &[(EndReason, u64)]) -> Value {
+    let named = ends.iter().map(|(reason, count)| (reason.as_str().to_owned(), (*count).into()));
+    Value::Object(named.collect())
 }
 
 /// To the millisecond: what is measured is no better.
@@ -111,13 +112,13 @@ fn page(report: &Report) -> String {
     );
     for path in &report.paths {
         let limit = |known: Option<Duration>, least: Option<Duration>| match (known, least) {
-            (Some(limit), _) => said(limit),
-            (None, Some(least)) => format!("&gt; {}", said(least)),
+            (Some(limit), _) => Seconds(limit).to_string(),
+            (None, Some(least)) => format!("&gt; {}", Seconds(least)),
             (None, None) => "–".to_owned(),
         };
         let idle = limit(path.idle_limit.map(|limit| limit.at), path.idle_at_least);
         let duration = limit(path.duration_limit.map(|limit| limit.at), None);
-        let outage = if path.returns.0 == 0 { "–".to_owned() } else { said(path.returns.1) };
+        let outage = if path.returns.0 == 0 { "–".to_owned() } else { Seconds(path.returns.1).to_string() };
         let _ = write!(
             page,
             "<tr><td><code>{}</code><td>{}<td>{}<td>{idle}<td>{duration}<td>{}<td>{}<td>{}<td>{outage}</tr>",
@@ -125,7 +126,7 @@ fn page(report: &Report) -> String {
             path.streams,
             path.opened,
             path.buffering.as_str(),
-            said(path.heartbeat),
+            Seconds(path.heartbeat),
             path.returns.0,
         );
     }
@@ -149,11 +150,6 @@ fn page(report: &Report) -> String {
         report.waiting
     );
     page
-}
-
-fn said(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    if seconds < 60.0 { format!("{seconds:.1} s") } else { format!("{seconds:.0} s") }
 }
 
 /// Text as it stands in HTML.
@@ -195,7 +191,7 @@ border-bottom:1px solid var(--line);white-space:nowrap;font-variant-numeric:tabu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnosis::{Buffering, EndReason, FindingKind, Product};
+    use crate::diagnosis::{Buffering, FindingKind, Product};
 
     #[test]
     fn what_came_by_the_network_is_text_and_what_is_quoted_is_code() {

@@ -22,7 +22,6 @@ fn end(age: f64, idle: f64) -> Departure {
         transport: "sse",
         reason: None,
         gone: Gone::Closed,
-        multiplexed: false,
         draining: false,
         age: seconds(age),
         idle: seconds(idle),
