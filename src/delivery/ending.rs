@@ -160,12 +160,15 @@ mod tests {
             let labels =
                 Labels { transports: &["sse"], ends: &ends, signs: &[], gaps: &[], resumes: &["new"], refusals: &[] };
             let metrics = Arc::new(Metrics::new(labels));
-            let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), Self::GRACE));
+            let diagnosis = Arc::new(Diagnosis::new(
+                Arc::clone(&metrics),
+                Self::GRACE,
+                Beats { default: Duration::from_secs(15), bounds: BeatBounds::default() },
+            ));
             Self { metrics, diagnosis, shutdown: Shutdown::default() }
         }
 
         fn open(&self, peer: &Arc<Peer>, multiplexed: bool) -> Ending {
-            let beats = Beats { default: Duration::from_secs(15), bounds: BeatBounds::default() };
             let visitor = Visitor {
                 session: None,
                 who: self.diagnosis.hash(1),
@@ -173,7 +176,7 @@ mod tests {
                 has: None,
                 stream: self.diagnosis.hash(1),
             };
-            let (ticket, _) = self.diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse", beats);
+            let (ticket, _) = self.diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse");
             let (peer, shutdown) = (Arc::clone(peer), self.shutdown.clone());
             Ending::open(&self.metrics, &self.diagnosis, ("sse", "new"), ticket, peer, multiplexed, shutdown)
         }

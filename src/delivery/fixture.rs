@@ -105,11 +105,14 @@ impl Fixture {
     pub(super) fn stream_on(&self, feed: &Arc<Feed>, after: Offset, terms: Terms) -> Stream {
         let labels = Labels { transports: &[], ends: &[], signs: &[], gaps: &[], resumes: &[], refusals: &[] };
         let (metrics, peer) = (Arc::new(Metrics::new(labels)), Arc::new(Peer::new(None)));
-        let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), Duration::ZERO));
-        let beats = Beats { default: Duration::from_secs(15), bounds: BeatBounds::default() };
+        let diagnosis = Arc::new(Diagnosis::new(
+            Arc::clone(&metrics),
+            Duration::ZERO,
+            Beats { default: Duration::from_secs(15), bounds: BeatBounds::default() },
+        ));
         let visitor =
             Visitor { session: None, who: diagnosis.hash(""), prefix: None, has: None, stream: diagnosis.hash("") };
-        let (ticket, _) = diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse", beats);
+        let (ticket, _) = diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse");
         let shutdown = self.shutdown.clone();
         let ending = Ending::open(&metrics, &diagnosis, ("sse", "new"), ticket, peer, false, shutdown);
         let (hub, opening) = (Arc::clone(&self.hub), Bytes::from_static(b"opening"));

@@ -128,8 +128,8 @@ impl Delivery {
             stop.draining().await;
             drained.rouse();
         });
-        let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), options.grace));
-        shutdown.spawn_service(settle(Arc::clone(&diagnosis), options.beats(), shutdown.clone()));
+        let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), options.grace, options.beats()));
+        shutdown.spawn_service(settle(Arc::clone(&diagnosis), shutdown.clone()));
         let (streams, closed, heeds_rules) = (Arc::default(), Arc::default(), Arc::default());
         Self(Arc::new(Parts { hub, feeds, streams, closed, metrics, diagnosis, shutdown, options, heeds_rules }))
     }
@@ -138,6 +138,7 @@ impl Delivery {
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self {
         self.metrics.ends.heartbeat(options.heartbeat);
+        self.diagnosis.beat(options.beats());
         Self(Arc::new(Parts { options, ..Parts::clone(self) }))
     }
 
@@ -162,12 +163,6 @@ impl Delivery {
     #[must_use]
     pub fn feeds(&self) -> u64 {
         self.feeds.count()
-    }
-
-    /// How often streams beat where their subscriber does not say.
-    #[must_use]
-    pub fn beats(&self) -> Beats {
-        self.options.beats()
     }
 
     /// The client of a stream says that it leaves.
@@ -234,11 +229,11 @@ async fn wake_feeds(hub: Arc<Hub>, feeds: Arc<Feeds>, mut seen: Offset, shutdown
 }
 
 /// Decides the ends whose time has come, and says what is known, once a second; at the very end all of them.
-async fn settle(diagnosis: Arc<Diagnosis>, beats: Beats, shutdown: Shutdown) {
+async fn settle(diagnosis: Arc<Diagnosis>, shutdown: Shutdown) {
     let mut quiet = std::pin::pin!(shutdown.quiet());
     loop {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(1)) => diagnosis.publish(beats),
+            () = tokio::time::sleep(Duration::from_secs(1)) => diagnosis.publish(),
             () = &mut quiet => return diagnosis.close(),
         }
     }

@@ -241,7 +241,7 @@ impl Delivery {
             stream: self.diagnosis.hash(id),
         };
         let name = wanted.transport.name;
-        let (ticket, arrival) = self.diagnosis.arrive(&wanted.signature, &visitor, name, self.options.beats());
+        let (ticket, arrival) = self.diagnosis.arrive(&wanted.signature, &visitor, name);
         if let Some((has, back)) = has.zip(arrival.back).filter(|(has, back)| *has < back.given) {
             let mut reader = Reader::new(Arc::clone(&wanted.selection), has);
             if let Read::Events(events) = reader.step(&self.hub, back.given, TURN) {

@@ -62,6 +62,7 @@ pub struct Desk {
     /// What paths were called whose places were given away, with their transports: to be taken out of what is shown.
     gone: Vec<(String, Vec<&'static str>)>,
     grace: Duration,
+    pub(super) beats: Beats,
     goodbyes: Goodbyes,
     /// When it was last looked what paths outlive, and when they last forgot what is old.
     looked: Duration,
@@ -94,15 +95,16 @@ impl Desk {
     /// How often it is looked what paths outlive.
     const LOOK: Duration = Duration::from_secs(5);
 
-    /// A desk whose ends wait so long for their client to come back.
+    /// A desk whose ends wait so long for their client to come back, and whose streams beat so.
     #[must_use]
-    pub fn new(grace: Duration) -> Self {
+    pub fn new(grace: Duration, beats: Beats) -> Self {
         Self {
             paths: vec![Path::new(None)],
             by_key: HashMap::new(),
             waiting: Waiting::default(),
             gone: Vec::new(),
             grace,
+            beats,
             goodbyes: Goodbyes::default(),
             looked: Duration::ZERO,
             turned: Duration::ZERO,
@@ -118,10 +120,10 @@ impl Desk {
         signature: &Signature,
         visitor: &Visitor,
         transport: &'static str,
-        beats: Beats,
         now: Duration,
     ) -> Arrival {
         let number = self.path_of(signature.path(), now);
+        let beats = self.beats;
         let path = &mut self.paths[number.index()];
         path.streams += 1;
         path.opened += 1;
@@ -151,6 +153,11 @@ impl Desk {
         let canary = path.canaries.open(proven, known, limit.as_ref());
         let tuned = limit.map(|limit| interval(beats.default, beats.bounds, Some(&limit), visitor.who.get()).every());
         Arrival { path: number, is_first, back, heartbeat: canary.or(tuned), canary }
+    }
+
+    /// Streams that are opened from now on beat so where nothing is known.
+    pub fn beat(&mut self, beats: Beats) {
+        self.beats = beats;
     }
 
     /// A client that is back had not been given so many events that had been written to it.

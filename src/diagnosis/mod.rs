@@ -71,8 +71,8 @@ pub struct Ticket {
 impl Diagnosis {
     /// Nothing is known yet. `grace`: for how long an end waits for its client to come back.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, grace: Duration) -> Self {
-        let desk = Mutex::new(Desk::new(grace));
+    pub fn new(metrics: Arc<Metrics>, grace: Duration, beats: Beats) -> Self {
+        let desk = Mutex::new(Desk::new(grace, beats));
         Self { desk, metrics, began: Instant::now(), keys: RandomState::new() }
     }
 
@@ -88,15 +88,9 @@ impl Diagnosis {
     }
 
     /// Somebody opens a stream or asks a poll.
-    pub fn arrive(
-        &self,
-        signature: &Signature,
-        visitor: &Visitor,
-        transport: &'static str,
-        beats: Beats,
-    ) -> (Ticket, Arrival) {
+    pub fn arrive(&self, signature: &Signature, visitor: &Visitor, transport: &'static str) -> (Ticket, Arrival) {
         let mut desk = self.desk();
-        let arrival = desk.arrive(signature, visitor, transport, beats, self.now());
+        let arrival = desk.arrive(signature, visitor, transport, self.now());
         let Arrival { path, is_first, back, .. } = arrival;
         let first = is_first.then(|| desk.label(path).to_owned());
         drop(desk);
@@ -110,6 +104,11 @@ impl Diagnosis {
         let Visitor { session, prefix, who, stream, has: _ } = *visitor;
         let time_limit = signature.envoy_timeout_ms.and_then(NonZeroU32::new);
         (Ticket { path, session, prefix, canary, time_limit, who, stream }, arrival)
+    }
+
+    /// Streams that are opened from now on beat so where nothing is known.
+    pub fn beat(&self, beats: Beats) {
+        self.desk().beat(beats);
     }
 
     /// A client that is back had not been given so many events that had been written to it.
@@ -142,12 +141,12 @@ impl Diagnosis {
     }
 
     /// Says of each path what is known: once a second is often enough.
-    pub fn publish(&self, beats: Beats) {
+    pub fn publish(&self) {
         let (ends, kinds) = (EndReason::ALL.map(EndReason::as_str), FindingKind::ALL.map(FindingKind::as_str));
         for (label, transports) in self.desk().take_gone() {
             self.metrics.ends.forget_path(&label, &transports, &ends, &kinds);
         }
-        for path in self.report(beats).paths {
+        for path in self.report().paths {
             let kinds =
                 FindingKind::ALL.map(|kind| (kind.as_str(), path.findings.iter().any(|found| found.kind == kind)));
             let limits = (path.idle_limit.map(|limit| limit.at), path.duration_limit.map(|limit| limit.at));
@@ -162,9 +161,9 @@ impl Diagnosis {
 
     /// All that is known.
     #[must_use]
-    pub fn report(&self, beats: Beats) -> Report {
+    pub fn report(&self) -> Report {
         self.settle();
-        self.desk().report(beats)
+        self.desk().report()
     }
 
     /// Lets the desk decide something, and counts what comes of it.

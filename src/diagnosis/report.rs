@@ -126,9 +126,9 @@ const ENOUGH: u64 = 3;
 impl Desk {
     /// All that is known. `heartbeat`: how often streams of a path are given a sign of life.
     #[must_use]
-    pub fn report(&self, beats: Beats) -> Report {
+    pub fn report(&self) -> Report {
         let known = self.paths().iter().filter(|path| path.opened > 0);
-        let mut paths: Vec<_> = known.map(|path| path.report(beats)).collect();
+        let mut paths: Vec<_> = known.map(|path| path.report(self.beats)).collect();
         paths.sort_by_key(|path| std::cmp::Reverse((path.streams, path.opened)));
         Report { ends: self.ends().collect(), waiting: self.waiting(), paths }
     }

@@ -26,7 +26,7 @@ pub(super) async fn diagnosis(State(app): State<Arc<App>>, request: Request<Body
     if !is_here(request.extensions().get::<Arc<Peer>>()) && !permit.removes() {
         return Err(refused(permit.refusal(), "reading of /diagnosis from another machine"));
     }
-    let report = app.delivery.diagnosis().report(app.delivery.beats());
+    let report = app.delivery.diagnosis().report();
     let fields = [(header::CACHE_CONTROL, "no-store"), (header::VARY, "Accept")];
     if accepts_html(headers) {
         let own = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];

@@ -42,11 +42,11 @@ struct Place {
 
 impl Place {
     fn new(head: &[u8]) -> Self {
-        Self { desk: Desk::new(GRACE), signature: Signature::of_head(head), settled: Vec::new() }
+        Self { desk: Desk::new(GRACE, BEATS), signature: Signature::of_head(head), settled: Vec::new() }
     }
 
     fn arrive(&mut self, who: u64, has: Option<u64>, at: f64) -> Arrival {
-        self.desk.arrive(&self.signature, &visitor(who, has), "sse", BEATS, seconds(at))
+        self.desk.arrive(&self.signature, &visitor(who, has), "sse", seconds(at))
     }
 
     fn depart(&mut self, who: u64, end: Departure, at: f64) {
@@ -62,7 +62,7 @@ impl Place {
     }
 
     fn finding(&self, kind: FindingKind) -> Option<Finding> {
-        let paths = self.desk.report(BEATS).paths;
+        let paths = self.desk.report().paths;
         paths.into_iter().flat_map(|path| path.findings).find(|found| found.kind == kind)
     }
 }
@@ -81,7 +81,7 @@ fn a_timer_is_learnt_within_ten_cuts_and_explains_those_that_taught_it() {
     let reasons = place.reasons(200.0);
     let explained = reasons.iter().filter(|reason| **reason == EndReason::ProxyIdleTimeout).count();
     assert!(reasons.len() == 10 && explained >= 9, "{reasons:?}");
-    let report = place.desk.report(BEATS);
+    let report = place.desk.report();
     let limit = report.paths[0].idle_limit.expect("it is found");
     assert!((limit.at.as_secs_f64() - 6.0).abs() < 0.18, "{limit:?}");
     let finding = place.finding(FindingKind::IdleLimit).expect("it is told");
@@ -171,7 +171,7 @@ fn people_who_leave_are_no_finding() {
     }
     let reasons = place.reasons(20_000.0);
     assert!(reasons.iter().all(|reason| *reason == EndReason::ClientLeft), "somebody is blamed");
-    assert_eq!(place.desk.report(BEATS).paths[0].findings, []);
+    assert_eq!(place.desk.report().paths[0].findings, []);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn what_requests_no_longer_say_of_their_time_is_no_finding() {
 
 #[test]
 fn paths_are_bounded_and_those_that_nobody_uses_make_room() {
-    let mut desk = Desk::new(GRACE);
+    let mut desk = Desk::new(GRACE, BEATS);
     let marks = [
         ("via", "1.1 h (squid/5.7)"),
         ("x-varnish", "1"),
@@ -277,8 +277,7 @@ fn paths_are_bounded_and_those_that_nobody_uses_make_room() {
             heads.push(Signature::of_fields(protocol, fields));
         }
     }
-    let arrive =
-        |desk: &mut Desk, head: &Signature, at| desk.arrive(head, &visitor(1, None), "sse", BEATS, seconds(at)).path;
+    let arrive = |desk: &mut Desk, head: &Signature, at| desk.arrive(head, &visitor(1, None), "sse", seconds(at)).path;
     for head in &heads {
         arrive(&mut desk, head, 0.0);
     }
@@ -325,9 +324,14 @@ fn a_fault_that_was_mended_is_no_finding_for_long() {
     assert!(place.finding(FindingKind::SlowReaders).is_some(), "half an hour may just have begun when it was");
     place.reasons(3600.0);
     assert_eq!(place.finding(FindingKind::SlowReaders), None);
-    assert_eq!(
-        place.desk.report(BEATS).paths[0].ends,
-        [(EndReason::SlowReader, 3)],
-        "what is counted is not forgotten"
-    );
+    assert_eq!(place.desk.report().paths[0].ends, [(EndReason::SlowReader, 3)], "what is counted is not forgotten");
+}
+
+#[test]
+fn a_new_default_holds_for_paths_that_are_known() {
+    let mut place = Place::new(NGINX);
+    place.arrive(1, None, 0.0);
+    assert_eq!(place.desk.report().paths[0].heartbeat, BEATS.default);
+    place.desk.beat(Beats { default: seconds(40.0), ..BEATS });
+    assert_eq!(place.desk.report().paths[0].heartbeat, seconds(40.0));
 }

@@ -132,7 +132,9 @@ fn origins_hosts_limits_and_intervals_are_those_of_the_newest_file() {
     assert_eq!(publish(&gateway, "a", &"x".repeat(2000)).status, 413);
     let told = hello(&gateway);
     assert!(told.contains("\"heartbeat\":9") && told.contains("retry: 600\n"), "{told}");
-    assert_eq!(metric(&gateway, "encke_heartbeat_seconds", ""), 9.0);
+    assert_eq!(metric(&gateway, "encke_heartbeat_seconds{path=\"other\"", ""), 9.0);
+    let of_the_path = "encke_heartbeat_seconds{path=\"direct/h1.1/0\"} 9\n";
+    wait_for("the new heartbeat of a path", || Request::get("/metrics").ask(&admin).text().contains(of_the_path));
 
     files.write("encke.toml", "read = \"public\"\ntransports = \"ndjson\"\n");
     reload(&mut gateway, READ_AGAIN);
