@@ -9,7 +9,6 @@ use std::process::Command;
 use serde_json::Value;
 
 use self::faulty::Faulty;
-use crate::support::PATIENCE;
 use crate::support::gateway::Gateway;
 use crate::support::process::Process;
 use crate::support::relay::Relay;
@@ -32,18 +31,10 @@ fn bench<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Process {
     Process::spawn(command)
 }
 
-/// How it ended: its code, its output and its errors.
-#[track_caller]
-fn ended(mut process: Process) -> (Option<i32>, String, String) {
-    let lines: Vec<_> = std::iter::from_fn(|| process.line(PATIENCE)).collect();
-    let code = process.wait(PATIENCE).code();
-    (code, lines.join("\n"), process.errors())
-}
-
 /// The report of a run with `--json`, and its code.
 #[track_caller]
 fn report(arguments: &[&str]) -> (Option<i32>, Value) {
-    let (code, printed, errors) = ended(bench([arguments, &["--json"]].concat()));
+    let (code, printed, errors) = bench([arguments, &["--json"]].concat()).ended();
     let report = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed:?}, {errors}"));
     (code, report)
 }
@@ -165,7 +156,7 @@ fn a_server_that_leaves_out_doubles_and_reorders_is_told_so_exactly() {
     let events = count(run, "/delivered/events");
     assert_eq!(events, 4 * (count(run, "/published/stored") - 2 + 1), "{run}");
 
-    let (code, printed, errors) = ended(bench(arguments));
+    let (code, printed, errors) = bench(arguments).ended();
     assert_eq!(code, Some(4), "{errors}");
     assert!(printed.contains("8 lost, 4 doubled, 4 reordered"), "{printed}");
     assert!(
@@ -196,7 +187,7 @@ fn an_interruption_ends_it_with_the_report() {
         let mut process = bench(arguments);
         wait_for("events to be published", || all_after(gateway.address(), None).len() > before + 3);
         process.signal(signal);
-        let (ended, printed, errors) = ended(process);
+        let (ended, printed, errors) = process.ended();
         assert_eq!(ended, Some(code), "{errors}");
         assert!(printed.contains("0 lost, 0 doubled, 0 reordered"), "{printed}");
         assert!(printed.contains("latency      p50 ") && errors.contains("events were sent in the time"), "{errors}");

@@ -8,7 +8,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::PATIENCE;
 use crate::support::gateway::Gateway;
 use crate::support::process::Process;
 
@@ -27,14 +26,6 @@ fn doctor<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Process {
     Process::spawn(command)
 }
 
-/// How it ended: its code, its output and its errors.
-#[track_caller]
-fn ended(mut process: Process) -> (Option<i32>, String, String) {
-    let lines: Vec<_> = std::iter::from_fn(|| process.line(PATIENCE)).collect();
-    let code = process.wait(PATIENCE).code();
-    (code, lines.join("\n"), process.errors())
-}
-
 /// The report of a run with `--json`, and its code.
 #[track_caller]
 fn report(arguments: &[&str]) -> (Option<i32>, Value) {
@@ -43,7 +34,7 @@ fn report(arguments: &[&str]) -> (Option<i32>, Value) {
 
 #[track_caller]
 fn read(process: Process) -> (Option<i32>, Value) {
-    let (code, printed, errors) = ended(process);
+    let (code, printed, errors) = process.ended();
     let report = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed:?}, {errors}"));
     (code, report)
 }
@@ -93,7 +84,7 @@ fn of_a_gateway_that_is_asked_directly_there_is_nothing_to_mend() {
     assert_eq!((&told["idle"]["limit"], &told["duration"]["limit"]), (&Value::Null, &Value::Null), "{told}");
 
     // As its stream's URL, without a key: it is recognised all the same.
-    let (code, printed, errors) = ended(doctor([&format!("{}/events/t/1", gateway.url()), "--quick"]));
+    let (code, printed, errors) = doctor([&format!("{}/events/t/1", gateway.url()), "--quick"]).ended();
     assert_eq!(code, Some(0), "{errors}");
     assert!(printed.contains("HTTP/1.1, Encke, no hop names itself") && printed.contains("healthy:"), "{printed}");
 }

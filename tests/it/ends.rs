@@ -9,19 +9,10 @@ use crate::support::gateway::Gateway;
 use crate::support::http::{Connection, Request};
 use crate::support::wait_for;
 
-/// The sum of a metric's series that have all of these labels.
-#[track_caller]
-fn metric(gateway: &Gateway, name: &str, labels: &[&str]) -> f64 {
-    let text = Request::get("/metrics").ask(gateway.address()).text();
-    let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-    let values = series.filter(|line| labels.iter().all(|label| line.contains(label)));
-    values.map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number")).sum()
-}
-
 #[track_caller]
 fn wait_for_end(gateway: &Gateway, reason: &str, count: f64) {
     let label = format!("reason=\"{reason}\"");
-    wait_for(&format!("{count} ends as {reason}"), || metric(gateway, "encke_stream_ends_total", &[&label]) == count);
+    wait_for(&format!("{count} ends as {reason}"), || gateway.metric("encke_stream_ends_total", &[&label]) == count);
 }
 
 /// A stream that has said hello, and its name.
@@ -83,14 +74,14 @@ fn who_comes_back_was_dropped_and_is_known_by_its_session_or_by_where_it_comes_f
         let request = Request::get(&format!("/events/quiet{query}"));
         let (stream, _, cursor) = follow(&gateway, &request);
         drop(stream);
-        wait_for("the end to be seen", || metric(&gateway, "encke_streams_active", &[]) == 0.0);
+        wait_for("the end to be seen", || gateway.metric("encke_streams_active", &[]) == 0.0);
         // Whoever loads a page anew says nothing of where it was: that is no return.
         drop(follow(&gateway, &request));
         let (stream, _, _) = follow(&gateway, &request.field("Last-Event-ID", &cursor));
         wait_for_end(&gateway, "dropped_came_back", nth);
-        assert_eq!(metric(&gateway, "encke_reconnect_outage_seconds_count", &[]), nth);
+        assert_eq!(gateway.metric("encke_reconnect_outage_seconds_count", &[]), nth);
         drop(stream);
-        wait_for("the end to be seen", || metric(&gateway, "encke_streams_active", &[]) == 0.0);
+        wait_for("the end to be seen", || gateway.metric("encke_streams_active", &[]) == 0.0);
     }
 }
 
@@ -107,9 +98,9 @@ fn what_was_written_and_did_not_arrive_is_counted_when_its_client_is_back() {
     }
     stream.chunks_until("number 4");
     drop(stream);
-    wait_for("the end to be seen", || metric(&gateway, "encke_streams_active", &[]) == 0.0);
+    wait_for("the end to be seen", || gateway.metric("encke_streams_active", &[]) == 0.0);
     let (stream, _, _) = follow(&gateway, &request.field("Last-Event-ID", &cursor));
-    assert_eq!(metric(&gateway, "encke_undelivered_at_reconnect_events_sum", &[]), 5.0);
+    assert_eq!(gateway.metric("encke_undelivered_at_reconnect_events_sum", &[]), 5.0);
     drop(stream);
 }
 

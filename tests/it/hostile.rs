@@ -32,7 +32,7 @@ fn gateway() -> Gateway {
 
 /// Everything that is stored, by topic and data, in order.
 fn stored(gateway: &Gateway) -> Vec<(String, Value)> {
-    let last = metric(gateway, "encke_log_last_offset", &[]);
+    let last = gateway.metric("encke_log_last_offset", &[]);
     let mut answer = Value::Null;
     // A receipt says that an event is stored; readers are given it a moment later.
     wait_for("readers to be given what is stored", || {
@@ -44,20 +44,6 @@ fn stored(gateway: &Gateway) -> Vec<(String, Value)> {
     assert_ne!(answer["more"], true, "one answer holds what a test publishes");
     let events = answer["events"].as_array().expect("a list of events");
     events.iter().map(|event| (event["topic"].as_str().expect("a topic").to_owned(), event["data"].clone())).collect()
-}
-
-/// The sum of the samples of a metric whose labels contain all of `labels`.
-fn metric(gateway: &Gateway, name: &str, labels: &[&str]) -> f64 {
-    let address = gateway.admin_url().trim_start_matches("http://");
-    let text = Request::get("/metrics").ask(address).text();
-    let samples = text.lines().filter(|line| {
-        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-            && labels.iter().all(|label| line.contains(label))
-    });
-    let values: Vec<f64> =
-        samples.map(|line| line.rsplit(' ').next().expect("a value").parse().expect("a number")).collect();
-    assert!(!values.is_empty(), "there is no {name} with {labels:?}");
-    values.iter().sum()
 }
 
 /// A refusal: a problem document (RFC 9457) with all four members, whose detail has these `words` in it.

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use super::http::Request;
 use super::process::Process;
 use super::tls::{Certificate, Front};
 use super::{PATIENCE, wait_for};
@@ -37,6 +38,21 @@ pub(crate) struct Addresses {
 }
 
 impl Gateway {
+    /// The sum of the samples of a metric whose labels contain all of `labels`. Panics if there is none.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let address = self.admin_url().trim_start_matches("http://");
+        let text = Request::get("/metrics").ask(address).text();
+        let samples = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        let values: Vec<f64> =
+            samples.map(|line| line.rsplit(' ').next().expect("a value").parse().expect("a number")).collect();
+        assert!(!values.is_empty(), "there is no {name} with {labels:?}");
+        values.iter().sum()
+    }
+
     /// Starts `encke serve` with `args` and waits until it listens. Panics with its errors if it does not.
     #[track_caller]
     pub(crate) fn start(args: &[&str]) -> Self {

@@ -50,6 +50,14 @@ impl Process {
         self.stdout.recv_timeout(patience).ok()
     }
 
+    /// How it ended: its code, its output and its errors.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> (Option<i32>, String, String) {
+        let lines: Vec<_> = std::iter::from_fn(|| self.line(super::PATIENCE)).collect();
+        let code = self.wait(super::PATIENCE).code();
+        (code, lines.join("\n"), self.errors())
+    }
+
     /// What it wrote to standard error so far; all of it, once it has been waited for.
     pub(crate) fn errors(&self) -> String {
         self.errors.lock().expect("no reader of errors panics").clone()

@@ -2,13 +2,13 @@
 
 use std::process::Command;
 
-use super::{bench, ended, gateway};
+use super::{bench, gateway};
 use crate::support::gateway::Gateway;
 use crate::support::process::Process;
 
 #[track_caller]
 fn check(arguments: &[&str], code: i32, words: &[&str]) {
-    let (ended, printed, errors) = ended(bench(arguments));
+    let (ended, printed, errors) = bench(arguments).ended();
     assert_eq!((ended, printed.as_str()), (Some(code), ""), "{arguments:?}: {errors}");
     for words in words {
         assert!(errors.contains(words), "{arguments:?}: {errors}");
@@ -41,7 +41,7 @@ fn who_may_not_publish_is_told_the_words_of_the_gateway() {
     check(&arguments, 3, &["(401)"]);
     let mut keyless = Command::new(env!("CARGO_BIN_EXE_encke"));
     keyless.arg("bench").args(arguments).env_remove("ENCKE_PUBLISH_KEY");
-    let (code, _, errors) = ended(Process::spawn(keyless));
+    let (code, _, errors) = Process::spawn(keyless).ended();
     assert_eq!(code, Some(3), "{errors}");
     assert!(errors.contains("ENCKE_PUBLISH_KEY"), "{errors}");
 }
@@ -57,7 +57,7 @@ fn arguments_that_mean_nothing_are_wrong_usage() {
     for option in
         ["--connections=0", "--duration=0", "--payload-bytes=10", "--transport=x", "--header=x", "--streams=9"]
     {
-        let (code, _, errors) = ended(bench([url, option]));
+        let (code, _, errors) = bench([url, option]).ended();
         assert_eq!(code, Some(2), "{option}: {errors}");
     }
 }

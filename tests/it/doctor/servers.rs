@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{doctor, ended, problems, read, report, report_of_a_limit};
+use super::{doctor, problems, read, report, report_of_a_limit};
 use crate::support::wait_for;
 
 /// A server of event streams that knows nothing but its one event, which every stream begins with. It may end each stream
@@ -104,7 +104,7 @@ fn where_nothing_can_be_measured_it_says_why() {
         (vec![format!("{}/events/t", gateway.url()), "--topic=t".into()], "with --topic the URL is the gateway's"),
         (vec!["s3cret".into()], "a URL here is"),
     ] {
-        let (code, printed, errors) = ended(doctor(&arguments));
+        let (code, printed, errors) = doctor(&arguments).ended();
         assert_eq!((code, printed.as_str()), (Some(2), ""), "{errors}");
         assert!(errors.contains(words) && !errors.contains("s3cret"), "{errors}");
     }

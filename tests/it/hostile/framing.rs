@@ -5,7 +5,7 @@ use std::io::Read;
 use serde_json::json;
 
 use super::publish::{LARGEST, assert_stored, post};
-use super::{KEY, assert_alive, assert_refused, gateway, metric, stored};
+use super::{KEY, assert_alive, assert_refused, gateway, stored};
 use crate::support::http::{Connection, Request};
 use crate::support::wait_for;
 
@@ -198,7 +198,7 @@ fn content_of_http_2_is_stored_only_if_its_end_was_sent() {
         stream += 2;
         let done = f64::from((stream - 1) / 2);
         wait_for("the publish to be stored or refused", || {
-            metric(&gateway, "encke_log_last_offset", &[]) + metric(&gateway, "encke_refused_total", &["bad_request"])
+            gateway.metric("encke_log_last_offset", &[]) + gateway.metric("encke_refused_total", &["bad_request"])
                 == done
         });
     };

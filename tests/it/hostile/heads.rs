@@ -8,7 +8,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::time::Instant;
 
-use super::{assert_alive, assert_refused, gateway, metric};
+use super::{assert_alive, assert_refused, gateway};
 use crate::support::PATIENCE;
 use crate::support::gateway::Gateway;
 use crate::support::http::{Connection, Request};
@@ -50,7 +50,7 @@ fn a_head_that_is_too_large_is_answered_431() {
 
     let many = (0..101).fold(Request::get("/"), |request, n| request.field(&format!("A-{n}"), "x"));
     assert_refused("more than 100 fields", &answer(&many.bytes()).0, 431, "more than 100 header fields");
-    assert_eq!(metric(&gateway, "encke_heads_too_large_total", &[]), 6.0);
+    assert_eq!(gateway.metric("encke_heads_too_large_total", &[]), 6.0);
     assert_alive(&mut gateway);
 }
 
@@ -82,7 +82,7 @@ fn a_head_that_is_too_slow_is_answered_408_and_silence_is_closed_without_words()
             assert!(begun.elapsed() > HEAD_TIME - Duration::from_secs(1));
         });
     });
-    assert_eq!(metric(&gateway, "encke_head_timeouts_total", &[]), 3.0);
+    assert_eq!(gateway.metric("encke_head_timeouts_total", &[]), 3.0);
     assert_alive(&mut gateway);
 }
 

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::metric;
 use super::publish::assert_stored;
 use crate::support::browser::{Browser, Kind};
 use crate::support::gateway::Gateway;
@@ -55,8 +54,8 @@ fn is_text(kind: Kind) {
     publish(0);
     let _browser = Browser::open(kind, &address, &[]);
     // A poll is sent when the answer before it has been put on the page: after many of them, the first have been drawn.
-    let polls = || metric(&gateway, "encke_stream_opens_total", &["transport=\"long-poll\""]);
-    let shown = |transport: &str| metric(&gateway, "encke_delivered_total", &[&format!("transport=\"{transport}\"")]);
+    let polls = || gateway.metric("encke_stream_opens_total", &["transport=\"long-poll\""]);
+    let shown = |transport: &str| gateway.metric("encke_delivered_total", &[&format!("transport=\"{transport}\"")]);
     for number in 1..30 {
         let before = polls();
         publish(number);
@@ -65,7 +64,7 @@ fn is_text(kind: Kind) {
     for transport in ["sse", "ndjson", "long-poll"] {
         wait_for(&format!("all events to come over {transport}"), || shown(transport) >= 30.0);
     }
-    assert_eq!(metric(&gateway, "encke_refused_total", &["reason=\"not_found\""]), 0.0, "nobody asked for the picture");
+    assert_eq!(gateway.metric("encke_refused_total", &["reason=\"not_found\""]), 0.0, "nobody asked for the picture");
 
     // What might have run has reported before this does.
     let address = server.url("");

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::metric;
 use super::publish::assert_stored;
 use crate::support::browser::{Browser, Kind};
 use crate::support::gateway::Gateway;
@@ -166,7 +165,7 @@ fn runs_nowhere(kind: Kind, last: &str) {
         let wanted = WAYS.iter().flat_map(|(_, opened)| *opened).filter(|(by, _)| *by == transport).count();
         let label = format!("transport=\"{transport}\"");
         wait_for(&format!("{wanted} deliveries over {transport}"), || {
-            metric(&gateway, "encke_delivered_total", &[&label]) >= f64::from(u32::try_from(wanted).expect("few"))
+            gateway.metric("encke_delivered_total", &[&label]) >= f64::from(u32::try_from(wanted).expect("few"))
         });
     }
     server.file("/delivered", "text/plain", "");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::began::{Began, TRANSPORTS, polls};
 use super::publish::{assert_stored, post};
-use super::{KEY, assert_alive, assert_guarded, assert_refused, gateway, metric, stored};
+use super::{KEY, assert_alive, assert_guarded, assert_refused, gateway, stored};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Connection, Request, encoded};
 use crate::support::wait_for;
@@ -160,7 +160,7 @@ fn a_cursor_that_retention_has_passed_is_a_gap_and_what_is_left_follows() {
     wait_for("retention to let the first events go", || {
         published += 1;
         publish(&gateway, &format!("number {published}."));
-        metric(&gateway, "encke_log_first_offset", &[]) > 3.0
+        gateway.metric("encke_log_first_offset", &[]) > 3.0
     });
     assert!(stored(&gateway).len() >= 8, "readers are given the newest as well");
     for transport in TRANSPORTS {
@@ -186,7 +186,7 @@ fn a_cursor_that_retention_has_passed_is_a_gap_and_what_is_left_follows() {
     };
     assert_eq!(gap["lost"], offset(&gap["first"]) - 2, "all between the first and what there is");
     assert_eq!(began.head.json()["events"][0]["id"], gap["first"]);
-    assert!(metric(&gateway, "encke_gaps_total", &["reason=\"expired\""]) >= 9.0);
+    assert!(gateway.metric("encke_gaps_total", &["reason=\"expired\""]) >= 9.0);
 }
 
 #[test]
@@ -295,5 +295,5 @@ fn head_describes_what_get_would_open_and_opens_nothing() {
     assert_eq!(connection.head().status, 400);
     connection.send(Request::new("HEAD", "/nothing").bytes());
     assert_eq!(connection.head().status, 404, "the connection goes on");
-    assert_eq!(metric(&gateway, "encke_stream_opens_total", &[]), 0.0);
+    assert_eq!(gateway.metric("encke_stream_opens_total", &[]), 0.0);
 }
