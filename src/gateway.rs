@@ -234,6 +234,7 @@ fn http_options(args: &ServeArgs) -> http::Options {
         transports,
         pages: args.dev || args.pages,
         cuttable: args.dev,
+        trusted_proxies: args.trusted_proxy.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum, value_parser};
 
 use super::topics::TopicRule;
 use super::value::{self, Times};
-use super::{Address, BasePath, Identity};
+use super::{Address, BasePath, Identity, Network};
 
 /// `encke serve`: runs the gateway.
 #[derive(Args, Clone, Debug)]
@@ -37,6 +37,12 @@ pub struct ServeArgs {
     /// address). May be repeated; in the variable, separated by commas.
     #[arg(long, env = "ENCKE_HOST", value_name = "NAME", value_delimiter = ',', help_heading = LISTENING)]
     pub host: Vec<String>,
+    /// Where proxies are that are believed about the addresses of their clients (`X-Forwarded-For`): an address or a network
+    /// such as `203.0.113.0/24`; `private` for this machine and private networks; `none`. Only statistics go by it. May be
+    /// repeated; in the variable, separated by commas.
+    #[arg(long, env = "ENCKE_TRUSTED_PROXY", value_name = "NETWORK", value_delimiter = ',', default_value = "private",
+        help_heading = LISTENING)]
+    pub trusted_proxy: Vec<Network>,
     /// The certificate of the gateway, and those that lead to its authority, in PEM: clients speak TLS then, HTTP/2 or
     /// HTTP/1.1, on every address but Unix sockets. Not the admin address.
     #[arg(long, env = "ENCKE_TLS_CERT", value_name = "FILE", help_heading = LISTENING)]

@@ -20,6 +20,7 @@ macro_rules! reloaded {
 
 reloaded!(
     host,
+    trusted_proxy,
     tls_cert,
     tls_key,
     publish_key_file,

@@ -38,6 +38,7 @@ use axum::routing::{MethodRouter, get, post};
 use tower_http::compression::CompressionLayer;
 
 use crate::access::{Access, Limits};
+use crate::config::Network;
 use crate::delivery::{Delivery, StreamId};
 use crate::hub::Hub;
 use crate::log::{Clock, Log};
@@ -66,6 +67,8 @@ pub struct Options {
     pub pages: bool,
     /// Whether streams may be cut from the page.
     pub cuttable: bool,
+    /// Who is believed about the addresses of clients.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// What the handlers need.

@@ -68,7 +68,7 @@ pub(crate) async fn subscribe(State(app): State<Arc<App>>, request: Request<Body
     if let Some(signature) = request.extensions().get::<Signature>() {
         wanted.signature = *signature;
     }
-    wanted.client = client(wanted.peer.address(), request.headers());
+    wanted.client = client(wanted.peer.address(), request.headers(), &app.options.trusted_proxies);
     wanted.multiplexed = request.version() >= Version::HTTP_2;
     if app.delivery.was_closed(&wanted) {
         return closed(transport.format);

@@ -259,8 +259,15 @@ mod tests {
     fn event(text: &str) -> Result<Event, String> {
         let offered = crate::transport::Offered::only([]).expect("no name is a wrong one");
         let (event_bytes, batch_bytes, max_topics) = (100, 100, 2);
-        let options =
-            Options { event_bytes, batch_bytes, max_topics, transports: offered, pages: false, cuttable: false };
+        let options = Options {
+            event_bytes,
+            batch_bytes,
+            max_topics,
+            transports: offered,
+            pages: false,
+            cuttable: false,
+            trusted_proxies: Vec::new(),
+        };
         match parse(text.as_bytes(), &Permit::everything(), &options) {
             Ok(Said::Event(event)) => Ok(event),
             Ok(Said::Notice) => Err("a notice".into()),
