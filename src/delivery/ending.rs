@@ -83,6 +83,11 @@ impl Ending {
         self.given = upto;
     }
 
+    /// Its client has not what was written, though it would have said so.
+    pub(super) fn is_held(&self) {
+        self.diagnosis.held(&self.ticket);
+    }
+
     /// The other end.
     pub(super) fn peer(&self) -> &Arc<Peer> {
         &self.peer

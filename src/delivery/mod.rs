@@ -21,6 +21,7 @@ mod matched;
 mod memo;
 mod open;
 mod peer;
+mod receipts;
 #[cfg(target_os = "linux")]
 mod shard;
 mod stream;
@@ -31,6 +32,8 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::access::{Changes, Permit};
 use crate::diagnosis::{BeatBounds, Beats, Diagnosis};
@@ -50,6 +53,7 @@ pub use handoff::{Handoff, Unbegun};
 pub use memo::Memo;
 pub use open::{Begin, OnGap, Opened, Wanted};
 pub use peer::{LastSight, Peer, gone_by, tcp_info};
+use receipts::{Receipts, Told};
 #[cfg(target_os = "linux")]
 pub use shard::{Connection, Framing, Held, Shards, SocketOptions};
 pub use stream::{Heartbeat, Step, Stream, Terms};
@@ -98,6 +102,7 @@ pub struct Parts {
     hub: Arc<Hub>,
     feeds: Arc<Feeds>,
     streams: Arc<Streams>,
+    receipts: Arc<Receipts>,
     closed: Arc<closed::Closed>,
     metrics: Arc<Metrics>,
     diagnosis: Arc<Diagnosis>,
@@ -130,8 +135,20 @@ impl Delivery {
         });
         let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), options.grace, options.beats()));
         shutdown.spawn_service(settle(Arc::clone(&diagnosis), shutdown.clone()));
-        let (streams, closed, heeds_rules) = (Arc::default(), Arc::default(), Arc::default());
-        Self(Arc::new(Parts { hub, feeds, streams, closed, metrics, diagnosis, shutdown, options, heeds_rules }))
+        let (streams, receipts) = (Arc::default(), Arc::default());
+        let (closed, heeds_rules) = (Arc::default(), Arc::default());
+        Self(Arc::new(Parts {
+            hub,
+            feeds,
+            streams,
+            receipts,
+            closed,
+            metrics,
+            diagnosis,
+            shutdown,
+            options,
+            heeds_rules,
+        }))
     }
 
     /// The same for streams that are opened from now on, with other options.
@@ -168,6 +185,15 @@ impl Delivery {
     /// The client of a stream says that it leaves.
     pub fn goodbye(&self, id: StreamId) {
         self.diagnosis.goodbye(self.diagnosis.hash(id));
+    }
+
+    /// The client of a stream says up to where it got, and for how long it has had the stream.
+    pub fn receipt(&self, id: StreamId, upto: Option<Offset>, age: Option<Duration>) {
+        match self.receipts.said(id, upto, age, Instant::now()) {
+            Some(Told::Receipt(ticket, receipt)) => self.diagnosis.receipt(&ticket, receipt),
+            Some(Told::Held(ticket)) => self.diagnosis.held(&ticket),
+            None => {}
+        }
     }
 
     /// Why streams end.

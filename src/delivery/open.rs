@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream as Frames;
+use tokio::time::Instant;
 
 use super::body::body;
 use super::stream::{Heartbeat, Terms};
 use super::{Delivery, Ending, FeedKey, Handoff, Peer, Stream, StreamId, TURN, Unbegun, wait_after_gap};
-use crate::diagnosis::{Signature, Ticket, Visitor};
+use crate::diagnosis::{Arrival, Relief, Signature, Ticket, Visitor};
 use crate::event::{Cursor, Offset};
 use crate::hub::{Reader, Selection, Snapshot, Step as Read};
 use crate::log::{GapReason, Missing, Position, ReadError, Start};
@@ -51,6 +52,8 @@ pub struct Wanted {
     pub session: Option<String>,
     /// What its client, and proxies before us, say of it, as a keyed hash. Nothing is done with it but to tell it from others.
     pub described: u64,
+    /// Its client says by `POST /beacon` what it got.
+    pub says_receipts: bool,
     /// How its request came.
     pub signature: Signature,
     /// The address of its client, as far as it is known from those who may be believed.
@@ -81,6 +84,7 @@ impl Wanted {
             limit: None,
             session: None,
             described: 0,
+            says_receipts: false,
             signature: Signature::of_head(b""),
             client: None,
             peer: Arc::new(Peer::new(None)),
@@ -174,14 +178,15 @@ impl Delivery {
         let id = StreamId::new();
         let (transport, key) = (wanted.transport, wanted.key());
         let rendering = key.rendering;
-        let (ticket, tuned) = self.arrive(&wanted, id);
+        let (ticket, arrival) = self.arrive(&wanted, id);
+        let tuned = arrival.heartbeat;
         let interval = wanted.heartbeat.or(tuned).unwrap_or(self.options.heartbeat);
         let retry = self.retry(wanted.retry);
         let cursor = self.hub.log().cursor(after);
 
         let mut opening = BytesMut::new();
         if transport.format == Format::EventStream {
-            pad(&mut opening, wanted.padding);
+            pad(&mut opening, wanted.padding.max(arrival.padding));
         }
         opening.extend_from_slice(&rendering.preamble());
         opening.extend_from_slice(&rendering.notice(&Notice::Hello {
@@ -205,6 +210,11 @@ impl Delivery {
         let multiplexed = wanted.multiplexed;
         let closing = closes.then(|| (Arc::clone(&self.closed), self.closed.asker(&wanted)));
         let ending = Ending::open(&self.metrics, &self.diagnosis, names, ticket, wanted.peer, multiplexed, shutdown);
+        // Its clients come back by themselves, and what they are given meanwhile arrives whole.
+        let comes_back = transport.format == Format::EventStream && transport.keeps == Keeps::Events;
+        let finish = (comes_back && arrival.relief == Relief::Finishing).then(|| Instant::now() + FINISHED);
+        let says_receipts = comes_back && finish.is_none() && wanted.says_receipts;
+        let proof = says_receipts.then(|| self.receipts.wait_for(id, ticket, Instant::now())).flatten();
         let terms = Terms {
             heartbeat: Heartbeat { interval, as_event: wanted.beat_as_event },
             retention: self.options.retention_events,
@@ -214,6 +224,8 @@ impl Delivery {
             closing,
             snapshot,
             begins_anew: resume == Resume::New,
+            finish,
+            proof,
         };
         let mut stream = Stream::new(Arc::clone(&self.hub), feed, after, opening.freeze(), terms, ending);
         if let Some(gap) = gap.filter(|_| closes) {
@@ -225,9 +237,9 @@ impl Delivery {
         Ok(Opened { id, cursor, resume, content_type: rendering.content_type(), body, handoff })
     }
 
-    /// Tells of a stream or poll that begins, and of what its client had not been given when it was here last. Answers how
-    /// often it is to beat, if not as by default.
-    pub(super) fn arrive(&self, wanted: &Wanted, id: StreamId) -> (Ticket, Option<Duration>) {
+    /// Tells of a stream or poll that begins, and of what its client had not been given when it was here last. Answers what
+    /// is known of its path.
+    pub(super) fn arrive(&self, wanted: &Wanted, id: StreamId) -> (Ticket, Arrival) {
         let has = match &wanted.begin {
             Begin::At(Start::Cursor(cursor), _) if wanted.transport.carry != Carry::AtOnce => Some(cursor.offset),
             _ => None,
@@ -245,10 +257,10 @@ impl Delivery {
         if let Some((has, back)) = has.zip(arrival.back).filter(|(has, back)| *has < back.given) {
             let mut reader = Reader::new(Arc::clone(&wanted.selection), has);
             if let Read::Events(events) = reader.step(&self.hub, back.given, TURN) {
-                self.diagnosis.missed(&ticket, events.len() as u64);
+                self.diagnosis.missed(&ticket, &back, events.len() as u64);
             }
         }
-        (ticket, arrival.heartbeat)
+        (ticket, arrival)
     }
 
     /// Looks the start position up, and counts the gap if there is one.
@@ -354,8 +366,11 @@ fn prefix(address: IpAddr) -> [u8; 6] {
 /// How long a subscriber waits for what is stored to come to memory.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
+/// After what time a stream ends that ends after its first events, if there are none: as a long poll does.
+const FINISHED: Duration = Duration::from_secs(25);
+
 /// A comment of so many bytes; none if that is too few for one.
-fn pad(opening: &mut BytesMut, padding: usize) {
+pub(super) fn pad(opening: &mut BytesMut, padding: usize) {
     if padding >= 3 {
         opening.extend_from_slice(b":");
         opening.resize(padding - 2, b' ');

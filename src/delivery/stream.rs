@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::closed::{Asker, Closed};
 use super::ending::Ending;
+use super::open::pad;
+use super::receipts::{Proof, Proved};
 use super::{Batch, EndReason, Feed, FeedStep, Memo, OnGap, Peer, TURN, quarter_of, wait_after_gap};
 use crate::event::Offset;
 use crate::hub::{Budget, Hub, Page, Reader, Snapshot, Step as Read};
@@ -63,6 +65,10 @@ pub struct Terms {
     pub snapshot: Option<Snapshot>,
     /// Its subscriber asked for what there is, and not for what came since it was here.
     pub begins_anew: bool,
+    /// It ends after its first events, or at this time: its path holds them until the answer ends.
+    pub finish: Option<Instant>,
+    /// Its client says what it got.
+    pub(super) proof: Option<Proof>,
 }
 
 impl Terms {
@@ -79,6 +85,8 @@ impl Terms {
             closing: None,
             snapshot: None,
             begins_anew: false,
+            finish: None,
+            proof: None,
         }
     }
 }
@@ -120,6 +128,9 @@ struct Extras {
     /// When what is shown is to be sent once more, unless something newer comes before.
     again: Option<Instant>,
     beats: u32,
+    /// It ends after its next events, or at this time.
+    finish: Option<Instant>,
+    proof: Option<Proof>,
     farewell: Option<Farewell>,
 }
 
@@ -135,8 +146,16 @@ impl Extras {
             shown: None,
             again: None,
             beats: 0,
+            finish: None,
+            proof: None,
             farewell: None,
         }
+    }
+
+    /// When the next thing of it is due.
+    fn due(&self) -> Option<Instant> {
+        let proof = self.proof.as_ref().and_then(Proof::due);
+        [self.again, self.finish, proof].into_iter().flatten().min()
     }
 
     /// Whether there is nothing special.
@@ -147,6 +166,8 @@ impl Extras {
             && self.snapshot.is_none()
             && self.shown.is_none()
             && self.again.is_none()
+            && self.finish.is_none()
+            && self.proof.is_none()
             && self.farewell.is_none()
     }
 }
@@ -177,9 +198,11 @@ impl Stream {
         if terms.begins_anew {
             reader = reader.asking_for_what_is_there(&hub);
         }
-        let Terms { heartbeat, retention, retry, limit, on_gap, closing, snapshot, begins_anew: _ } = terms;
+        let Terms { heartbeat, retention, retry, limit, on_gap, closing, snapshot, begins_anew: _, finish, proof } =
+            terms;
         let opening = Some(opening);
-        let extras = Box::new(Extras { opening, limit, on_gap, closing, snapshot, ..Extras::new(retry) });
+        let extras =
+            Box::new(Extras { opening, limit, on_gap, closing, snapshot, finish, proof, ..Extras::new(retry) });
         let milliseconds = u32::try_from(heartbeat.interval.as_millis()).unwrap_or(u32::MAX);
         let heartbeat = Interval { milliseconds, as_event: heartbeat.as_event };
         Self { hub, feed, reader, heartbeat, retention, told: after, extras: Some(extras), ending }
@@ -372,6 +395,17 @@ impl Stream {
                 self.farewell(Bye::Limit, retry, EndReason::Limit);
             }
         }
+        if let Some(extras) = &mut self.extras
+            && batch.events > 0
+        {
+            let retry = extras.retry;
+            if let Some(proof) = &mut extras.proof {
+                proof.gave(batch.to, now);
+            }
+            if extras.finish.is_some() && extras.snapshot.is_none() {
+                self.farewell(Bye::Held, retry, EndReason::Held);
+            }
+        }
         if self.keeps_state() {
             let extras = self.extras_mut();
             extras.shown = Some(batch.clone());
@@ -389,7 +423,7 @@ impl Stream {
     /// When the next thing is due that is written without news.
     pub fn due(&self) -> Instant {
         let next_beat = self.next_beat();
-        self.extras.as_ref().and_then(|extras| extras.again).map_or(next_beat, |again| again.min(next_beat))
+        self.extras.as_ref().and_then(|extras| extras.due()).map_or(next_beat, |due| due.min(next_beat))
     }
 
     fn next_beat(&self) -> Instant {
@@ -399,6 +433,12 @@ impl Stream {
     /// What is due without news, if anything is: what is shown once more, a heartbeat, or in its place a new position if the
     /// reader has moved on by `stale` events unseen.
     fn idle(&mut self, stale: impl FnOnce(&Self) -> u64, now: Instant) -> Option<Step> {
+        if now < self.due() {
+            return None;
+        }
+        if let Some(step) = self.prove(now) {
+            return Some(step);
+        }
         if now < self.due() {
             return None;
         }
@@ -416,6 +456,29 @@ impl Stream {
         let stale = self.reader.cursor() - self.told >= stale(self);
         let bytes = if stale { self.position() } else { self.beat() };
         Some(self.write(bytes, 0, 0, now))
+    }
+
+    /// Sees whether what was written arrives, and ends what does not.
+    #[cold]
+    fn prove(&mut self, now: Instant) -> Option<Step> {
+        let extras = self.extras.as_mut()?;
+        match extras.proof.as_mut().map_or(Proved::Nothing, |proof| proof.look(now)) {
+            Proved::Nothing => {}
+            Proved::Pad(size) => {
+                let mut bytes = BytesMut::new();
+                pad(&mut bytes, size);
+                return Some(self.write(bytes.freeze(), 0, 0, now));
+            }
+            Proved::Silent => extras.finish = Some(now),
+            Proved::Held => {
+                self.ending.is_held();
+                extras.finish = Some(now);
+            }
+        }
+        extras.finish.filter(|finish| *finish <= now)?;
+        let retry = extras.retry;
+        self.farewell(Bye::Held, retry, EndReason::Held);
+        Some(Step::Yield)
     }
 
     fn quarter_of_retention(&self) -> u64 {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Product;
+use super::{FindingKind, Product};
 
 /// The settings by which a product does to streams what it does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -230,6 +230,49 @@ pub fn on_buffering(product: Product) -> String {
         },
         |setting| known(product, setting),
     )
+}
+
+/// What is slow, and what to do about it.
+#[must_use]
+pub fn on_delay(product: Product) -> String {
+    match product {
+        // Measured: each event 0.2 s later, as it waits for an acknowledgement (Nagle).
+        Product::HaProxy => on_buffering(product),
+        _ => {
+            "see what the network and the machines on the way are busy with; `encke doctor` from where the clients are \
+              measures the delay of each event"
+                .to_owned()
+        }
+    }
+}
+
+/// What keeps streams open whose clients have gone, and what to do about it.
+#[must_use]
+pub fn on_zombies(product: Product) -> String {
+    let setting = match product {
+        Product::HaProxy => {
+            "set `option abortonclose` in that `backend`: without it, it learns of a client that left at a write"
+        }
+        Product::Apache | Product::Varnish | Product::Lighttpd => {
+            "shorten `--heartbeat` of this gateway: it learns of a client that left at a write"
+        }
+        _ => "shorten `--heartbeat` of this gateway: most proxies learn of a client that is lost at a write",
+    };
+    if product == Product::Unknown { setting.to_owned() } else { known(product, setting) }
+}
+
+/// The name of the setting that a finding is about, if its product is known.
+#[must_use]
+pub fn setting(product: Product, kind: FindingKind) -> Option<&'static str> {
+    let of = settings(product);
+    let advice = match kind {
+        FindingKind::IdleLimit => of.idle,
+        FindingKind::DurationLimit => of.duration,
+        FindingKind::Restarts => of.restart,
+        FindingKind::Buffering | FindingKind::Delayed => of.buffering,
+        FindingKind::NatIdle | FindingKind::SlowReaders | FindingKind::Zombies => None,
+    };
+    advice?.split('`').nth(1)
 }
 
 /// What lets go of many streams at once, and what to do about it.

@@ -12,7 +12,7 @@ use super::path::{Path, PathNumber, is_at_hint};
 use super::signature::{PathKey, Signature};
 use super::verdict::{self, Circumstances, judge};
 use super::waiting::{Pending, Return, Waiting};
-use super::{Departure, EndReason, Visitor};
+use super::{Departure, EndReason, Product, Receipt, Relief, Visitor};
 
 /// An end with its reason, which does not change any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,32 @@ pub struct Arrival {
     pub heartbeat: Option<Duration>,
     /// It beats less often than others, so that it is learnt how quiet a stream may be there: so often.
     pub canary: Option<Duration>,
+    /// What is to be done for it, as its path holds events back.
+    pub relief: Relief,
+    /// With how many bytes of padding it is to begin, if that is what is done.
+    pub padding: usize,
+}
+
+/// What was special about a stream that ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// Others of its connection ended with it.
+    pub with_its_connection: bool,
+    /// The heartbeat that it tried.
+    pub canary: Option<Duration>,
+    /// What was done for it as its path holds events back.
+    pub relief: Relief,
+}
+
+/// A path that is no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// What it was called.
+    pub label: String,
+    /// Its product.
+    pub product: Product,
+    /// By which transports somebody came.
+    pub transports: Vec<&'static str>,
 }
 
 /// How often streams beat.
@@ -59,8 +85,8 @@ pub struct Desk {
     paths: Vec<Path>,
     by_key: HashMap<PathKey, PathNumber>,
     waiting: Waiting,
-    /// What paths were called whose places were given away, with their transports: to be taken out of what is shown.
-    gone: Vec<(String, Vec<&'static str>)>,
+    /// Paths whose places were given away: to be taken out of what is shown.
+    forgotten: Vec<Forgotten>,
     grace: Duration,
     pub(super) beats: Beats,
     goodbyes: Goodbyes,
@@ -92,6 +118,9 @@ impl Desk {
     /// For how long, and as long again, a fault is told that was mended.
     const LATELY: Duration = Duration::from_secs(30 * 60);
 
+    /// What arrives so late is late.
+    const LATE: Duration = Duration::from_secs(1);
+
     /// How often it is looked what paths outlive.
     const LOOK: Duration = Duration::from_secs(5);
 
@@ -102,7 +131,7 @@ impl Desk {
             paths: vec![Path::new(None)],
             by_key: HashMap::new(),
             waiting: Waiting::default(),
-            gone: Vec::new(),
+            forgotten: Vec::new(),
             grace,
             beats,
             goodbyes: Goodbyes::default(),
@@ -134,11 +163,15 @@ impl Desk {
         if let Some(back) = &back {
             path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
             path.tally().returns += 1;
+            if visitor.has.is_some_and(|has| has >= back.given) {
+                path.trial.fed(back.relief);
+            }
         }
         // Cut, an `EventSource` comes back with the id that its hello had, unless not even that arrived.
         let is_event_source = transport == "sse" && signature.agent.is_browser();
-        if is_event_source && let Some(outage) = self.waiting.arrive_with_nothing(visitor, now) {
-            path.returns = (path.returns.0 + 1, path.returns.1 + outage);
+        if is_event_source && let Some(back) = self.waiting.arrive_with_nothing(visitor, now) {
+            path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
+            path.trial.starved(back.relief, now);
             path.tally().with_nothing += 1;
             path.tally().returns += 1;
         }
@@ -152,7 +185,9 @@ impl Desk {
         let known = path.idle_at_least.unwrap_or(beats.default).max(beats.default);
         let canary = path.canaries.open(proven, known, limit.as_ref());
         let tuned = limit.map(|limit| interval(beats.default, beats.bounds, Some(&limit), visitor.who.get()).every());
-        Arrival { path: number, is_first, back, heartbeat: canary.or(tuned), canary }
+        let relief = path.trial.relief();
+        let padding = if relief == Relief::Padding { path.padding() } else { 0 };
+        Arrival { path: number, is_first, back, heartbeat: canary.or(tuned), canary, relief, padding }
     }
 
     /// Streams that are opened from now on beat so where nothing is known.
@@ -160,20 +195,51 @@ impl Desk {
         self.beats = beats;
     }
 
-    /// A client that is back had not been given so many events that had been written to it.
-    pub fn missed(&mut self, path: PathNumber, events: u64) {
-        let undelivered = &mut self.paths[path.index()].tally().undelivered;
+    /// A client that is back had not been given so many events that had been written to it. Of those that had not even
+    /// reached the next hop nobody is to blame for holding them.
+    pub fn missed(&mut self, path: PathNumber, back: &Return, events: u64, now: Duration) {
+        if !back.is_acknowledged {
+            return;
+        }
+        let path = &mut self.paths[path.index()];
+        // One is on the way when a connection breaks.
+        if events > 1 {
+            path.trial.starved(back.relief, now)
+        } else {
+            path.trial.fed(back.relief)
+        }
+        let undelivered = &mut path.tally().undelivered;
         *undelivered = (undelivered.0 + 1, undelivered.1 + events);
     }
 
-    /// A stream or poll has ended. `with_its_connection`: others of its connection ended with it; `canary`: the
-    /// heartbeat that it tried. Verdicts that are final are put behind `settled`.
+    /// A client says that it has its stream.
+    pub fn receipt(&mut self, path: PathNumber, had: Relief, receipt: Receipt, now: Duration) {
+        let path = &mut self.paths[path.index()];
+        let tally = path.tally();
+        tally.receipts += 1;
+        tally.late += u64::from(receipt.late.is_some_and(|late| late >= Self::LATE));
+        if receipt.padded > 0 {
+            tally.padded = (tally.padded.0 + 1, tally.padded.1.max(receipt.padded));
+            path.trial.starved(had, now);
+        } else {
+            path.trial.fed(had);
+        }
+    }
+
+    /// A client has not what was written, though it would have said so.
+    pub fn held(&mut self, path: PathNumber, had: Relief, now: Duration) {
+        let path = &mut self.paths[path.index()];
+        path.tally().unanswered += 1;
+        path.trial.starved(had, now);
+    }
+
+    /// A stream or poll has ended. Verdicts that are final are put behind `settled`.
     pub fn depart(
         &mut self,
         path: PathNumber,
         visitor: Visitor,
         end: Departure,
-        (with_its_connection, canary): (bool, Option<Duration>),
+        manner: Manner,
         now: Duration,
         settled: &mut Vec<Settled>,
     ) {
@@ -188,6 +254,7 @@ impl Desk {
         } else {
             of.outlived(&end, &visitor, now);
         }
+        let Manner { with_its_connection, canary, relief } = manner;
         let pending = Pending {
             at: now,
             path,
@@ -195,6 +262,7 @@ impl Desk {
             end,
             with_its_connection,
             canary,
+            relief,
             at_duration_limit: before.0,
             at_idle_limit: before.1,
             goodbye: self.goodbyes.take(visitor.stream, now),
@@ -227,7 +295,7 @@ impl Desk {
     pub fn settle(&mut self, now: Duration, settled: &mut Vec<Settled>) {
         if now >= self.looked + Self::LOOK {
             self.looked = now;
-            self.paths.iter_mut().for_each(Path::look);
+            self.paths.iter_mut().for_each(|path| path.look(now));
         }
         if now >= self.turned + Self::LATELY {
             self.turned = now;
@@ -254,9 +322,9 @@ impl Desk {
         }
     }
 
-    /// What paths were called that are no more, with their transports, since this was asked last.
-    pub fn take_gone(&mut self) -> Vec<(String, Vec<&'static str>)> {
-        std::mem::take(&mut self.gone)
+    /// The paths that are no more, since this was asked last.
+    pub fn take_forgotten(&mut self) -> Vec<Forgotten> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// How many ends wait for their verdict, or for their client.
@@ -318,7 +386,8 @@ impl Desk {
         let path = &mut self.paths[number.index()];
         if let Some(before) = path.key {
             self.by_key.remove(&before);
-            self.gone.push((path.label().to_owned(), std::mem::take(&mut path.transports)));
+            let (label, product) = (path.label().to_owned(), before.product());
+            self.forgotten.push(Forgotten { label, product, transports: std::mem::take(&mut path.transports) });
         }
         *path = Path::new(Some(key));
         self.by_key.insert(key, number);

@@ -102,6 +102,15 @@ pub struct Visitor {
     pub stream: NonZeroU64,
 }
 
+/// What a client said when it had the beginning of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// How much later it had it than it was written, and the time that its word took.
+    pub late: Option<Duration>,
+    /// Bytes of padding that were sent until it had it.
+    pub padded: u32,
+}
+
 /// How a stream or poll ended, as its owner saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct Departure {

@@ -16,6 +16,7 @@ mod path;
 mod products;
 mod reading;
 mod reason;
+mod relief;
 mod report;
 mod signature;
 mod verdict;
@@ -29,13 +30,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use agent::Agent;
-pub use desk::{Arrival, Beats, Desk, Settled};
-pub use facts::{Departure, Gone, TcpInfo, Visitor};
+pub use desk::{Arrival, Beats, Desk, Manner, Settled};
+pub use facts::{Departure, Gone, Receipt, TcpInfo, Visitor};
 pub use heartbeat::BeatBounds;
 pub use limits::{Grade, Limit};
 pub use path::PathNumber;
 pub use products::Product;
 pub use reason::EndReason;
+pub use relief::Relief;
 pub use report::{Buffering, Finding, FindingKind, PathReport, Report, Seconds};
 pub use signature::{PathKey, Protocol, Signature};
 pub use waiting::Return;
@@ -64,8 +66,18 @@ pub struct Ticket {
     canary: Option<NonZeroU32>,
     /// How old its request said that it may become, in milliseconds.
     time_limit: Option<NonZeroU32>,
+    /// What is done for it as its path holds events back.
+    relief: Relief,
     who: NonZeroU64,
     stream: NonZeroU64,
+}
+
+impl Ticket {
+    /// Whose stream it is.
+    #[must_use]
+    pub fn client(&self) -> NonZeroU64 {
+        self.session.unwrap_or(self.who)
+    }
 }
 
 impl Diagnosis {
@@ -103,7 +115,8 @@ impl Diagnosis {
         let canary = arrival.canary.and_then(|gap| u32::try_from(gap.as_millis()).ok()).and_then(NonZeroU32::new);
         let Visitor { session, prefix, who, stream, has: _ } = *visitor;
         let time_limit = signature.envoy_timeout_ms.and_then(NonZeroU32::new);
-        (Ticket { path, session, prefix, canary, time_limit, who, stream }, arrival)
+        let relief = arrival.relief;
+        (Ticket { path, session, prefix, canary, time_limit, relief, who, stream }, arrival)
     }
 
     /// Streams that are opened from now on beat so where nothing is known.
@@ -112,22 +125,37 @@ impl Diagnosis {
     }
 
     /// A client that is back had not been given so many events that had been written to it.
-    pub fn missed(&self, ticket: &Ticket, events: u64) {
-        self.desk().missed(ticket.path, events);
+    pub fn missed(&self, ticket: &Ticket, back: &Return, events: u64) {
+        self.desk().missed(ticket.path, back, events, self.now());
         self.metrics.ends.undelivered(events);
+    }
+
+    /// The client of a stream says for the first time that it has it.
+    pub fn receipt(&self, ticket: &Ticket, receipt: Receipt) {
+        let mut desk = self.desk();
+        desk.receipt(ticket.path, ticket.relief, receipt, self.now());
+        if let Some(late) = receipt.late {
+            self.metrics.ends.receipt(late, desk.label(ticket.path));
+        }
+    }
+
+    /// The client of a stream has not what was written, though it would have said so.
+    pub fn held(&self, ticket: &Ticket) {
+        let mut desk = self.desk();
+        desk.held(ticket.path, ticket.relief, self.now());
+        self.metrics.ends.receipt_missing(desk.label(ticket.path));
     }
 
     /// A stream or poll has ended.
     pub fn depart(&self, ticket: Ticket, end: Departure, with_its_connection: bool) {
         self.metrics.ends.last_sign(end.transport, end.gone.as_str());
-        let Ticket { path, session, prefix, canary, time_limit, who, stream } = ticket;
+        let Ticket { path, session, prefix, canary, time_limit, relief, who, stream } = ticket;
         let time_limit = time_limit.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
         let end = Departure { time_limit, ..end };
         let canary = canary.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
         let visitor = Visitor { session, prefix, who, stream, has: None };
-        self.deciding(|desk, now, settled| {
-            desk.depart(path, visitor, end, (with_its_connection, canary), now, settled);
-        });
+        let manner = Manner { with_its_connection, canary, relief };
+        self.deciding(|desk, now, settled| desk.depart(path, visitor, end, manner, now, settled));
     }
 
     /// The client of a stream says that it leaves.
@@ -142,13 +170,15 @@ impl Diagnosis {
 
     /// Says of each path what is known: once a second is often enough.
     pub fn publish(&self) {
-        let (ends, kinds) = (EndReason::ALL.map(EndReason::as_str), FindingKind::ALL.map(FindingKind::as_str));
-        for (label, transports) in self.desk().take_gone() {
+        let setting = |product, kind| advice::setting(product, kind).unwrap_or_default();
+        let ends = EndReason::ALL.map(EndReason::as_str);
+        for desk::Forgotten { label, product, transports } in self.desk().take_forgotten() {
+            let kinds = FindingKind::ALL.map(|kind| (kind.as_str(), setting(product, kind)));
             self.metrics.ends.forget_path(&label, &transports, &ends, &kinds);
         }
         for path in self.report().paths {
-            let kinds =
-                FindingKind::ALL.map(|kind| (kind.as_str(), path.findings.iter().any(|found| found.kind == kind)));
+            let is_found = |kind| path.findings.iter().any(|found| found.kind == kind);
+            let kinds = FindingKind::ALL.map(|kind| (kind.as_str(), setting(path.product, kind), is_found(kind)));
             let limits = (path.idle_limit.map(|limit| limit.at), path.duration_limit.map(|limit| limit.at));
             self.metrics.ends.path(&path.path, limits, path.heartbeat, &kinds);
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::heartbeat::Canaries;
 use super::limits::{End, Limit, Timer};
+use super::relief::Trial;
 use super::signature::PathKey;
 use super::{Departure, EndReason, Visitor};
 
@@ -49,6 +50,8 @@ pub(super) struct Path {
     is_stale: bool,
     /// Who tries how quiet a stream may be.
     pub(super) canaries: Canaries,
+    /// What is done as it holds events back.
+    pub(super) trial: Trial,
     /// How old a stream may become.
     pub(super) duration: Timer,
     /// Whether the latest request named a limit of its own: who sets `timeout: 0s` in Envoy has none any more.
@@ -87,6 +90,13 @@ pub(super) struct Tally {
     pub(super) undelivered: (u64, u64),
     /// Those that came back as if they had never been there: not even the beginning had arrived.
     pub(super) with_nothing: u64,
+    /// Clients that said that they had their stream; those of them that had it late; those to whom padding had to be sent
+    /// before, and how much at most.
+    pub(super) receipts: u64,
+    pub(super) late: u64,
+    pub(super) padded: (u64, u32),
+    /// Those that had not what was written, though they would have said so.
+    pub(super) unanswered: u64,
     /// The limit that requests of streams named which ended at it (Envoy: `x-envoy-expected-rq-timeout-ms`).
     pub(super) hint: Option<Duration>,
 }
@@ -155,6 +165,7 @@ impl Path {
             idle_at_least: None,
             is_stale: false,
             canaries: Canaries::default(),
+            trial: Trial::default(),
             duration: Timer::default(),
             names_limit: false,
             ends: [0; EndReason::ALL.len()],
@@ -219,8 +230,23 @@ impl Path {
         all.returns += before.returns;
         all.undelivered = (all.undelivered.0 + before.undelivered.0, all.undelivered.1 + before.undelivered.1);
         all.with_nothing += before.with_nothing;
+        all.receipts += before.receipts;
+        all.late += before.late;
+        all.padded = (all.padded.0 + before.padded.0, all.padded.1.max(before.padded.1));
+        all.unanswered += before.unanswered;
         all.hint = all.hint.or(before.hint);
         all
+    }
+
+    /// With how many bytes a stream is to begin if that is to be let through: as many as it took, if that is known.
+    pub(super) fn padding(&self) -> usize {
+        const USUAL: u32 = 16 * 1024;
+        match self.lately().padded {
+            (0, _) => USUAL,
+            (_, most) => most.next_power_of_two(),
+        }
+        .try_into()
+        .unwrap_or(usize::MAX)
     }
 
     /// Half an hour is over.
@@ -229,7 +255,8 @@ impl Path {
     }
 
     /// Looks what is outlived. Cost: a look at all that is remembered, if there is anything new.
-    pub(super) fn look(&mut self) {
+    pub(super) fn look(&mut self, now: Duration) {
+        self.trial.look(now);
         if std::mem::take(&mut self.is_stale) {
             self.idle_at_least = self.idle.at_least();
         }

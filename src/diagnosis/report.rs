@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::heartbeat::{Interval, interval};
 use super::limits::{Grade, Limit};
 use super::path::{Path, Tally};
-use super::{Beats, Desk, EndReason, Product, advice};
+use super::{Beats, Desk, EndReason, Product, Relief, advice};
 
 /// All that is known.
 #[derive(Clone, Debug)]
@@ -87,12 +87,24 @@ pub enum FindingKind {
     NatIdle,
     /// Readers take nothing.
     SlowReaders,
+    /// What is written arrives late.
+    Delayed,
+    /// Streams stay open though their clients have gone.
+    Zombies,
 }
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::IdleLimit, Self::DurationLimit, Self::Restarts, Self::Buffering, Self::NatIdle, Self::SlowReaders];
+    pub const ALL: [Self; 8] = [
+        Self::IdleLimit,
+        Self::DurationLimit,
+        Self::Restarts,
+        Self::Buffering,
+        Self::NatIdle,
+        Self::SlowReaders,
+        Self::Delayed,
+        Self::Zombies,
+    ];
 
     /// Its name in metrics.
     #[must_use]
@@ -104,6 +116,8 @@ impl FindingKind {
             Self::Buffering => "buffering",
             Self::NatIdle => "nat_idle",
             Self::SlowReaders => "slow_readers",
+            Self::Delayed => "delayed",
+            Self::Zombies => "zombies",
         }
     }
 }
@@ -167,10 +181,11 @@ impl Path {
 
     /// An event or two are lost on the way when a connection breaks; more, and often, are kept by something.
     fn buffering(&self) -> Buffering {
-        let Tally { returns, undelivered: (cases, events), .. } = self.lately();
-        if self.holds_all() || cases >= ENOUGH && cases * 2 >= returns && events >= cases * 2 {
+        let Tally { returns, undelivered: (cases, events), receipts, .. } = self.lately();
+        let holds_events = cases >= ENOUGH && cases * 2 >= returns && events >= cases * 2;
+        if self.holds_all() || holds_events || self.leaves_unanswered() || self.wants_padding() {
             Buffering::Held
-        } else if returns >= ENOUGH {
+        } else if returns + receipts >= ENOUGH {
             Buffering::None
         } else {
             Buffering::Unknown
@@ -181,6 +196,52 @@ impl Path {
     fn holds_all(&self) -> bool {
         let Tally { returns, with_nothing, .. } = self.lately();
         with_nothing >= ENOUGH && with_nothing * 2 >= returns
+    }
+
+    /// Most of those who would say that they have their stream do not say so, or have nothing of what came later.
+    fn leaves_unanswered(&self) -> bool {
+        let Tally { receipts, unanswered, .. } = self.lately();
+        unanswered >= ENOUGH && unanswered >= receipts
+    }
+
+    /// Most of those who say so had to be sent padding before.
+    fn wants_padding(&self) -> bool {
+        let Tally { receipts, padded: (cases, _), .. } = self.lately();
+        cases >= ENOUGH && cases * 2 >= receipts
+    }
+
+    /// What was seen of events that are held, and what is done about it.
+    fn on_buffering(&self, who: &Who) -> String {
+        let Tally { undelivered: (cases, events), with_nothing, padded, unanswered, .. } = self.lately();
+        let seen = if self.holds_all() {
+            format!(
+                "{who} holds whole answers back: {with_nothing} browsers that were cut came back without having been given \
+                 even the beginning"
+            )
+        } else if self.leaves_unanswered() {
+            format!(
+                "{who} holds events back: {unanswered} clients that say what they have did not have what was written"
+            )
+        } else if self.wants_padding() {
+            let (cases, most) = padded;
+            let kib = most.div_ceil(1024);
+            format!(
+                "{who} holds back what is less than {kib} KiB: {cases} clients had their stream once so much was sent"
+            )
+        } else {
+            format!(
+                "{who} holds events back: {cases} clients that came back had not been given {events} events that had been \
+                 written"
+            )
+        };
+        let done = match self.trial.relief() {
+            Relief::None => "",
+            Relief::Padding => "; streams begin with padding there, to see whether that is let through",
+            Relief::Finishing => {
+                "; streams end after each event there, so that clients still get them, late and at a price (`held`)"
+            }
+        };
+        format!("{seen}{done}.")
     }
 
     fn findings(&self, product: Product, heartbeat: Duration, is_too_short: bool) -> Vec<Finding> {
@@ -230,19 +291,23 @@ impl Path {
             find(FindingKind::Restarts, text, advice::on_restart(product));
         }
         if self.buffering() == Buffering::Held {
-            let Tally { undelivered: (cases, events), with_nothing, .. } = self.lately();
-            let text = if self.holds_all() {
-                format!(
-                    "{who} holds whole answers back: {with_nothing} browsers that were cut came back without having been given \
-                     even the beginning."
-                )
-            } else {
-                format!(
-                    "{who} holds events back: {cases} clients that came back had not been given {events} events that had been \
-                     written."
-                )
-            };
-            find(FindingKind::Buffering, text, advice::on_buffering(product));
+            find(FindingKind::Buffering, self.on_buffering(&who), advice::on_buffering(product));
+        }
+        let Tally { receipts, late, .. } = self.lately();
+        if late >= ENOUGH && late * 2 >= receipts && self.buffering() != Buffering::Held {
+            let text = format!(
+                "{who} is slow: {late} of {receipts} clients had the beginning of their stream more than a second after it was \
+                 written."
+            );
+            find(FindingKind::Delayed, text, advice::on_delay(product));
+        }
+        let left_open = self.ended(EndReason::Superseded);
+        if left_open >= ENOUGH && left_open * 10 >= self.lately().opened {
+            let text = format!(
+                "{who} keeps streams open whose clients have gone: {left_open} of {} ended only as their client came back.",
+                self.lately().opened
+            );
+            find(FindingKind::Zombies, text, advice::on_zombies(product));
         }
         let forgotten = self.ended(EndReason::NatIdleExpired);
         if forgotten >= ENOUGH {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::{Departure, PathNumber, Visitor};
+use super::{Departure, PathNumber, Relief, Visitor};
 
 /// An end that waits for its verdict, or only for its client.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Pending {
     pub(super) with_its_connection: bool,
     /// The heartbeat that it tried, if it was to learn how quiet a stream may be.
     pub(super) canary: Option<Duration>,
+    /// What was done for it as its path holds events back.
+    pub(super) relief: Relief,
     /// It is as old as streams of its path may become, as far as was known when it ended.
     pub(super) at_duration_limit: bool,
     /// The same of its quiet.
@@ -44,6 +46,10 @@ pub struct Return {
     pub given: u64,
     /// It is known by its session.
     pub is_strong: bool,
+    /// All that had been written to its last stream had reached the next hop, as far as is known.
+    pub is_acknowledged: bool,
+    /// What was done for its last stream as its path holds events back.
+    pub relief: Relief,
 }
 
 /// Ends by the order in which they came, and by who may come back from them.
@@ -95,21 +101,20 @@ impl Waiting {
         let fits = |pending: &Pending| has <= pending.end.given;
         let found = visitor.session.and_then(|key| self.find(key, fits)).map(|number| (number, true));
         let (number, is_strong) = found.or_else(|| self.find(visitor.who, fits).map(|number| (number, false)))?;
-        let (outage, given) = self.comes_back(number, now)?;
-        Some(Return { outage, given, is_strong })
+        self.comes_back(number, is_strong, now)
     }
 
-    /// The same of somebody who does not say where it was, though it had been given an id: how long it was away.
+    /// The same of somebody who does not say where it was, though it had been given an id.
     ///
     /// Only from an end that a timer of its path explains: at another it is likelier that a page was loaded again.
-    pub(super) fn arrive_with_nothing(&mut self, visitor: &Visitor, now: Duration) -> Option<Duration> {
+    pub(super) fn arrive_with_nothing(&mut self, visitor: &Visitor, now: Duration) -> Option<Return> {
         if visitor.has.is_some() {
             return None;
         }
         let known = visitor.session.unwrap_or(visitor.who);
         let is_cut = |pending: &Pending| !pending.goodbye && (pending.at_idle_limit || pending.at_duration_limit);
         let number = self.find(known, is_cut)?;
-        self.comes_back(number, now).map(|(outage, _)| outage)
+        self.comes_back(number, visitor.session.is_some(), now)
     }
 
     /// The oldest end of this client that fits and that nobody has come back from.
@@ -122,13 +127,16 @@ impl Waiting {
             .find(|number| self.place(*number).and_then(|at| self.ends.get(at)?.as_ref()).is_some_and(is_it))
     }
 
-    /// The client of an end is back: how long it was away, and up to where it had been given everything.
-    fn comes_back(&mut self, number: u64, now: Duration) -> Option<(Duration, u64)> {
+    /// The client of an end is back.
+    fn comes_back(&mut self, number: u64, is_strong: bool, now: Duration) -> Option<Return> {
         let pending = self.get(number)?;
         pending.came_back = Some(now);
-        let told = (now.saturating_sub(pending.at), pending.end.given);
+        let end = &pending.end;
+        let is_acknowledged = end.tcp.is_none_or(|tcp| tcp.unacknowledged == 0 && tcp.not_sent == 0);
+        let outage = now.saturating_sub(pending.at);
+        let back = Return { outage, given: end.given, is_strong, is_acknowledged, relief: pending.relief };
         self.back.push_back(number);
-        Some(told)
+        Some(back)
     }
 
     /// The end of this stream, if it waits.
@@ -242,6 +250,7 @@ mod tests {
             },
             with_its_connection: false,
             canary: None,
+            relief: Relief::None,
             at_duration_limit: false,
             at_idle_limit: false,
             goodbye: false,
@@ -255,7 +264,10 @@ mod tests {
         let mut waiting = Waiting::default();
         assert!(waiting.add(end(visitor(Some(1), 10, None), 100, 7)).is_none());
         assert!(waiting.add(end(visitor(None, 10, None), 101, 9)).is_none());
-        let back = |outage, given, is_strong| Some(Return { outage: seconds(outage), given, is_strong });
+        let back = |outage, given, is_strong| {
+            let (is_acknowledged, relief) = (true, Relief::None);
+            Some(Return { outage: seconds(outage), given, is_strong, is_acknowledged, relief })
+        };
         assert_eq!(waiting.arrive(&visitor(Some(1), 11, Some(7)), seconds(103)), back(3, 7, true));
         assert_eq!(waiting.arrive(&visitor(None, 10, Some(5)), seconds(104)), back(3, 9, false));
         assert_eq!(waiting.arrive(&visitor(None, 10, Some(5)), seconds(104)), None, "both are taken");

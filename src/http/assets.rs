@@ -36,6 +36,7 @@ const FILES: &[(&str, &str, &[u8])] = files! {
     "live.js": "text/javascript; charset=utf-8",
     "long-poll.js": "text/javascript; charset=utf-8",
     "part.js": "text/javascript; charset=utf-8",
+    "receipts.js": "text/javascript; charset=utf-8",
     "returning.js": "text/javascript; charset=utf-8",
     "sequence.js": "text/javascript; charset=utf-8",
 };

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::App;
 use super::problem::Problem;
 use crate::delivery::StreamId;
+use crate::event::Cursor;
 
 /// The longest word, in bytes.
 const LONGEST: usize = 2048;
@@ -18,11 +19,15 @@ const LONGEST: usize = 2048;
 /// How long it may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a client says. What else stands there is for gateways that know more.
+/// What a client says. What else stands there (`n`, `bytes`, `stalls`, `visible`) is for gateways that know more.
 #[derive(Deserialize)]
 struct Beacon {
     /// Its `Encke-Stream`, which nobody else knows.
     stream: String,
+    /// The id of the last event that it has.
+    cursor: Option<String>,
+    /// For how long it has had the stream, in milliseconds.
+    age_ms: Option<f64>,
     /// Why it says so.
     reason: Option<Reason>,
 }
@@ -45,9 +50,13 @@ pub(super) async fn beacon(State(app): State<Arc<App>>, request: Request<Body>) 
     let content = read.map_err(|_| large())?;
     let wrong =
         |detail: &str| Problem::bad(format!("a beacon is JSON with the `Encke-Stream` of its stream: {detail}"));
-    let Beacon { stream, reason } =
+    let Beacon { stream, cursor, age_ms, reason } =
         serde_json::from_slice(&content).map_err(|_| wrong("{\"stream\":\"…\",\"reason\":\"goodbye\"}"))?;
     let id = StreamId::parse(&stream).ok_or_else(|| wrong("`stream` is 32 of the characters 0-9 and a-f"))?;
+    // An id of another gateway, or of before the store was restored, says nothing here; it is no mistake of the client.
+    let upto = cursor.and_then(|cursor| cursor.parse::<Cursor>().ok()).map(|cursor| cursor.offset);
+    let age = age_ms.and_then(|milliseconds| Duration::try_from_secs_f64(milliseconds / 1000.0).ok());
+    app.delivery.receipt(id, upto, age);
     if matches!(reason, Some(Reason::Goodbye)) {
         app.delivery.goodbye(id);
     }

@@ -145,6 +145,7 @@ pub(crate) static SUBSCRIBE: &[&Parameter] = &[
     &RETRY,
     &PADDING,
     &SESSION,
+    &BEACON,
 ];
 pub(crate) static SELECTOR: Parameter = Parameter {
     many: true,
@@ -210,6 +211,13 @@ pub(crate) static SESSION: Parameter = row(
     Takes::Form("^[0-9A-Za-z._~-]{1,64}$"),
     "tab-7",
     "what a client calls itself, over all that it opens",
+);
+
+pub(crate) static BEACON: Parameter = row(
+    "beacon",
+    Takes::Flag,
+    "1",
+    "SSE: the client says by `POST /beacon` what it got; if it does not, it is seen to that it gets something",
 );
 
 /// Of `POST /events` with a topic. Others are refused.

@@ -45,6 +45,7 @@ pub(crate) fn want(
     let on_gap = on_gap(query)?;
     Ok(Wanted {
         described: described(headers),
+        says_receipts: parameter::BEACON.is_set(query)?,
         envelope: parameter::ENVELOPE.flag(query)?,
         snapshot: parameter::SNAPSHOT.flag(query)?,
         conflate: parameter::CONFLATE.flag(query)?,

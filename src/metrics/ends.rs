@@ -16,8 +16,11 @@ pub struct Ends {
     path_idle_limit: GaugeVec,
     path_duration_limit: GaugeVec,
     path_finding: IntGaugeVec,
+    path_setting: IntGaugeVec,
     outage: Histogram,
     undelivered: Histogram,
+    receipt_delay: HistogramVec,
+    receipts_missing: IntCounterVec,
     heartbeat: GaugeVec,
 }
 
@@ -25,7 +28,7 @@ pub struct Ends {
 const PATH: &str = "other";
 
 /// Edges just below and above the timers that intermediaries are known for, so that a cluster stays visible.
-pub(super) const TIMER_EDGES: &[f64] = &[
+const TIMER_EDGES: &[f64] = &[
     1.0, 5.0, 10.0, 14.5, 16.0, 28.0, 31.0, 49.0, 52.0, 54.0, 57.0, 59.0, 63.0, 88.0, 98.0, 106.0, 118.0, 128.0, 178.0,
     190.0, 238.0, 250.0, 295.0, 315.0, 345.0, 365.0, 590.0, 640.0, 890.0, 960.0, 3590.0, 3700.0, 14400.0, 86400.0,
 ];
@@ -49,12 +52,14 @@ impl Ends {
                 "How old streams were when they ended, answered polls left out: a cluster is a duration limit of an \
                  intermediary.",
                 &["path"],
+                TIMER_EDGES,
             ),
             stream_idle: add.histograms(
                 "encke_stream_idle_at_end_seconds",
                 "How long nothing had been written when streams ended, answered polls left out: a cluster is an idle \
                  limit of an intermediary.",
                 &["path"],
+                TIMER_EDGES,
             ),
             path_idle_limit: add.seconds(
                 "encke_path_idle_limit_seconds",
@@ -69,6 +74,12 @@ impl Ends {
                 "1 while something is known of this path that an operator should mend; /diagnosis says what, and how.",
                 &["path", "kind"],
             ),
+            path_setting: add.gauges(
+                "encke_path_setting_info",
+                "1 while something is found of this path whose product is known: the setting of that product to change. \
+                 Empty where it has none, or the product is not known.",
+                &["path", "kind", "setting"],
+            ),
             outage: add.histogram(
                 "encke_reconnect_outage_seconds",
                 "How long clients were away that came back, from the end of the one stream to the beginning of the next.",
@@ -79,6 +90,19 @@ impl Ends {
                 "Events that had been written to a stream and had not reached its client when it came back: more than a few \
                  are held by something in between.",
                 &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0],
+            ),
+            receipt_delay: add.histograms(
+                "encke_receipt_delay_seconds",
+                "How much later clients had the beginning of their stream than it was written, and the time that their word \
+                 took (`beacon=1`).",
+                &["path"],
+                &[0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0],
+            ),
+            receipts_missing: add.counters(
+                "encke_receipts_missing_total",
+                "Streams whose clients did not have what was written, though they would have said so (`beacon=1`): \
+                 something holds it.",
+                &["path"],
             ),
             heartbeat: add.seconds(
                 "encke_heartbeat_seconds",
@@ -114,30 +138,43 @@ impl Ends {
         ends.iter().for_each(|reason| drop(self.stream_ends.with_label_values(&[*reason, transport, path])));
         self.stream_age.with_label_values(&[path]);
         self.stream_idle.with_label_values(&[path]);
+        self.receipt_delay.with_label_values(&[path]);
+        self.receipts_missing.with_label_values(&[path]);
     }
 
     /// A path is no more: nor are its series.
-    pub fn forget_path(&self, path: &str, transports: &[&'static str], ends: &[&'static str], kinds: &[&'static str]) {
+    pub fn forget_path(
+        &self,
+        path: &str,
+        transports: &[&'static str],
+        ends: &[&'static str],
+        findings: &[(&'static str, &'static str)],
+    ) {
         for (transport, reason) in transports.iter().flat_map(|transport| ends.iter().map(move |end| (transport, end)))
         {
             let _ = self.stream_ends.remove_label_values(&[*reason, *transport, path]);
         }
-        kinds.iter().for_each(|kind| drop(self.path_finding.remove_label_values(&[path, *kind])));
+        for (kind, setting) in findings {
+            let _ = self.path_finding.remove_label_values(&[path, *kind]);
+            let _ = self.path_setting.remove_label_values(&[path, *kind, *setting]);
+        }
         for gauge in [&self.path_idle_limit, &self.path_duration_limit, &self.heartbeat] {
             let _ = gauge.remove_label_values(&[path]);
         }
-        for histogram in [&self.stream_age, &self.stream_idle] {
+        let _ = self.receipts_missing.remove_label_values(&[path]);
+        for histogram in [&self.stream_age, &self.stream_idle, &self.receipt_delay] {
             let _ = histogram.remove_label_values(&[path]);
         }
     }
 
-    /// Says what is known of a path: its limits, how often streams beat there, and which kinds of findings there are.
+    /// Says what is known of a path: its limits, how often streams beat there, and of each kind of finding, with the setting
+    /// that it is about, whether there is one.
     pub fn path(
         &self,
         path: &str,
         (idle, duration): (Option<Duration>, Option<Duration>),
         heartbeat: Duration,
-        findings: &[(&'static str, bool)],
+        findings: &[(&'static str, &'static str, bool)],
     ) {
         for (gauge, limit) in [(&self.path_idle_limit, idle), (&self.path_duration_limit, duration)] {
             match limit {
@@ -146,8 +183,13 @@ impl Ends {
             }
         }
         self.heartbeat.with_label_values(&[path]).set(heartbeat.as_secs_f64());
-        for (kind, found) in findings {
+        for (kind, setting, found) in findings {
             self.path_finding.with_label_values(&[path, *kind]).set((*found).into());
+            if *found {
+                self.path_setting.with_label_values(&[path, *kind, *setting]).set(1);
+            } else {
+                let _ = self.path_setting.remove_label_values(&[path, *kind, *setting]);
+            }
         }
     }
 
@@ -159,6 +201,16 @@ impl Ends {
     /// Records how many events that had been written had not reached a client that has come back.
     pub fn undelivered(&self, events: u64) {
         self.undelivered.observe(events as f64);
+    }
+
+    /// Records how late a client had its stream.
+    pub fn receipt(&self, late: Duration, path: &str) {
+        self.receipt_delay.with_label_values(&[path]).observe(late.as_secs_f64());
+    }
+
+    /// Counts a stream that did not arrive.
+    pub fn receipt_missing(&self, path: &str) {
+        self.receipts_missing.with_label_values(&[path]).inc();
     }
 
     /// Says how often streams beat that did not ask for an interval of their own.

@@ -444,8 +444,8 @@ impl Registered<'_> {
         self.register(GaugeVec::new(Opts::new(name, help), &["path"]).expect("a well-formed declaration"))
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        let options = HistogramOpts::new(name, help).buckets(ends::TIMER_EDGES.to_vec());
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.register(HistogramVec::new(options, labels).expect("a well-formed declaration"))
     }
 }

@@ -82,6 +82,8 @@ pub enum Bye {
     Gap,
     /// It has been given as many events as it asked for.
     Limit,
+    /// Something in between holds events until the answer ends; more come with the next one.
+    Held,
 }
 
 impl Resume {
@@ -106,6 +108,7 @@ impl Bye {
             Self::Expired => "expired",
             Self::Gap => "gap",
             Self::Limit => "limit",
+            Self::Held => "held",
         }
     }
 }

@@ -36,6 +36,7 @@ const CALM: &[(&str, &str)] = &[
     ("Places of events that are gone", "nobody removes any"),
     ("Pages made smaller", "nobody removes any"),
     ("Readers that wait for a page", "there are fewer than may read at once"),
+    ("Receipts that did not come", "a client must be silent for a quarter of a minute; `ends::held` reads it"),
     ("Appends refused", "more must wait than one client can send"),
 ];
 
@@ -206,7 +207,10 @@ fn drive_streams(gateway: &Gateway) -> Vec<Connection> {
         let epoch = cursor.split('-').next().expect("a cursor has an epoch");
         Connection::subscribe(address, &target(&format!("&lastEventId={epoch}-9999999")), "encke-resume: gap").close();
     }
-    let mut open = Vec::new();
+    let mut told = Connection::subscribe(address, "/events/board?beacon=1", "encke.hello");
+    let receipt = format!("{{\"stream\":\"{}\",\"age_ms\":0}}", told.field("encke-stream"));
+    assert_eq!(post(address, "/beacon", &[("Content-Type", "text/plain")], &receipt).status, 204);
+    let mut open = vec![told];
     for transport in ["sse", "ndjson", "multipart-replace"] {
         open.push(Connection::subscribe(address, &format!("/events/board?transport={transport}"), "\r\n\r\n"));
         let mut cut = Connection::subscribe(address, &format!("/events/board?transport={transport}"), "\r\n\r\n");

@@ -2,6 +2,7 @@
 //! report of it all.
 
 mod faults;
+mod held;
 mod prefixes;
 
 use serde_json::Value;

@@ -53,7 +53,7 @@ impl Place {
         let path = self.desk.path_of(self.signature.path(), seconds(at));
         let said = self.signature.envoy_timeout_ms.map(|milliseconds| Duration::from_millis(milliseconds.into()));
         let end = Departure { time_limit: said, ..end };
-        self.desk.depart(path, visitor(who, None), end, (false, None), seconds(at), &mut self.settled);
+        self.desk.depart(path, visitor(who, None), end, Manner::default(), seconds(at), &mut self.settled);
     }
 
     fn reasons(&mut self, at: f64) -> Vec<EndReason> {
@@ -194,8 +194,8 @@ fn events_that_had_been_written_and_did_not_arrive_are_held_by_something() {
         let at = 100.0 * who as f64;
         let arrival = place.arrive(who, None, at);
         place.depart(who, end(50.0, 3.0), at + 50.0);
-        place.arrive(who, Some(2), at + 52.0);
-        place.desk.missed(arrival.path, 8);
+        let back = place.arrive(who, Some(2), at + 52.0).back.expect("it is known");
+        place.desk.missed(arrival.path, &back, 8, seconds(at + 52.0));
     }
     let finding = place.finding(FindingKind::Buffering).expect("it is told");
     assert!(finding.advice.contains("proxy_buffering off"), "{finding:?}");
@@ -289,12 +289,13 @@ fn paths_are_bounded_and_those_that_nobody_uses_make_room() {
     let first = arrive(&mut desk, &heads[0], 2.0);
     let mut settled = Vec::new();
     for _ in 0..desk.paths()[first.index()].streams {
-        desk.depart(first, visitor(1, None), end(1.0, 1.0), (false, None), seconds(3.0), &mut settled);
+        desk.depart(first, visitor(1, None), end(1.0, 1.0), Manner::default(), seconds(3.0), &mut settled);
     }
     assert_eq!(arrive(&mut desk, other, 72.0), PathNumber::OTHER);
-    assert_eq!(desk.take_gone(), []);
+    assert_eq!(desk.take_forgotten(), []);
     assert_eq!(arrive(&mut desk, other, 74.0), first);
-    assert_eq!(desk.take_gone(), [(heads[0].path().to_string(), vec!["sse"])]);
+    let (label, product) = (heads[0].path().to_string(), heads[0].product);
+    assert_eq!(desk.take_forgotten(), [Forgotten { label, product, transports: vec!["sse"] }]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ const OPTIONS: Options = Options {
     transports: Offered::ALL,
     pages: true,
     cuttable: true,
+    trusted_proxies: Vec::new(),
 };
 
 /// The target and fields of a request.

@@ -1,0 +1,158 @@
+//! What is done for the streams of a path that holds events back, so that their clients still get some.
+//!
+//! A path that lets nothing through until it has enough is given padding first; one that holds on even so gets streams that
+//! end after each event, as an answer that has ended is let through by everything. That is dearer, and slower by the time in
+//! which clients come back; so after a while it is tried without again.
+
+use std::time::Duration;
+
+/// What is done for a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Relief {
+    /// Nothing.
+    #[default]
+    None,
+    /// It begins with padding.
+    Padding,
+    /// It ends after its first events, or after a while without one.
+    Finishing,
+}
+
+/// What was tried on a path, and what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Trial {
+    relief: Relief,
+    /// Since when.
+    since: Duration,
+    /// Streams of it to whose clients nothing, or little, came through; and others.
+    starved: u32,
+    fed: u32,
+    /// When padding did not help.
+    padded_in_vain: Option<Duration>,
+}
+
+impl Trial {
+    /// So many must have been starved, and half of all.
+    const ENOUGH: u32 = 3;
+
+    /// So many tell; what was before them counts half.
+    const MOST: u32 = 32;
+
+    /// For how long something is done, until it is tried without.
+    const LASTS: Duration = Duration::from_secs(30 * 60);
+
+    /// For how long it is remembered that padding does not help.
+    const IN_VAIN: Duration = Duration::from_secs(24 * 3600);
+
+    /// What is done for new streams.
+    pub(super) fn relief(&self) -> Relief {
+        self.relief
+    }
+
+    /// A stream for which this was done had everything come through.
+    pub(super) fn fed(&mut self, by: Relief) {
+        if by == self.relief {
+            self.fed += 1;
+            self.age();
+        }
+    }
+
+    /// A stream for which this was done had nothing come through, or little of it.
+    pub(super) fn starved(&mut self, by: Relief, now: Duration) {
+        if by != self.relief {
+            return; // What it says is known.
+        }
+        self.starved += 1;
+        self.age();
+        if self.starved < Self::ENOUGH || self.starved < self.fed {
+            return;
+        }
+        let is_in_vain = self.padded_in_vain.is_some_and(|at| now < at + Self::IN_VAIN);
+        let next = match self.relief {
+            Relief::None if !is_in_vain => Relief::Padding,
+            Relief::None | Relief::Finishing => Relief::Finishing,
+            Relief::Padding => {
+                self.padded_in_vain = Some(now);
+                Relief::Finishing
+            }
+        };
+        self.go_on_with(next, now);
+    }
+
+    /// Tries without, once in a while.
+    pub(super) fn look(&mut self, now: Duration) {
+        if self.relief != Relief::None && now >= self.since + Self::LASTS {
+            self.go_on_with(Relief::None, now);
+        }
+    }
+
+    fn go_on_with(&mut self, relief: Relief, now: Duration) {
+        (self.relief, self.since, self.starved, self.fed) = (relief, now, 0, 0);
+    }
+
+    fn age(&mut self) {
+        if self.starved + self.fed > Self::MOST {
+            (self.starved, self.fed) = (self.starved / 2, self.fed / 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn minutes(minutes: u64) -> Duration {
+        Duration::from_secs(60 * minutes)
+    }
+
+    fn starve(trial: &mut Trial, times: u32, now: Duration) {
+        (0..times).for_each(|_| trial.starved(trial.relief(), now));
+    }
+
+    #[test]
+    fn padding_is_tried_before_streams_are_finished() {
+        let mut trial = Trial::default();
+        starve(&mut trial, 2, minutes(1));
+        assert_eq!(trial.relief(), Relief::None);
+        starve(&mut trial, 1, minutes(1));
+        assert_eq!(trial.relief(), Relief::Padding);
+        (0..9).for_each(|_| trial.starved(Relief::None, minutes(1)));
+        assert_eq!(trial.relief(), Relief::Padding, "those that come late had none");
+        starve(&mut trial, 3, minutes(2));
+        assert_eq!(trial.relief(), Relief::Finishing);
+    }
+
+    #[test]
+    fn where_padding_helps_nothing_else_is_done() {
+        let mut trial = Trial::default();
+        starve(&mut trial, 3, minutes(1));
+        (0..20).for_each(|_| trial.fed(Relief::Padding));
+        starve(&mut trial, 5, minutes(2));
+        assert_eq!(trial.relief(), Relief::Padding);
+    }
+
+    #[test]
+    fn a_few_that_are_starved_among_many_are_the_network() {
+        let mut trial = Trial::default();
+        for _ in 0..200 {
+            (0..3).for_each(|_| trial.fed(Relief::None));
+            starve(&mut trial, 1, minutes(1));
+        }
+        assert_eq!(trial.relief(), Relief::None);
+    }
+
+    #[test]
+    fn it_is_tried_without_once_in_a_while_and_padding_that_did_not_help_is_passed_over() {
+        let mut trial = Trial::default();
+        starve(&mut trial, 6, minutes(1));
+        trial.look(minutes(30));
+        assert_eq!(trial.relief(), Relief::Finishing);
+        trial.look(minutes(31));
+        assert_eq!(trial.relief(), Relief::None);
+        starve(&mut trial, 3, minutes(32));
+        assert_eq!(trial.relief(), Relief::Finishing);
+        trial.look(minutes(62));
+        starve(&mut trial, 3, minutes(25 * 60));
+        assert_eq!(trial.relief(), Relief::Padding, "a day later it may have changed");
+    }
+}
