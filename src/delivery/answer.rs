@@ -68,9 +68,9 @@ impl Delivery {
         let key = wanted.key();
         let rendering = key.rendering;
         let (peer, shutdown) = (Arc::clone(&wanted.peer), self.shutdown.clone());
-        let (names, ticket, multiplexed) =
-            ((transport.name, resume.as_str()), self.arrive(&wanted, id).0, wanted.multiplexed);
-        let mut ending = Ending::open(&self.metrics, &self.diagnosis, names, ticket, peer, multiplexed, shutdown);
+        let (names, named) = ((transport.name, resume.as_str()), (self.arrive(&wanted, id).0, id.short()));
+        let multiplexed = wanted.multiplexed;
+        let mut ending = Ending::open(&self.metrics, &self.diagnosis, names, named, peer, multiplexed, shutdown);
         let mut reader = Reader::new(Arc::clone(&wanted.selection), beginning.after);
         if resume == Resume::New {
             reader = reader.asking_for_what_is_there(&self.hub);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::peer::Peer;
-use crate::diagnosis::{Departure, Diagnosis, EndReason, Gone, Ticket};
+use crate::diagnosis::{Departure, Diagnosis, EndReason, Gone, ShortName, Ticket};
 use crate::event::Offset;
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::shutdown::Shutdown;
@@ -28,6 +28,8 @@ pub struct Ending {
     outlived: u32,
     /// Up to where everything was given.
     given: Offset,
+    /// How it is shown.
+    name: ShortName,
     multiplexed: bool,
     reason: Option<EndReason>,
 }
@@ -39,7 +41,7 @@ impl Ending {
         metrics: &Arc<Metrics>,
         diagnosis: &Arc<Diagnosis>,
         (transport, resume): (&'static str, &'static str),
-        ticket: Ticket,
+        (ticket, name): (Ticket, ShortName),
         peer: Arc<Peer>,
         multiplexed: bool,
         shutdown: Shutdown,
@@ -57,6 +59,7 @@ impl Ending {
             quiet_before: 0,
             outlived: 0,
             given: 0,
+            name,
             multiplexed,
             reason: None,
         }
@@ -93,6 +96,16 @@ impl Ending {
         &self.peer
     }
 
+    /// When it was opened.
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// What it keeps of its arrival, how it is shown, and its transport.
+    pub(super) fn names(&self) -> (Ticket, ShortName, &'static str) {
+        (self.ticket, self.name, self.stream.transport())
+    }
+
     /// When something was handed to the connection last, or the stream was opened.
     pub(super) fn written(&self) -> Instant {
         self.written
@@ -127,6 +140,7 @@ impl Drop for Ending {
             gone => gone,
         };
         let end = Departure {
+            name: self.name,
             transport: self.stream.transport(),
             reason: self.reason,
             gone,
@@ -183,7 +197,8 @@ mod tests {
             };
             let (ticket, _) = self.diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse");
             let (peer, shutdown) = (Arc::clone(peer), self.shutdown.clone());
-            Ending::open(&self.metrics, &self.diagnosis, ("sse", "new"), ticket, peer, multiplexed, shutdown)
+            let named = (ticket, ShortName(0));
+            Ending::open(&self.metrics, &self.diagnosis, ("sse", "new"), named, peer, multiplexed, shutdown)
         }
 
         /// What was counted once nothing waits any more.

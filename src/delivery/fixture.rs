@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     Begin, Delivery, Ending, Feed, FeedKey, Feeds, Heartbeat, Memo, Options, Peer, Step, Stream, Terms, Wanted,
 };
-use crate::diagnosis::{BeatBounds, Beats, Diagnosis, Signature, Visitor};
+use crate::diagnosis::{BeatBounds, Beats, Diagnosis, ShortName, Signature, Visitor};
 use crate::event::{Cursor, Event, Offset, Timestamp, Topic, TopicSelector};
 use crate::hub::{Hub, PagesOptions, Selection};
 use crate::log::{
@@ -114,7 +114,7 @@ impl Fixture {
             Visitor { session: None, who: diagnosis.hash(""), prefix: None, has: None, stream: diagnosis.hash("") };
         let (ticket, _) = diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse");
         let shutdown = self.shutdown.clone();
-        let ending = Ending::open(&metrics, &diagnosis, ("sse", "new"), ticket, peer, false, shutdown);
+        let ending = Ending::open(&metrics, &diagnosis, ("sse", "new"), (ticket, ShortName(0)), peer, false, shutdown);
         let (hub, opening) = (Arc::clone(&self.hub), Bytes::from_static(b"opening"));
         let mut stream = Stream::new(hub, Arc::clone(feed), after, opening, terms, ending);
         assert!(

@@ -209,7 +209,8 @@ impl Delivery {
         let names = (transport.name, resume.as_str());
         let multiplexed = wanted.multiplexed;
         let closing = closes.then(|| (Arc::clone(&self.closed), self.closed.asker(&wanted)));
-        let ending = Ending::open(&self.metrics, &self.diagnosis, names, ticket, wanted.peer, multiplexed, shutdown);
+        let name = (ticket, id.short());
+        let ending = Ending::open(&self.metrics, &self.diagnosis, names, name, wanted.peer, multiplexed, shutdown);
         // Its clients come back by themselves, and what they are given meanwhile arrives whole.
         let comes_back = transport.format == Format::EventStream && transport.keeps == Keeps::Events;
         let finish = (comes_back && arrival.relief == Relief::Finishing).then(|| Instant::now() + FINISHED);
@@ -256,8 +257,10 @@ impl Delivery {
         let (ticket, arrival) = self.diagnosis.arrive(&wanted.signature, &visitor, name);
         if let Some((has, back)) = has.zip(arrival.back).filter(|(has, back)| *has < back.given) {
             let mut reader = Reader::new(Arc::clone(&wanted.selection), has);
-            if let Read::Events(events) = reader.step(&self.hub, back.given, TURN) {
-                self.diagnosis.missed(&ticket, &back, events.len() as u64);
+            match reader.step(&self.hub, back.given, TURN) {
+                Read::Events(events) => self.diagnosis.missed(&ticket, &back, events.len() as u64),
+                Read::LiveEdge => self.diagnosis.missed(&ticket, &back, 0),
+                Read::Gap(_) | Read::Behind(_) | Read::Scanned => {}
             }
         }
         (ticket, arrival)

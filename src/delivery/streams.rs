@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::diagnosis::ShortName;
+
 /// What a stream is called: 128 random bits, which nobody guesses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(u128);
@@ -32,6 +34,12 @@ impl StreamId {
             *used += size_of::<u128>();
             Self(u128::from_le_bytes(*id))
         })
+    }
+
+    /// Its first eight digits, which may be shown to others.
+    #[must_use]
+    pub fn short(self) -> ShortName {
+        ShortName(u32::try_from(self.0 >> 96).expect("what is left are 32 bits"))
     }
 
     /// Reads an id as it is shown.
@@ -132,6 +140,7 @@ mod tests {
     fn an_id_is_read_as_it_is_shown_and_not_otherwise() {
         let id = StreamId::new();
         assert_eq!(StreamId::parse(&id.to_string()), Some(id));
+        assert_eq!(id.short().to_string(), id.to_string()[..8]);
         for text in [
             "",
             "0",

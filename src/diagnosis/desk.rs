@@ -10,9 +10,10 @@ use super::goodbyes::Goodbyes;
 use super::heartbeat::{BeatBounds, interval};
 use super::path::{Path, PathNumber, is_at_hint};
 use super::signature::{PathKey, Signature};
+use super::story::{Stories, Story, StoryNumber};
 use super::verdict::{self, Circumstances, judge};
 use super::waiting::{Pending, Return, Waiting};
-use super::{Departure, EndReason, Product, Receipt, Relief, Visitor};
+use super::{Called, Departure, EndReason, Product, Receipt, Relief, Visitor};
 
 /// An end with its reason, which does not change any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,7 @@ pub struct Desk {
     ends: [u64; EndReason::ALL.len()],
     /// Decided before their time, as too many waited.
     early: u64,
+    stories: Stories,
 }
 
 impl Desk {
@@ -140,6 +142,7 @@ impl Desk {
             forgot: Duration::ZERO,
             ends: [0; EndReason::ALL.len()],
             early: 0,
+            stories: Stories::default(),
         }
     }
 
@@ -161,6 +164,7 @@ impl Desk {
         path.tally().opened += 1;
         let back = self.waiting.arrive(visitor, now);
         if let Some(back) = &back {
+            tell_of_return(&mut self.waiting, &mut self.stories, back.stream);
             path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
             path.tally().returns += 1;
             if visitor.has.is_some_and(|has| has >= back.given) {
@@ -170,6 +174,7 @@ impl Desk {
         // Cut, an `EventSource` comes back with the id that its hello had, unless not even that arrived.
         let is_event_source = transport == "sse" && signature.agent.is_browser();
         if is_event_source && let Some(back) = self.waiting.arrive_with_nothing(visitor, now) {
+            tell_of_return(&mut self.waiting, &mut self.stories, back.stream);
             path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
             path.trial.starved(back.relief, now);
             path.tally().with_nothing += 1;
@@ -195,21 +200,31 @@ impl Desk {
         self.beats = beats;
     }
 
-    /// A client that is back had not been given so many events that had been written to it. Of those that had not even
-    /// reached the next hop nobody is to blame for holding them.
+    /// A client that is back, by this path, had not been given so many events that had been written to it. Of those that had not
+    /// even reached the next hop nobody is to blame for holding them.
     pub fn missed(&mut self, path: PathNumber, back: &Return, events: u64, now: Duration) {
-        if !back.is_acknowledged {
-            return;
+        if back.is_acknowledged {
+            let path = &mut self.paths[path.index()];
+            // One is on the way when a connection breaks.
+            if events > 1 {
+                path.trial.starved(back.relief, now)
+            } else {
+                path.trial.fed(back.relief)
+            }
+            let undelivered = &mut path.tally().undelivered;
+            *undelivered = (undelivered.0 + u64::from(events > 0), undelivered.1 + events);
         }
-        let path = &mut self.paths[path.index()];
-        // One is on the way when a connection breaks.
-        if events > 1 {
-            path.trial.starved(back.relief, now)
-        } else {
-            path.trial.fed(back.relief)
+        if let Some(told) = self.waiting.of(back.stream).and_then(|pending| pending.back.as_mut()) {
+            told.missed = Some(events);
+            tell_of_return(&mut self.waiting, &mut self.stories, back.stream);
+        } else if let Some(told) = self.stories.of(back.stream).and_then(|story| story.back.as_mut()) {
+            told.missed = Some(events); // It was decided between the two.
         }
-        let undelivered = &mut path.tally().undelivered;
-        *undelivered = (undelivered.0 + 1, undelivered.1 + events);
+    }
+
+    /// What became of the streams that ended last, the newest first; or of one.
+    pub fn stories(&self, of: Option<Called>) -> impl Iterator<Item = &Story> {
+        self.stories.newest().filter(move |story| of.is_none_or(|of| of.is(story.end.name, story.stream)))
     }
 
     /// A client says that it has its stream.
@@ -255,7 +270,7 @@ impl Desk {
             of.outlived(&end, &visitor, now);
         }
         let Manner { with_its_connection, canary, relief } = manner;
-        let pending = Pending {
+        let mut pending = Pending {
             at: now,
             path,
             visitor,
@@ -266,20 +281,23 @@ impl Desk {
             at_duration_limit: before.0,
             at_idle_limit: before.1,
             goodbye: self.goodbyes.take(visitor.stream, now),
-            came_back: None,
-            settled: verdict::is_final(&end),
+            back: None,
+            story: None,
         };
-        if pending.settled {
-            settled.push(self.decide(&pending));
-        }
         if end.reason == Some(EndReason::Complete) {
-            return; // Nobody waits for whoever got what it wanted.
+            settled.push(self.decide(&pending));
+            return; // Nobody waits for whoever got what it wanted, and there is nothing to tell of it.
+        }
+        if verdict::is_final(&end) {
+            let decided = self.decide(&pending);
+            pending.story = Some(self.tell(&pending, decided.reason));
+            settled.push(decided);
         }
         if let Some(early) = self.waiting.add(pending)
-            && !early.settled
+            && early.story.is_none()
         {
             self.early += 1;
-            settled.push(self.decide(&early));
+            settled.push(self.conclude(&early));
         }
     }
 
@@ -307,8 +325,8 @@ impl Desk {
             self.paths.iter_mut().for_each(|path| path.forget_older(than));
         }
         while let Some(pending) = self.waiting.next_due(now, self.grace) {
-            if !pending.settled {
-                settled.push(self.decide(&pending));
+            if pending.story.is_none() {
+                settled.push(self.conclude(&pending));
             }
         }
     }
@@ -316,8 +334,8 @@ impl Desk {
     /// Decides all that wait: there is no more time.
     pub fn close(&mut self, settled: &mut Vec<Settled>) {
         while let Some(pending) = self.waiting.any() {
-            if !pending.settled {
-                settled.push(self.decide(&pending));
+            if pending.story.is_none() {
+                settled.push(self.conclude(&pending));
             }
         }
     }
@@ -347,17 +365,46 @@ impl Desk {
         EndReason::ALL.into_iter().zip(self.ends)
     }
 
+    /// Decides the end of one that has waited, and keeps what became of it.
+    fn conclude(&mut self, pending: &Pending) -> Settled {
+        let settled = self.decide(pending);
+        self.tell(pending, settled.reason);
+        settled
+    }
+
+    fn tell(&mut self, pending: &Pending, reason: EndReason) -> StoryNumber {
+        let Pending { at, path, end, .. } = *pending;
+        let of = &self.paths[path.index()];
+        let limit = match reason {
+            EndReason::ProxyIdleTimeout => of.idle_limit().map(|limit| limit.at),
+            EndReason::ProxyMaxDuration if is_at_hint(&end) => end.time_limit,
+            EndReason::ProxyMaxDuration => of.duration.limit().map(|limit| limit.at),
+            _ => None,
+        };
+        self.stories.keep(Story {
+            stream: pending.visitor.stream,
+            path: of.key,
+            ended: at,
+            end,
+            reason,
+            limit,
+            waited: !verdict::is_final(&end),
+            back: pending.back,
+        })
+    }
+
     fn decide(&mut self, pending: &Pending) -> Settled {
-        let Pending { at, path, end, came_back, .. } = *pending;
+        let Pending { at, path, end, back, .. } = *pending;
+        let came_back = back.is_some();
         let of = &mut self.paths[path.index()];
         // The first that a timer cuts are explained when the rest have taught it.
         let known = Circumstances {
             goodbye: pending.goodbye,
             at_duration_limit: pending.at_duration_limit || of.is_at_duration_limit(&end),
             at_idle_limit: pending.at_idle_limit || of.is_at_idle_limit(&end),
-            in_mass: of.is_in_mass(at, came_back.is_some()),
+            in_mass: of.is_in_mass(at, came_back),
             with_its_connection: pending.with_its_connection,
-            came_back: came_back.is_some(),
+            came_back,
         };
         let reason = judge(&end, known);
         if let Some(gap) = pending.canary {
@@ -409,6 +456,16 @@ impl Desk {
         });
         let oldest = forgotten.min_by_key(|(_, path)| path.seen);
         oldest.and_then(|(index, _)| u8::try_from(index).ok()).map(PathNumber)
+    }
+}
+
+/// Whoever is back is told of in the story of its end, if that was told already.
+fn tell_of_return(waiting: &mut Waiting, stories: &mut Stories, stream: NonZeroU64) {
+    if let Some(pending) = waiting.of(stream)
+        && let Some(number) = pending.story
+        && let Some(story) = stories.get(number)
+    {
+        story.back = pending.back;
     }
 }
 

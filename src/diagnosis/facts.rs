@@ -1,5 +1,6 @@
 //! What is recorded of a stream: who opened it, and how it ended. Plain data; owners of sockets fill it in.
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
@@ -87,6 +88,33 @@ pub struct TcpInfo {
     pub round_trip: Duration,
 }
 
+/// How a stream is called where it is shown: the first eight digits of its id. Whoever knows the whole id can speak for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShortName(pub u32);
+
+impl fmt::Display for ShortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// A stream that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// How it is shown.
+    pub name: ShortName,
+    /// The keyed hash of its whole id, if whoever asks knows that.
+    pub stream: Option<NonZeroU64>,
+}
+
+impl Called {
+    /// Whether a stream of this name and hash is meant.
+    #[must_use]
+    pub fn is(&self, name: ShortName, stream: NonZeroU64) -> bool {
+        self.name == name && self.stream.is_none_or(|asked| asked == stream)
+    }
+}
+
 /// Who opened a stream, as far as it matters for why it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visitor {
@@ -114,6 +142,8 @@ pub struct Receipt {
 /// How a stream or poll ended, as its owner saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct Departure {
+    /// How it is shown.
+    pub name: ShortName,
     /// Its transport.
     pub transport: &'static str,
     /// Our own reason, if we ended it.

@@ -2,7 +2,7 @@
 //!
 //! Owners of sockets only record ([`Visitor`], [`Departure`]). Judgement is pure and stands apart: `signature` (which
 //! intermediary), `verdict` (which reason), `limits` (which timer), `heartbeat` (how often to beat there), `advice` (what to
-//! change), `report` (all of it, to be read). Between them a [`Desk`] pairs those that come back with the ends they come
+//! change), `report` (all of it, to be read), `story` (what became of single streams). Between them a [`Desk`] pairs those that come back with the ends they come
 //! back from. *Deliberately absent*: sockets, requests, and anything that would change who may read what.
 
 pub mod advice;
@@ -19,6 +19,7 @@ mod reason;
 mod relief;
 mod report;
 mod signature;
+mod story;
 mod verdict;
 mod waiting;
 
@@ -31,7 +32,7 @@ use tokio::time::Instant;
 
 pub use agent::Agent;
 pub use desk::{Arrival, Beats, Desk, Manner, Settled};
-pub use facts::{Departure, Gone, Receipt, TcpInfo, Visitor};
+pub use facts::{Called, Departure, Gone, Receipt, ShortName, TcpInfo, Visitor};
 pub use heartbeat::BeatBounds;
 pub use limits::{Grade, Limit};
 pub use path::PathNumber;
@@ -40,6 +41,7 @@ pub use reason::EndReason;
 pub use relief::Relief;
 pub use report::{Buffering, Finding, FindingKind, PathReport, Report, Seconds};
 pub use signature::{PathKey, Protocol, Signature};
+pub use story::{Back, Story};
 pub use waiting::Return;
 
 use crate::metrics::Metrics;
@@ -54,6 +56,17 @@ pub struct Diagnosis {
     /// Moments are counted from here.
     began: Instant,
     keys: RandomState,
+}
+
+/// What became of single streams.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The moment of this, from the same beginning as those of the stories.
+    pub now: Duration,
+    /// The newest first.
+    pub stories: Vec<Story>,
+    /// How many ends wait for their verdict, or for their client.
+    pub waiting: usize,
 }
 
 /// What a stream keeps of its arrival until it ends.
@@ -77,6 +90,18 @@ impl Ticket {
     #[must_use]
     pub fn client(&self) -> NonZeroU64 {
         self.session.unwrap_or(self.who)
+    }
+
+    /// The number of its path.
+    #[must_use]
+    pub fn path(&self) -> PathNumber {
+        self.path
+    }
+
+    /// The keyed hash of its stream's id.
+    #[must_use]
+    pub fn stream(&self) -> NonZeroU64 {
+        self.stream
     }
 }
 
@@ -127,7 +152,9 @@ impl Diagnosis {
     /// A client that is back had not been given so many events that had been written to it.
     pub fn missed(&self, ticket: &Ticket, back: &Return, events: u64) {
         self.desk().missed(ticket.path, back, events, self.now());
-        self.metrics.ends.undelivered(events);
+        if events > 0 {
+            self.metrics.ends.undelivered(events);
+        }
     }
 
     /// The client of a stream says for the first time that it has it.
@@ -194,6 +221,20 @@ impl Diagnosis {
     pub fn report(&self) -> Report {
         self.settle();
         self.desk().report()
+    }
+
+    /// What became of the streams that ended last, so many at most and the newest first, or of one; now; and how many ends wait.
+    #[must_use]
+    pub fn stories(&self, limit: usize, of: Option<Called>) -> Told {
+        self.settle();
+        let desk = self.desk();
+        Told { now: self.now(), stories: desk.stories(of).take(limit).copied().collect(), waiting: desk.waiting() }
+    }
+
+    /// The names of all paths, each at the place that is its number.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.desk().paths().iter().map(|path| path.label().to_owned()).collect()
     }
 
     /// Lets the desk decide something, and counts what comes of it.

@@ -14,7 +14,7 @@ use super::signature::PathKey;
 use super::{Departure, EndReason, Visitor};
 
 /// A path by its place in the table. Small, as each stream has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathNumber(pub(super) u8);
 
 impl PathNumber {

@@ -103,7 +103,7 @@ fn is_acknowledged(end: &Departure) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TcpInfo;
+    use super::super::{ShortName, TcpInfo};
     use super::*;
 
     const NOTHING: Circumstances = Circumstances {
@@ -117,6 +117,7 @@ mod tests {
 
     fn end(gone: Gone) -> Departure {
         Departure {
+            name: ShortName(0),
             transport: "sse",
             reason: None,
             gone,

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::story::{Back, StoryNumber};
 use super::{Departure, PathNumber, Relief, Visitor};
 
 /// An end that waits for its verdict, or only for its client.
@@ -31,10 +32,10 @@ pub(super) struct Pending {
     pub(super) at_idle_limit: bool,
     /// Its client said goodbye.
     pub(super) goodbye: bool,
-    /// When its client came back.
-    pub(super) came_back: Option<Duration>,
-    /// Its reason is final, and was counted.
-    pub(super) settled: bool,
+    /// Its client, which came back.
+    pub(super) back: Option<Back>,
+    /// Its reason is final, and was counted; this tells of it.
+    pub(super) story: Option<StoryNumber>,
 }
 
 /// A client that came back.
@@ -46,9 +47,11 @@ pub struct Return {
     pub given: u64,
     /// It is known by its session.
     pub is_strong: bool,
-    /// All that had been written to its last stream had reached the next hop, as far as is known.
+    /// A keyed hash of what that stream was called.
+    pub stream: NonZeroU64,
+    /// All that had been written to it had reached the next hop, as far as is known.
     pub is_acknowledged: bool,
-    /// What was done for its last stream as its path holds events back.
+    /// What was done for it as its path holds events back.
     pub relief: Relief,
 }
 
@@ -101,7 +104,13 @@ impl Waiting {
         let fits = |pending: &Pending| has <= pending.end.given;
         let found = visitor.session.and_then(|key| self.find(key, fits)).map(|number| (number, true));
         let (number, is_strong) = found.or_else(|| self.find(visitor.who, fits).map(|number| (number, false)))?;
-        self.comes_back(number, is_strong, now)
+        let back = self.comes_back(number, is_strong, now)?;
+        if back.given <= has
+            && let Some(told) = self.get(number).and_then(|pending| pending.back.as_mut())
+        {
+            told.missed = Some(0);
+        }
+        Some(back)
     }
 
     /// The same of somebody who does not say where it was, though it had been given an id.
@@ -119,7 +128,7 @@ impl Waiting {
 
     /// The oldest end of this client that fits and that nobody has come back from.
     fn find(&self, key: NonZeroU64, fits: impl Fn(&Pending) -> bool) -> Option<u64> {
-        let is_it = |pending: &Pending| pending.came_back.is_none() && fits(pending);
+        let is_it = |pending: &Pending| pending.back.is_none() && fits(pending);
         self.by_who
             .get(&key)?
             .iter()
@@ -130,13 +139,12 @@ impl Waiting {
     /// The client of an end is back.
     fn comes_back(&mut self, number: u64, is_strong: bool, now: Duration) -> Option<Return> {
         let pending = self.get(number)?;
-        pending.came_back = Some(now);
-        let end = &pending.end;
+        let (end, outage) = (&pending.end, now.saturating_sub(pending.at));
         let is_acknowledged = end.tcp.is_none_or(|tcp| tcp.unacknowledged == 0 && tcp.not_sent == 0);
-        let outage = now.saturating_sub(pending.at);
-        let back = Return { outage, given: end.given, is_strong, is_acknowledged, relief: pending.relief };
+        let (given, stream, relief) = (end.given, pending.visitor.stream, pending.relief);
+        pending.back = Some(Back { after: outage, is_strong, missed: None });
         self.back.push_back(number);
-        Some(back)
+        Some(Return { outage, given, is_strong, stream, is_acknowledged, relief })
     }
 
     /// The end of this stream, if it waits.
@@ -148,8 +156,8 @@ impl Waiting {
     /// The next end whose time is over: the grace window, or a moment after its client came back.
     pub(super) fn next_due(&mut self, now: Duration, grace: Duration) -> Option<Pending> {
         while let Some(&number) = self.back.front() {
-            match self.get(number).and_then(|pending| pending.came_back.map(|back| (pending.at, back))) {
-                Some((at, _)) if now < at + Self::SETTLING => break,
+            match self.get(number).and_then(|pending| pending.back.map(|_| pending.at)) {
+                Some(at) if now < at + Self::SETTLING => break,
                 Some(_) => {
                     self.back.pop_front();
                     return self.take(number);
@@ -213,7 +221,7 @@ fn keys(visitor: &Visitor) -> impl Iterator<Item = NonZeroU64> + use<> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Gone, PathNumber};
+    use super::super::{Gone, PathNumber, ShortName};
     use super::*;
 
     /// Each stream has a name of its own.
@@ -235,6 +243,7 @@ mod tests {
             path: PathNumber::OTHER,
             visitor,
             end: Departure {
+                name: ShortName(0),
                 transport: "sse",
                 reason: None,
                 gone: Gone::Closed,
@@ -254,8 +263,8 @@ mod tests {
             at_duration_limit: false,
             at_idle_limit: false,
             goodbye: false,
-            came_back: None,
-            settled: false,
+            back: None,
+            story: None,
         }
     }
 
@@ -264,13 +273,18 @@ mod tests {
         let mut waiting = Waiting::default();
         assert!(waiting.add(end(visitor(Some(1), 10, None), 100, 7)).is_none());
         assert!(waiting.add(end(visitor(None, 10, None), 101, 9)).is_none());
-        let back = |outage, given, is_strong| {
-            let (is_acknowledged, relief) = (true, Relief::None);
-            Some(Return { outage: seconds(outage), given, is_strong, is_acknowledged, relief })
+        let mut arrive = |visitor: Visitor, at| {
+            let back = waiting.arrive(&visitor, seconds(at))?;
+            let missed = waiting.of(back.stream)?.back?.missed;
+            Some((back.outage.as_secs(), back.given, back.is_strong, missed))
         };
-        assert_eq!(waiting.arrive(&visitor(Some(1), 11, Some(7)), seconds(103)), back(3, 7, true));
-        assert_eq!(waiting.arrive(&visitor(None, 10, Some(5)), seconds(104)), back(3, 9, false));
-        assert_eq!(waiting.arrive(&visitor(None, 10, Some(5)), seconds(104)), None, "both are taken");
+        assert_eq!(arrive(visitor(Some(1), 11, Some(7)), 103), Some((3, 7, true, Some(0))));
+        assert_eq!(
+            arrive(visitor(None, 10, Some(5)), 104),
+            Some((3, 9, false, None)),
+            "what it lacks is yet to be seen"
+        );
+        assert_eq!(arrive(visitor(None, 10, Some(5)), 104), None, "both are taken");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::diagnosis::{BeatBounds, Finding, FindingKind, Gone, Protocol};
+use crate::diagnosis::{BeatBounds, Finding, FindingKind, Gone, Protocol, ShortName};
 
 const GRACE: Duration = Duration::from_secs(35);
 const BEATS: Beats =
@@ -19,6 +19,7 @@ fn visitor(who: u64, has: Option<u64>) -> Visitor {
 /// An end by the other side: so old, and quiet for so long.
 fn end(age: f64, idle: f64) -> Departure {
     Departure {
+        name: ShortName(0),
         transport: "sse",
         reason: None,
         gone: Gone::Closed,
@@ -192,9 +193,10 @@ fn events_that_had_been_written_and_did_not_arrive_are_held_by_something() {
     let mut place = Place::new(NGINX);
     for who in 1..=4 {
         let at = 100.0 * who as f64;
-        let arrival = place.arrive(who, None, at);
+        place.arrive(who, None, at);
         place.depart(who, end(50.0, 3.0), at + 50.0);
-        let back = place.arrive(who, Some(2), at + 52.0).back.expect("it is known");
+        let arrival = place.arrive(who, Some(2), at + 52.0);
+        let back = arrival.back.expect("it is back");
         place.desk.missed(arrival.path, &back, 8, seconds(at + 52.0));
     }
     let finding = place.finding(FindingKind::Buffering).expect("it is told");
@@ -335,4 +337,57 @@ fn a_new_default_holds_for_paths_that_are_known() {
     assert_eq!(place.desk.report().paths[0].heartbeat, BEATS.default);
     place.desk.beat(Beats { default: seconds(40.0), ..BEATS });
     assert_eq!(place.desk.report().paths[0].heartbeat, seconds(40.0));
+}
+
+/// How a client came back: after how many seconds, whether it is known strongly, and how much it had missed.
+type Came = (u64, bool, Option<u64>);
+
+/// What is told of the newest end: its reason, whether it waited, and how its client came back.
+fn newest(place: &Place) -> Option<(EndReason, bool, Option<Came>)> {
+    let story = place.desk.stories(None).next()?;
+    let back = story.back.map(|back| (back.after.as_secs(), back.is_strong, back.missed));
+    Some((story.reason, story.waited, back))
+}
+
+#[test]
+fn the_story_of_an_end_is_told_when_it_is_final_and_goes_on_when_its_client_comes_back() {
+    let mut place = Place::new(NGINX);
+    for who in [1, 2, 3] {
+        place.arrive(who, None, 0.0);
+    }
+    place.depart(1, end(60.0, 4.0), 60.0);
+    assert_eq!(newest(&place), None, "it waits for its client");
+    place.arrive(1, Some(10), 61.0);
+    assert_eq!(place.reasons(63.0), [EndReason::DroppedCameBack]);
+    assert_eq!(newest(&place), Some((EndReason::DroppedCameBack, true, Some((1, false, Some(0))))));
+
+    place.depart(2, Departure { reason: Some(EndReason::ServerRecycle), ..end(70.0, 4.0) }, 70.0);
+    assert_eq!(newest(&place), Some((EndReason::ServerRecycle, false, None)));
+    let back = place.arrive(2, Some(8), 73.0).back.expect("it is back");
+    assert_eq!(newest(&place), Some((EndReason::ServerRecycle, false, Some((3, false, None)))));
+    place.desk.missed(PathNumber::OTHER, &back, 2, seconds(100.0));
+    assert_eq!(newest(&place), Some((EndReason::ServerRecycle, false, Some((3, false, Some(2))))));
+
+    // What was missed may be known only when the end has been decided.
+    place.depart(3, end(80.0, 4.0), 80.0);
+    let back = place.arrive(3, Some(8), 83.0).back.expect("it is back");
+    assert_eq!(place.reasons(83.0), [EndReason::ServerRecycle, EndReason::DroppedCameBack]);
+    place.desk.missed(PathNumber::OTHER, &back, 1, seconds(100.0));
+    assert_eq!(newest(&place), Some((EndReason::DroppedCameBack, true, Some((3, false, Some(1))))));
+}
+
+#[test]
+fn polls_that_were_answered_make_no_stories_and_one_stream_is_found_by_its_name() {
+    let mut place = Place::new(NGINX);
+    for who in [1, 2, 3] {
+        place.arrive(who, None, 0.0);
+        let reason = if who == 3 { EndReason::Complete } else { EndReason::Limit };
+        let name = ShortName(u32::try_from(who).expect("a small number"));
+        place.depart(who, Departure { reason: Some(reason), name, ..end(20.0, 1.0) }, 20.0);
+    }
+    let names = |of| place.desk.stories(of).map(|story| story.end.name.0).collect::<Vec<_>>();
+    assert_eq!(names(None), [2, 1]);
+    let called = |name, stream| Some(Called { name: ShortName(name), stream: NonZeroU64::new(stream) });
+    assert_eq!((names(called(1, 0)), names(called(1, 1))), (vec![1], vec![1]));
+    assert_eq!((names(called(1, 2)), names(called(3, 0))), (vec![], vec![]));
 }
