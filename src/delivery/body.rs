@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::carried::Entry;
 use super::fetch::Fetch;
 use super::stream::Step;
 use super::{Delivery, Handoff, Memo, Stream, Unbegun};
@@ -59,6 +60,8 @@ pin_project! {
     /// for a change of rules: then its feed wakes it.
     pub(super) struct Carrying {
         stream: Stream,
+        // How it stands, for whoever wants to see it.
+        entry: Entry,
         delivery: Delivery,
         leave: Leave,
         // Resolves when it is to be cut, if it may be.
@@ -89,10 +92,13 @@ impl Carrying {
         delivery.heed_rules(&permit);
         let cut = cut.cuttable().map(|cut| Box::pin(async move { cut.asked().await }) as Pin<Box<_>>);
         let timer = sleep_until(stream.due());
-        Self { stream, delivery, leave, cut, fetch: None, news: None, timer, waits: false }
+        let first = stream.live(delivery.hub.pages().edge(), Instant::now());
+        let entry = delivery.carried.enter(first, stream.feed(), stream.cursor());
+        Self { stream, entry, delivery, leave, cut, fetch: None, news: None, timer, waits: false }
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
+        self.entry.gave(0); // It asks for more, so it has room.
         loop {
             if self.waits
                 && let Due::End(error) = ready!(self.as_mut().poll_due(cx))
@@ -100,7 +106,10 @@ impl Carrying {
                 return Poll::Ready(error.map(Err));
             }
             match self.as_mut().step() {
-                Step::Write(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                Step::Write(bytes) => {
+                    self.entry.gave(bytes.len());
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
                 Step::Yield => {
                     cx.waker().wake_by_ref(); // To the end of the queue.
                     return Poll::Pending;
@@ -129,6 +138,7 @@ impl Carrying {
         }
         let mut memo = Memo::default();
         let step = this.stream.step(Instant::now(), &mut memo);
+        this.entry.is_at(this.stream.cursor(), this.stream.written());
         if matches!(step, Step::Write(_)) && this.stream.rests(&memo) {
             let until = this.stream.due();
             self.wait(None, until); // Spares a step.

@@ -7,6 +7,7 @@
 mod answer;
 mod batch;
 mod body;
+mod carried;
 mod closed;
 mod conflate;
 #[cfg(not(target_os = "linux"))]
@@ -17,6 +18,7 @@ mod fetch;
 #[cfg(test)]
 mod fixture;
 mod handoff;
+mod live;
 mod matched;
 mod memo;
 mod open;
@@ -26,6 +28,7 @@ mod receipts;
 mod shard;
 mod stream;
 mod streams;
+mod survey;
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Deref;
@@ -33,10 +36,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::access::{Changes, Permit};
-use crate::diagnosis::{BeatBounds, Beats, Diagnosis};
+use crate::diagnosis::{BeatBounds, Beats, Called, Diagnosis};
 use crate::event::Offset;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -50,6 +54,7 @@ pub use elsewhere::{Connection, Framing, Held, Shards, SocketOptions};
 pub use ending::Ending;
 pub use feed::{Feed, FeedKey, FeedStep, Feeds};
 pub use handoff::{Handoff, Unbegun};
+pub use live::{Asked, Live, Open, Sort};
 pub use memo::Memo;
 pub use open::{Begin, OnGap, Opened, Wanted};
 pub use peer::{LastSight, Peer, gone_by, tcp_info};
@@ -58,6 +63,7 @@ use receipts::{Receipts, Told};
 pub use shard::{Connection, Framing, Held, Shards, SocketOptions};
 pub use stream::{Heartbeat, Step, Stream, Terms};
 pub use streams::{Cut, StreamId, Streams};
+pub use survey::Survey;
 
 /// How streams behave where the subscriber does not say.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +110,8 @@ pub struct Parts {
     streams: Arc<Streams>,
     receipts: Arc<Receipts>,
     closed: Arc<closed::Closed>,
+    carried: Arc<carried::Carried>,
+    surveys: Arc<Semaphore>,
     metrics: Arc<Metrics>,
     diagnosis: Arc<Diagnosis>,
     shutdown: Shutdown,
@@ -135,19 +143,19 @@ impl Delivery {
         });
         let diagnosis = Arc::new(Diagnosis::new(Arc::clone(&metrics), options.grace, options.beats()));
         shutdown.spawn_service(settle(Arc::clone(&diagnosis), shutdown.clone()));
-        let (streams, receipts) = (Arc::default(), Arc::default());
-        let (closed, heeds_rules) = (Arc::default(), Arc::default());
         Self(Arc::new(Parts {
             hub,
             feeds,
-            streams,
-            receipts,
-            closed,
+            streams: Arc::default(),
+            receipts: Arc::default(),
+            closed: Arc::default(),
+            carried: Arc::default(),
+            surveys: Arc::new(Semaphore::new(Self::SURVEYS)),
             metrics,
             diagnosis,
             shutdown,
             options,
-            heeds_rules,
+            heeds_rules: Arc::default(),
         }))
     }
 
@@ -194,6 +202,12 @@ impl Delivery {
             Some(Told::Held(ticket)) => self.diagnosis.held(&ticket),
             None => {}
         }
+    }
+
+    /// A stream that is asked for by its id.
+    #[must_use]
+    pub fn called(&self, id: StreamId) -> Called {
+        Called { name: id.short(), stream: Some(self.diagnosis.hash(id)) }
     }
 
     /// Why streams end.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::closed::{Asker, Closed};
 use super::ending::Ending;
+use super::live::Live;
 use super::open::pad;
 use super::receipts::{Proof, Proved};
 use super::{Batch, EndReason, Feed, FeedStep, Memo, OnGap, Peer, TURN, quarter_of, wait_after_gap};
@@ -218,6 +219,34 @@ impl Stream {
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// How it stands, in a log of which so much is in memory. What does not concern it keeps it from nothing, so that is no lag.
+    pub(super) fn live(&self, edge: Offset, now: Instant) -> Live {
+        let (ticket, name, transport) = self.ending.names();
+        let cursor = self.feed.quiet_after(self.reader.cursor());
+        Live {
+            name,
+            stream: ticket.stream(),
+            path: ticket.path(),
+            transport,
+            age: now.saturating_duration_since(self.ending.opened()),
+            quiet: now.saturating_duration_since(self.ending.written()),
+            heartbeat: Duration::from_millis(self.heartbeat.milliseconds.into()),
+            lag: edge.saturating_sub(cursor),
+            not_taken: 0,
+            blocked: None,
+        }
+    }
+
+    /// Up to where it was given everything, or passed over what does not concern it.
+    pub(super) fn cursor(&self) -> Offset {
+        self.reader.cursor()
+    }
+
+    /// When it wrote something last, or was opened.
+    pub(super) fn written(&self) -> Instant {
+        self.ending.written()
     }
 
     /// The other end.

@@ -4,6 +4,8 @@ use tokio_stream::StreamExt;
 
 use super::*;
 use crate::delivery::fixture::{Fixture, Odd};
+use crate::delivery::{Asked, Live, Sort};
+use crate::diagnosis::Called;
 use crate::log::{MemoryLog, Retention, Start, system_clock};
 
 /// A log of some pages, none but the newest in memory, of which each takes twelve seconds to read. Its first event is on
@@ -89,6 +91,59 @@ async fn a_poll_is_answered_in_its_time_though_it_has_not_come_to_the_end() {
         assert!(!body.contains("gap") && body.contains("\"events\":[]"), "{body}");
         start = Start::Cursor(answered.cursor);
     }
+}
+
+/// Those that are shown: how quiet and how far behind each is, how many bytes its connection has not taken, and since when.
+async fn shown(delivery: &Delivery) -> Vec<(u64, u64, u64, Option<u64>)> {
+    let survey = delivery.survey(None, Asked { sort: Sort::Age, limit: 10, of: None }).await;
+    assert_eq!(survey.carriers, (1, 0));
+    let figures =
+        |live: &Live| (live.quiet.as_secs(), live.lag, live.not_taken, live.blocked.map(|time| time.as_secs()));
+    survey.streams.iter().map(figures).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_shown_while_it_is_carried() {
+    let fixture = Fixture::new(1_000_000, 1024).await;
+    let delivery = fixture.delivery();
+    let opened = delivery.open(Fixture::wanted("a", "sse", Start::Latest)).await.expect("a stream");
+    let (begun, mut body) = (Instant::now(), opened.body);
+    assert_eq!(shown(&delivery).await, [], "nobody carries it yet");
+    let (_, hello) = next(&mut body, begun).await;
+    assert_eq!(shown(&delivery).await, [(0, 0, hello.len() as u64, Some(0))]);
+    assert!(polled(&mut body).await.is_none(), "its connection asks for more, and there is nothing");
+    assert_eq!(shown(&delivery).await, [(0, 0, 0, None)]);
+
+    tokio::time::advance(Duration::from_secs(3)).await;
+    fixture.store("other", 2, "x").await;
+    fixture.store("a", 1, "news").await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await; // Its feed is told of them meanwhile.
+    }
+    assert_eq!(shown(&delivery).await, [(3, 1, 0, None)], "what is not for it is no lag");
+    let (_, news) = next(&mut body, begun).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(shown(&delivery).await, [(60, 0, news.len() as u64, Some(60))], "its connection does not ask for more");
+
+    let asked = |of| Asked { sort: Sort::Age, limit: 10, of: Some(of) };
+    let of = async |of| delivery.survey(None, asked(of)).await.streams.len();
+    let called = delivery.called(opened.id);
+    assert_eq!((of(called).await, of(Called { stream: None, ..called }).await), (1, 1));
+    assert_eq!(of(delivery.called(crate::delivery::StreamId::new())).await, 0);
+    drop(body);
+    assert_eq!(shown(&delivery).await, []);
+}
+
+/// What a body has now, if anything.
+async fn polled<B>(body: &mut B) -> Option<Option<Result<Bytes, io::Error>>>
+where
+    B: Frames<Item = Result<Bytes, io::Error>> + Unpin,
+{
+    std::future::poll_fn(|context| match Pin::new(&mut *body).poll_next(context) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// What each stream of HTTP/2 holds beside what hyper and h2 hold of it.

@@ -9,6 +9,7 @@
 
 mod bell;
 mod dues;
+mod listing;
 mod pump;
 mod slab;
 mod slot;
@@ -33,10 +34,12 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 
 use super::handoff::Unbegun;
+use super::live::{Asked, Chosen};
 use super::{Cut, Delivery, EndReason};
 use crate::access::Changes;
 use crate::event::Offset;
@@ -50,6 +53,7 @@ use bell::Bell;
 use bell::News;
 pub(super) use bell::{Cord, Cords};
 use dues::Dues;
+use listing::{Listing, Listings};
 use pump::Pump;
 pub use pump::SocketOptions;
 use slab::SlotId;
@@ -71,6 +75,8 @@ pub(super) enum Call {
     Loaded(Box<Loaded>),
     /// A stream is to be cut.
     Cut(SlotId),
+    /// Somebody wants to see its streams.
+    Show(Box<Listing>),
     /// Rules or keys have changed.
     Rules,
     /// The end begins.
@@ -135,6 +141,7 @@ impl Shards {
                 pump,
                 bell: Arc::clone(&bell),
                 shutdown: shutdown.clone(),
+                listings: Listings::default(),
                 newest: None,
                 heeds: false,
                 over: false,
@@ -151,6 +158,22 @@ impl Shards {
         self.stalled.load(Ordering::Relaxed)
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.bells.len()
+    }
+
+    /// Asks each of them for its streams.
+    pub(super) fn show(&self, asked: Asked) -> Vec<oneshot::Receiver<Chosen>> {
+        let ask = |bell: &Arc<Bell<Call>>| {
+            let (listing, answered) = Listing::new(asked);
+            bell.ring(Call::Show(Box::new(listing)));
+            answered
+        };
+        self.bells.iter().map(ask).collect()
+    }
+
     /// Gives a stream on its connection to the shard of a core.
     pub fn adopt(&self, core: usize, stream: Unbegun, connection: Connection) {
         self.bells[core % self.bells.len()].ring(Call::Arrival(Box::new(Arrival { stream, connection })));
@@ -162,6 +185,8 @@ struct Shard {
     pump: Pump,
     bell: Arc<Bell<Call>>,
     shutdown: Shutdown,
+    /// Who wants to see its streams.
+    listings: Listings,
     /// What the newest of its streams was opened by; it knows how returning readers are spread.
     newest: Option<Delivery>,
     /// Whether it is told when rules or keys change.
@@ -180,7 +205,7 @@ impl Shard {
         let mut calls = Vec::new();
         let mut more = false;
         loop {
-            let goes_on = self.pump.has_work() || more;
+            let goes_on = self.pump.has_work() || more || !self.listings.is_empty();
             if goes_on {
                 tokio::task::yield_now().await; // Accepts, receipts and new events come in between.
             }
@@ -209,6 +234,9 @@ impl Shard {
                 self.pump.look_after(now);
             }
             self.pump.slice(now);
+            if !self.listings.is_empty() {
+                self.listings.go_on(&self.pump, now);
+            }
             if !self.pump.wants.is_empty() {
                 self.fetch();
             }
@@ -221,6 +249,7 @@ impl Shard {
             Call::Arrival(arrival) => self.take_in(*arrival),
             Call::Loaded(loaded) => self.pump.give(*loaded),
             Call::Cut(slot) => self.pump.cut(slot, EndReason::ServerRecycle),
+            Call::Show(listing) => self.listings.push(listing),
             Call::Rules => self.pump.heed_rules(self.retry()),
             Call::Drain => self.pump.say_goodbye(Bye::Drain, self.retry(), EndReason::ServerShutdown),
             Call::End => {

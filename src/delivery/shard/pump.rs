@@ -31,6 +31,7 @@ use super::slab::{Slab, SlotId};
 use super::slot::{Frames, LAST_CHUNK, Slot};
 use super::{Call, Connection, Framing, Held, Loaded, Want};
 use crate::access::Permit;
+use crate::delivery::live::Chosen;
 use crate::delivery::{EndReason, Feed, Gone, Memo, Step, Stream};
 use crate::event::Offset;
 use crate::hub::Hub;
@@ -511,6 +512,13 @@ impl Pump {
             self.ready(self.found[at], now);
         }
         Ok(more)
+    }
+
+    /// Offers the streams of one piece of the slab, to be shown. Answers whether there is another piece.
+    pub(super) fn show(&self, piece: usize, chosen: &mut Chosen, now: Instant) -> bool {
+        let Some(slots) = self.slots.piece(piece) else { return false };
+        slots.filter_map(|slot| slot.live(now)).for_each(|live| chosen.offer(live));
+        true
     }
 
     /// Ends a stream without a word, for this reason.

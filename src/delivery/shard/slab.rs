@@ -100,6 +100,11 @@ impl<T> Slab<T> {
         self.pieces.get_mut(index / Self::PIECE)?.get_mut(index % Self::PIECE)
     }
 
+    /// The tenants of a piece, if there are so many pieces.
+    pub(super) fn piece(&self, number: usize) -> Option<impl Iterator<Item = &T>> {
+        self.pieces.get(number).map(|piece| piece.iter().filter_map(|place| place.tenant.as_ref()))
+    }
+
     /// The numbers of all slots that have a tenant.
     pub(super) fn indices(&self) -> Vec<u32> {
         let places = self.pieces.iter().flatten().zip(0..);
@@ -126,6 +131,8 @@ mod tests {
         assert_eq!(SlotId::of(c.token()), c);
         assert_eq!(slab.id(c.index), Some(c));
         assert_eq!(slab.indices(), [0, 1]);
+        assert_eq!(slab.piece(0).map(|tenants| tenants.copied().collect()), Some(vec!["c", "b"]));
+        assert!(slab.piece(1).is_none());
         slab.remove(c.index);
         slab.remove(b.index);
         let d = slab.insert("d");

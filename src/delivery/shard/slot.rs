@@ -10,8 +10,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::dues::Tick;
+use super::dues::{Dues, Tick};
 use crate::access::Permit;
+use crate::delivery::live::Live;
 use crate::delivery::{Gone, LastSight, Peer, Stream, gone_by, tcp_info};
 use crate::sys::{self, Input};
 
@@ -143,6 +144,16 @@ impl Slot {
     fn look(&self) {
         let blocked = self.rest.as_ref().map(|rest| rest.since.elapsed());
         self.peer.record_sight(LastSight { blocked, tcp: tcp_info(&self.socket) });
+    }
+
+    /// How its stream stands, if that has not ended.
+    pub(super) fn live(&self, now: Instant) -> Option<Live> {
+        let stream = self.stream.as_ref()?;
+        let live = stream.live(stream.hub().pages().edge(), now);
+        let not_taken = self.rest.as_ref().map_or(0, |rest| rest.bytes.len() as u64);
+        let blocked = self.rest.as_ref().map(|rest| now.saturating_duration_since(rest.since));
+        // It was had beat a little earlier than it says, as it comes up a little late.
+        Some(Live { heartbeat: live.heartbeat + Dues::GRID, not_taken, blocked, ..live })
     }
 
     /// Whether its reader would not be let in again.

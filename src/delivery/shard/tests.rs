@@ -1,5 +1,6 @@
 //! A shard over real sockets, driven by hand: between two lines of a test nothing happens but what they say.
 
+mod shown;
 mod sockets;
 mod trains;
 
@@ -34,7 +35,8 @@ impl Hand {
         let (bell, poller) = (Arc::new(Bell::default()), Poller::new().expect("a descriptor"));
         let pump = Pump::new(poller, Arc::clone(&bell), options, Arc::default(), Instant::now());
         let shutdown = fixture.shutdown.clone();
-        let shard = Shard { pump, bell, shutdown, newest: None, heeds: false, over: false };
+        let shard =
+            Shard { pump, bell, shutdown, listings: Listings::default(), newest: None, heeds: false, over: false };
         Self { delivery: fixture.delivery(), fixture, shard }
     }
 
@@ -66,8 +68,9 @@ impl Hand {
         let now = Instant::now();
         self.shard.pump.listen(now).expect("sockets can be watched");
         self.shard.pump.look_after(now);
-        let works = self.shard.pump.has_work();
+        let works = self.shard.pump.has_work() || !self.shard.listings.is_empty();
         self.shard.pump.slice(now);
+        self.shard.listings.go_on(&self.shard.pump, now);
         self.shard.fetch();
         called || works
     }
