@@ -123,6 +123,7 @@ impl Gateway {
             log: Arc::clone(&log),
             hub,
             delivery,
+            shards: carriers.shards.clone(),
             access: Arc::new(Access::new(policy(&args))),
             limits: Arc::new(Limits::new(topic_limits(&args))),
             metrics,

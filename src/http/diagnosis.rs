@@ -6,43 +6,20 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Request, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::Request;
+use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::problem::{Problem, refused};
-use super::{App, guard};
-use crate::delivery::Peer;
+use super::App;
+use super::insight::{self, Text, seconds};
+use super::problem::Problem;
 use crate::diagnosis::{EndReason, Finding, Grade, PathReport, Report, Seconds};
 
-/// Nothing but its own style, and no script: what stands there came by the network once.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Beyond this machine only for who holds a key: it tells how the network is made. What stands there is no secret of readers.
+/// It tells how the network is made.
 pub(super) async fn diagnosis(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response, Problem> {
-    let headers = request.headers();
-    let permit = app.access.permit(guard::credential(headers));
-    if !is_here(request.extensions().get::<Arc<Peer>>()) && !permit.removes() {
-        return Err(refused(permit.refusal(), "reading of /diagnosis from another machine"));
-    }
+    insight::allow(&app, &request, "/diagnosis")?;
     let report = app.delivery.diagnosis().report();
-    let fields = [(header::CACHE_CONTROL, "no-store"), (header::VARY, "Accept")];
-    if accepts_html(headers) {
-        let own = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
-        return Ok((fields, own, page(&report)).into_response());
-    }
-    let own = [(header::CONTENT_TYPE, "application/json")];
-    Ok((fields, own, format!("{:#}\n", value(&report))).into_response())
-}
-
-/// Whether a request comes from this machine: by the loopback, or by a Unix socket, which has no address.
-fn is_here(peer: Option<&Arc<Peer>>) -> bool {
-    peer.and_then(|peer| peer.address()).is_none_or(|address| address.ip().to_canonical().is_loopback())
-}
-
-fn accepts_html(headers: &HeaderMap) -> bool {
-    headers.get_all(header::ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|text| text.contains("text/html")))
+    Ok(insight::answer(request.headers(), || page(&report), || value(&report)))
 }
 
 fn value(report: &Report) -> Value {
@@ -85,13 +62,8 @@ fn by_reason(ends: &[(EndReason, u64)]) -> Value {
     Value::Object(named.collect())
 }
 
-/// To the millisecond: what is measured is no better.
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
 fn page(report: &Report) -> String {
-    let mut page = String::from(HEAD);
+    let mut page = insight::head(TITLE);
     let findings: Vec<_> =
         report.paths.iter().flat_map(|path| path.findings.iter().map(move |finding| (path, finding))).collect();
     if findings.is_empty() {
@@ -146,72 +118,19 @@ fn page(report: &Report) -> String {
     let _ = write!(
         page,
         "</tbody></table><p class=\"quiet\">Ends that wait for their client to come back, or for the time that it has for \
-         that: {}. Programs are given this as JSON (<code>Accept: application/json</code>).</p></main>",
+         that: {}. <a href=\"streams\">Single streams</a>, open and ended. Programs are given this as JSON (<code>Accept: application/json</code>).</p></main>",
         report.waiting
     );
     page
 }
 
-/// Text as it stands in HTML.
-struct Text<'a>(&'a str);
-
-impl std::fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut code = false;
-        for piece in self.0.chars() {
-            match piece {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                '`' => {
-                    f.write_str(if code { "</code>" } else { "<code>" })?;
-                    code = !code;
-                }
-                other => f.write_char(other)?,
-            }
-        }
-        if code { f.write_str("</code>") } else { Ok(()) }
-    }
-}
-
-const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Why streams die – Encke</title>\
-<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"refresh\" content=\"10\"><style>\
-:root{color-scheme:light dark;--line:#8884;--quiet:#777;--warn:#c60}\
-body{font:16px/1.5 system-ui,sans-serif;margin:0}main{max-width:72rem;margin:0 auto;padding:1.5rem}\
-h1{font-size:1.5rem;margin:0 0 1rem}h2{font-size:1.1rem;margin:1.5rem 0 .5rem}\
-.finding{border-left:.3rem solid var(--warn);padding:.1rem 1rem;margin:1rem 0;background:#c601}\
-.finding h2{margin:.5rem 0}.finding p{margin:.4rem 0}.well{border-left:.3rem solid #295;padding:.6rem 1rem}\
-.quiet{color:var(--quiet);font-size:.9rem}code{font:.9em ui-monospace,monospace}\
-table{border-collapse:collapse;display:block;overflow-x:auto}th,td{text-align:right;padding:.3rem .8rem;\
-border-bottom:1px solid var(--line);white-space:nowrap;font-variant-numeric:tabular-nums}th:first-child,td:first-child{text-align:left}\
-</style></head><body><main><h1>Why streams die</h1>";
+/// What the page is called.
+const TITLE: &str = "Why streams die";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnosis::{Buffering, FindingKind, Product};
-
-    #[test]
-    fn what_came_by_the_network_is_text_and_what_is_quoted_is_code() {
-        assert_eq!(
-            Text("<b>&\"' set `a < b` and `c").to_string(),
-            "&lt;b&gt;&amp;&quot;&#39; set <code>a &lt; b</code> and <code>c</code>"
-        );
-    }
-
-    #[test]
-    fn only_this_machine_is_here() {
-        let at = |address: &str| is_here(Some(&Arc::new(Peer::new(Some(address.parse().expect("an address"))))));
-        assert!(
-            at("127.0.0.1:1")
-                && at("[::1]:1")
-                && at("[::ffff:127.0.0.1]:1")
-                && is_here(Some(&Arc::new(Peer::new(None))))
-        );
-        assert!(!at("192.168.0.1:1") && !at("[fe80::1]:1") && !at("10.0.0.1:1"));
-    }
 
     #[test]
     fn the_page_and_the_json_tell_the_same() {

@@ -15,6 +15,7 @@ mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
+mod insight;
 mod negotiate;
 mod openapi;
 mod parameter;
@@ -23,6 +24,7 @@ mod problem;
 mod publish;
 mod query;
 mod site;
+mod streams;
 mod subscribe;
 mod trace;
 mod trace_context;
@@ -39,7 +41,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::access::{Access, Limits};
 use crate::config::Network;
-use crate::delivery::{Delivery, StreamId};
+use crate::delivery::{Delivery, Shards, StreamId};
 use crate::hub::Hub;
 use crate::log::{Clock, Log};
 use crate::metrics::{Metrics, Sampled};
@@ -80,6 +82,8 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// Opens streams and answers polls.
     pub delivery: Delivery,
+    /// Who carries streams beside the HTTP library.
+    pub shards: Option<Arc<Shards>>,
     /// Who may do what.
     pub access: Arc<Access>,
     /// How much may be published.
@@ -135,6 +139,7 @@ fn admin_routes() -> Router<Arc<App>> {
         .route("/health/live", get(admin::live))
         .route("/health/ready", get(admin::ready))
         .route("/diagnosis", get(diagnosis::diagnosis))
+        .route("/streams", get(streams::streams))
         .route("/openapi.json", get(openapi::openapi))
         .layer(CompressionLayer::new())
 }

@@ -254,6 +254,23 @@ pub(crate) static DELETE: &[&Parameter] = &[&DELETED_TOPIC, &DELETED_ID];
 pub(crate) static DELETED_TOPIC: Parameter = row("topic", TOPIC_NAME, "orders/42", "every event on this topic");
 pub(crate) static DELETED_ID: Parameter = row("id", CURSOR, "k3v9x0a1-7", "the event with this cursor");
 
+/// Of `GET /streams`. Others are refused.
+pub(crate) static STREAMS: &[&Parameter] = &[&STREAM, &STREAMS_LIMIT, &SORT];
+pub(crate) static STREAM: Parameter = row(
+    "stream",
+    Takes::Form("^[0-9a-f]{8}([0-9a-f]{24})?$"),
+    "0a1b2c3d",
+    "one stream alone: its `Encke-Stream`, or the first eight digits of that, which are shown",
+);
+pub(crate) static STREAMS_LIMIT: Parameter =
+    row("limit", Takes::Number(1, 1000), "20", "how many streams are shown at most; 100 if not said. All are counted");
+pub(crate) static SORT: Parameter = row(
+    "sort",
+    Takes::Word(&["age", "lag", "quiet"]),
+    "lag",
+    "which streams are shown first: the oldest (if not said), those furthest behind, those that are quiet for longest",
+);
+
 /// Of `GET /health/ready`.
 pub(crate) static READY: &[&Parameter] = &[&FOR];
 pub(crate) static FOR: Parameter =

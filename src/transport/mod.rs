@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::event::{Appended, Slot};
 pub use json::answer;
 pub use notice::{Bye, Notice, Resume};
+pub use timestamp::rfc3339;
 
 /// A row of the table of transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,6 +23,14 @@ pub(super) fn push(out: &mut Vec<u8>, time: Timestamp) {
         .expect("a Vec takes every byte");
 }
 
+/// The same as text.
+#[must_use]
+pub fn rfc3339(time: Timestamp) -> String {
+    let mut out = Vec::with_capacity(LEN);
+    push(&mut out, time);
+    String::from_utf8(out).expect("a time is ASCII")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,5 +25,6 @@ mod publish;
 mod service;
 mod shared_cache;
 mod sharing;
+mod streams;
 mod tls;
 mod zoo;

@@ -48,6 +48,7 @@ fn document(options: &Options) -> Value {
                 "get": health("ready", "whether clients may be sent here", parameter::READY),
             },
             "/diagnosis": { "servers": admin.clone(), "get": diagnosis() },
+            "/streams": { "servers": admin.clone(), "get": streams() },
             "/openapi.json": { "servers": admin, "get": description() },
         },
         "components": {
@@ -235,6 +236,18 @@ fn diagnosis() -> Value {
     json!({
         "operationId": "diagnosis", "summary": "Why streams end, and what to change",
         "responses": responses([("200", json!({ "description": "All that is known; a page for who accepts HTML.", "content": forms }))], &[401, 421]),
+    })
+}
+
+fn streams() -> Value {
+    let forms = json!({
+        "application/json": { "schema": reference("Streams") },
+        "text/html": { "schema": { "type": "string" } },
+    });
+    json!({
+        "operationId": "streams", "summary": "Single streams: those that are open, and the last that ended",
+        "parameters": parameter::STREAMS.iter().map(|row| in_query(row, 1)).collect::<Value>(),
+        "responses": responses([("200", json!({ "description": "What is known of them; a page for who accepts HTML.", "content": forms }))], &[400, 401, 421]),
     })
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::Options;
 use super::super::parameter::TOPIC_FORM;
 use super::super::problem::REFUSALS;
-use crate::diagnosis::{EndReason, FindingKind, Product};
+use crate::diagnosis::{EndReason, FindingKind, Gone, Product};
 use crate::event::{Cursor, EventType, Key, Topic};
 use crate::log::{Durability, GapReason};
 
@@ -45,6 +45,7 @@ pub(super) fn schemas(options: &Options) -> Value {
             },
         },
         "Diagnosis": diagnosis(),
+        "Streams": streams(),
         "Health": object(&["status"], &json!({ "status": { "type": "string" } })),
         "Problem": problem(),
     })
@@ -78,9 +79,50 @@ fn diagnosis() -> Value {
         "ends": ends,
         "findings": { "type": "array", "items": finding },
     });
-    let members: Vec<_> = path.as_object().into_iter().flat_map(|path| path.keys()).map(String::as_str).collect();
-    let paths = json!({ "type": "array", "items": object(&members, &path) });
+    let paths = json!({ "type": "array", "items": all_of(&path) });
     object(&["ends", "undecided", "paths"], &json!({ "ends": ends, "undecided": count(), "paths": paths }))
+}
+
+fn streams() -> Value {
+    let seconds = json!({ "type": "number", "minimum": 0 });
+    let perhaps = json!({ "type": ["number", "null"], "minimum": 0 });
+    let text = json!({ "type": "string" });
+    let moment = json!({ "type": "string", "format": "date-time" });
+    let name = json!({ "type": "string", "pattern": "^[0-9a-f]{8}$", "description": "The first eight digits of its `Encke-Stream`." });
+    let path = json!({ "type": "string", "examples": ["nginx/h1.0/1", "direct/h1.1/0", "other"] });
+    let live = all_of(&json!({
+        "stream": name, "path": path, "transport": text, "age_s": seconds, "quiet_s": seconds, "heartbeat_s": seconds,
+        "lag": count(), "not_taken_bytes": count(), "blocked_s": perhaps,
+    }));
+    let tcp = all_of(&json!({
+        "unacknowledged": count(), "retransmitted": count(), "since_acknowledged_s": seconds, "not_sent_bytes": count(),
+        "round_trip_ms": seconds,
+    }));
+    let back = all_of(&json!({
+        "after_s": seconds, "known": { "type": "string", "enum": ["strong", "weak"] },
+        "missed": { "type": ["integer", "null"], "minimum": 0 },
+    }));
+    let or_null = |schema: Value| json!({ "anyOf": [schema, { "type": "null" }] });
+    let ended = all_of(&json!({
+        "stream": name, "path": path, "transport": text, "opened": moment, "ended": moment, "age_s": seconds,
+        "quiet_s": seconds, "quiet_before_s": seconds, "outlived_s": seconds,
+        "last_sign": { "type": "string", "enum": Gone::ALL.map(Gone::as_str) }, "blocked_s": perhaps, "tcp": or_null(tcp),
+        "reason": { "type": "string", "enum": EndReason::ALL.map(EndReason::as_str) }, "limit_s": perhaps,
+        "waited": { "type": "boolean" }, "returned": or_null(back), "told": text,
+    }));
+    let counts = all_of(&json!({ "path": path, "transport": text, "streams": count() }));
+    let list = |items: Value| json!({ "type": "array", "items": items });
+    all_of(&json!({
+        "open": count(), "counts": list(counts), "incomplete": { "type": ["string", "null"] }, "streams": list(live),
+        "undecided": count(), "ended": list(ended),
+    }))
+}
+
+/// An object that has all of these members, and no others.
+fn all_of(properties: &Value) -> Value {
+    let members: Vec<_> =
+        properties.as_object().into_iter().flat_map(|members| members.keys()).map(String::as_str).collect();
+    object(&members, properties)
 }
 
 /// An object of these members and no others.
