@@ -93,7 +93,7 @@ impl Carrying {
         let cut = cut.cuttable().map(|cut| Box::pin(async move { cut.asked().await }) as Pin<Box<_>>);
         let timer = sleep_until(stream.due());
         let first = stream.live(delivery.hub.pages().edge(), Instant::now());
-        let entry = delivery.carried.enter(first, stream.feed(), stream.cursor());
+        let entry = delivery.carried.enter(&first, stream.feed(), stream.cursor());
         Self { stream, entry, delivery, leave, cut, fetch: None, news: None, timer, waits: false }
     }
 

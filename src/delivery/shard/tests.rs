@@ -66,13 +66,13 @@ impl Hand {
         let called = self.shard.bell.take(&mut calls);
         calls.into_iter().for_each(|call| self.shard.heed(call));
         let now = Instant::now();
-        self.shard.pump.listen(now).expect("sockets can be watched");
+        let more = self.shard.pump.listen(now).expect("sockets can be watched");
         self.shard.pump.look_after(now);
         let works = self.shard.pump.has_work() || !self.shard.listings.is_empty();
         self.shard.pump.slice(now);
         self.shard.listings.go_on(&self.shard.pump, now);
         self.shard.fetch();
-        called || works
+        called || works || more
     }
 
     /// Turns until there is nothing to do, also not with pages that are on their way.
