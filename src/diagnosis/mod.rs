@@ -41,7 +41,7 @@ pub use reason::EndReason;
 pub use relief::Relief;
 pub use report::{Buffering, Finding, FindingKind, PathReport, Report, Seconds};
 pub use signature::{PathKey, Protocol, Signature};
-pub use story::{Back, Story};
+pub use story::{Back, Span, Story};
 pub use waiting::Return;
 
 use crate::metrics::Metrics;

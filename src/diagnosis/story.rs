@@ -4,7 +4,7 @@
 //! its id alone.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -107,18 +107,18 @@ impl Story {
             Duration::ZERO => write!(told, "; not a byte was sent"),
             _ => write!(told, "; sent its last byte at {}", at(self.ended.saturating_sub(end.idle))),
         };
-        let later = Seconds(end.idle);
+        let later = Span(end.idle);
         let _ = match (self.ours(), end.gone) {
             (Some(ours), Gone::No) => write!(told, "; {later} later {ours}"),
             (Some(ours), gone) => write!(told, "; {later} later {ours}; {}", went(gone)),
             (None, gone) => write!(told, "; {later} later {}", went(gone)),
         };
         let _ = match end.blocked {
-            Some(blocked) => write!(told, ", after its socket had taken nothing for {}.", Seconds(blocked)),
+            Some(blocked) => write!(told, ", after its socket had taken nothing for {}.", Span(blocked)),
             None => write!(told, "."),
         };
         if let Some(quiet) = Some(end.outlived.max(end.quiet_before)).filter(|quiet| !quiet.is_zero()) {
-            let _ = write!(told, " The longest quiet between its writes was {}.", Seconds(quiet));
+            let _ = write!(told, " The longest quiet between its writes was {}.", Span(quiet));
         }
         if let Some(tcp) = &end.tcp {
             let _ = write!(told, " {}", kernel(tcp));
@@ -131,17 +131,16 @@ impl Story {
     /// By whom and how its request came.
     fn way(&self) -> String {
         let Some(path) = self.path else { return "by a path without a place of its own".to_owned() };
-        let by = match path.product() {
-            Product::Direct => "without an intermediary that can be seen".to_owned(),
-            Product::Unknown => "by an intermediary that is not known".to_owned(),
-            product => format!("by {}", product.title()),
-        };
         let over = match path.protocol() {
             Protocol::Http10 => "HTTP/1.0",
             Protocol::Http11 => "HTTP/1.1",
             Protocol::Http2 => "HTTP/2",
         };
-        format!("{by} over {over}")
+        match path.product() {
+            Product::Direct => format!("over {over} without an intermediary that can be seen"),
+            Product::Unknown => format!("by an intermediary that is not known over {over}"),
+            product => format!("by {} over {over}", product.title()),
+        }
     }
 
     /// What we did, if we ended it.
@@ -202,7 +201,7 @@ impl Story {
             Some(events) => format!(" and had not been given {events} events that had been written"),
             None => String::new(),
         };
-        format!("Its client, known by {by}, was back {} later{missed}.", Seconds(after))
+        format!("Its client, known by {by}, was back {} later{missed}.", Span(after))
     }
 }
 
@@ -224,16 +223,37 @@ fn went(gone: Gone) -> &'static str {
 /// What the kernel knew.
 fn kernel(tcp: &TcpInfo) -> String {
     let TcpInfo { since_acknowledged, unacknowledged, not_sent, retransmitted, round_trip } = *tcp;
-    let mut told = format!(
-        "As the kernel knew, {unacknowledged} segments were not acknowledged, the last acknowledgement was {} old, and \
-         {retransmitted} segments had been sent again",
-        Seconds(since_acknowledged)
-    );
+    let mut told = match unacknowledged {
+        0 => "As the kernel knew, all that it had sent was acknowledged".to_owned(),
+        some => format!(
+            "As the kernel knew, {some} segments were not acknowledged; the last acknowledgement was {} old",
+            Span(since_acknowledged)
+        ),
+    };
+    if retransmitted > 0 {
+        let _ = write!(told, "; {retransmitted} segments had been sent again");
+    }
     if not_sent > 0 {
         let _ = write!(told, "; {not_sent} bytes had not even been sent");
     }
-    let _ = write!(told, "; a round trip took {:.1} ms.", round_trip.as_secs_f64() * 1000.0);
+    let _ = write!(told, "; a round trip took {:.2} ms.", round_trip.as_secs_f64() * 1000.0);
     told
+}
+
+/// A stretch of time in the life of a stream: `40 ms`, `60.1 s`, `12 min 3 s`, `5 h 10 min`, `3 d 4 h`.
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = self.0.as_secs();
+        match whole {
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            1..600 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            600..3600 => write!(f, "{} min {} s", whole / 60, whole % 60),
+            3600..172_800 => write!(f, "{} h {} min", whole / 3600, whole % 3600 / 60),
+            _ => write!(f, "{} d {} h", whole / 86_400, whole % 86_400 / 3600),
+        }
+    }
 }
 
 #[cfg(test)]

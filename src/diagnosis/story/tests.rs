@@ -44,7 +44,7 @@ fn told(story: &Story) -> String {
 fn a_story_is_told_in_sentences() {
     assert_eq!(
         told(&story(1)),
-        "Opened at 100 s by nginx over HTTP/1.0, as sse; sent its last byte at 139.9 s; 60 s later the other end closed (FIN). \
+        "Opened at 100 s by nginx over HTTP/1.0, as sse; sent its last byte at 139.9 s; 60.1 s later the other end closed (FIN). \
          That is where this path cuts quiet streams (60 s): `proxy_idle_timeout`. Its client, known by its session, was back \
          2.1 s later and had missed nothing."
     );
@@ -74,9 +74,9 @@ fn what_the_socket_and_the_kernel_said_is_told() {
         told(&slow),
         "Opened at 100 s by a path without a place of its own, as sse; sent its last byte at 186 s; 14.0 s later it was given \
          up, as the other end took no byte, after its socket had taken nothing for 14.0 s. The longest quiet between its writes \
-         was 9.0 s. As the kernel knew, 3 segments were not acknowledged, the last acknowledgement was 12.0 s old, and 2 \
-         segments had been sent again; 900 bytes had not even been sent; a round trip took 0.4 ms. Its reader took too little \
-         for too long: `slow_reader`. Nobody has come back yet."
+         was 9.0 s. As the kernel knew, 3 segments were not acknowledged; the last acknowledgement was 12.0 s old; 2 segments \
+         had been sent again; 900 bytes had not even been sent; a round trip took 0.40 ms. Its reader took too little for too \
+         long: `slow_reader`. Nobody has come back yet."
     );
 }
 
@@ -108,4 +108,20 @@ fn the_last_are_kept_and_found_by_their_numbers() {
     assert_eq!(stories.newest().count(), Stories::KEPT);
     let of = |stories: &mut Stories, number| stories.of(NonZeroU64::new(number).expect("not 0")).is_some();
     assert!(of(&mut stories, 3) && !of(&mut stories, 2));
+}
+
+#[test]
+fn spans_are_told_as_people_tell_them() {
+    for (seconds, expected) in [
+        (0.0, "0 ms"),
+        (0.04, "40 ms"),
+        (60.14, "60.1 s"),
+        (599.9, "599.9 s"),
+        (723.9, "12 min 3 s"),
+        (18_600.0, "5 h 10 min"),
+        (172_799.0, "47 h 59 min"),
+        (273_600.0, "3 d 4 h"),
+    ] {
+        assert_eq!(Span(Duration::from_secs_f64(seconds)).to_string(), expected);
+    }
 }

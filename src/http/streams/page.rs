@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::insight::{self, Text};
 use super::Shown;
 use crate::delivery::{Live, Sort};
-use crate::diagnosis::{Seconds, Story};
+use crate::diagnosis::{Seconds, Span, Story};
 
 pub(super) fn page(shown: &Shown) -> String {
     let mut page = insight::head("Streams");
@@ -69,7 +69,7 @@ fn row(shown: &Shown, live: &Live, page: &mut String) {
     let (name, path) = (live.name, Text(shown.path_of(live)));
     let lag = if live.lag == 0 { "–".to_owned() } else { live.lag.to_string() };
     let (bytes, since) = match live.blocked {
-        Some(blocked) => (format!("{} B", live.not_taken), Seconds(blocked).to_string()),
+        Some(blocked) => (format!("{} B", live.not_taken), Span(blocked).to_string()),
         None => ("–".to_owned(), "–".to_owned()),
     };
     let _ = write!(
@@ -77,8 +77,8 @@ fn row(shown: &Shown, live: &Live, page: &mut String) {
         "<tr><td><a href=\"?stream={name}\"><code>{name}</code></a><td><code>{path}</code><td>{}<td>{}<td>{}<td>{}<td>{lag}\
          <td>{bytes}<td>{since}</tr>",
         live.transport,
-        Seconds(live.age),
-        Seconds(live.quiet),
+        Span(live.age),
+        Span(live.quiet),
         Seconds(live.heartbeat),
     );
 }
@@ -107,7 +107,7 @@ fn section(shown: &Shown, story: &Story, page: &mut String) {
         story.reason.as_str(),
         Text(&label),
         story.end.transport,
-        Seconds(story.end.age),
+        Span(story.end.age),
         shown.clock(story.ended),
         Text(&told),
     );

@@ -93,7 +93,7 @@ fn people_are_shown_the_same() {
         "?stream=000000ab",
         "<th>behind ↓",
         "<th><a href=\"?sort=age\">age</a>",
-        "<td>90 s<td>3.0 s<td>15.0 s<td>7<td>4096 B<td>3.2 s",
+        "<td>90.5 s<td>3.0 s<td>15.0 s<td>7<td>4096 B<td>3.2 s",
         "first 1 of 32",
         "time that it has for that: 4.",
         "<code>dropped_came_back</code>",
