@@ -1,6 +1,7 @@
 //! Why streams end, as the gateway tells it: who said goodbye, who came back, who was not given what was written, and the
 //! report of it all.
 
+mod browsers;
 mod faults;
 mod held;
 mod prefixes;

@@ -68,7 +68,7 @@ impl Browser {
         Self { process: Process::spawn(command), _profile: profile, _turn: turn }
     }
 
-    /// The first process, for its signals: `kill9` is a crash, `STOP` and `CONT` a device that sleeps.
+    /// The first process, for its signals: `kill9` is a crash, `STOP` and `CONT` to all are a device that sleeps.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -120,6 +120,8 @@ fn chromium(profile: &Path) -> Command {
         "--disable-backgrounding-occluded-windows",
         "--disable-renderer-backgrounding",
         "--autoplay-policy=no-user-gesture-required",
+        // Pages open tabs though nobody clicks.
+        "--disable-popup-blocking",
     ]);
     command
 }
@@ -156,6 +158,7 @@ user_pref("browser.topsites.contile.enabled", false);
 user_pref("datareporting.healthreport.uploadEnabled", false);
 user_pref("datareporting.policy.dataSubmissionEnabled", false);
 user_pref("datareporting.policy.dataSubmissionPolicyBypassNotification", true);
+user_pref("dom.disable_open_during_load", false);
 user_pref("dom.push.connection.enabled", false);
 user_pref("extensions.blocklist.enabled", false);
 user_pref("extensions.getAddons.cache.enabled", false);

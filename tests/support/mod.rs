@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its part of this")]
 
 pub(crate) mod browser;
+pub(crate) mod confusion;
 pub(crate) mod gateway;
 pub(crate) mod hosts;
 pub(crate) mod http;

@@ -86,6 +86,13 @@ impl Process {
         }
     }
 
+    /// Sends a signal, by its name, to the process and everything in its group.
+    pub(crate) fn signal_all(&mut self, signal: &str) {
+        if self.ended.is_none() {
+            kill(signal, &format!("-{}", self.child.id()));
+        }
+    }
+
     /// Kills it, and everything in its group, as a power cut would (`SIGKILL`), and waits until it is gone.
     pub(crate) fn kill9(&mut self) -> ExitStatus {
         if let Some(status) = self.ended {
