@@ -97,7 +97,7 @@ impl Waiting {
         self.ends.len()
     }
 
-    /// Somebody opens a stream: whether it is back from an end, of those the oldest.
+    /// Somebody opens a stream: whether it is back from an end.
     pub(super) fn arrive(&mut self, visitor: &Visitor, now: Duration) -> Option<Return> {
         let has = visitor.has?; // Who says nothing of where it was begins anew: a page that was loaded again.
         // The client may have had no more than it says.
@@ -126,14 +126,15 @@ impl Waiting {
         self.comes_back(number, visitor.session.is_some(), now)
     }
 
-    /// The oldest end of this client that fits and that nobody has come back from.
+    /// An end of this client that fits and that nobody has come back from: of those that were given least, the oldest.
+    ///
+    /// Several clients may look like one. Were one that has little paired with an end that was given much, none would be left
+    /// for the one that has much.
     fn find(&self, key: NonZeroU64, fits: impl Fn(&Pending) -> bool) -> Option<u64> {
-        let is_it = |pending: &Pending| pending.back.is_none() && fits(pending);
-        self.by_who
-            .get(&key)?
-            .iter()
-            .copied()
-            .find(|number| self.place(*number).and_then(|at| self.ends.get(at)?.as_ref()).is_some_and(is_it))
+        let of_one = self.by_who.get(&key)?.iter().copied();
+        let pending = of_one.filter_map(|number| Some((number, self.ends.get(self.place(number)?)?.as_ref()?)));
+        let fitting = pending.filter(|(_, pending)| pending.back.is_none() && fits(pending));
+        fitting.min_by_key(|(_, pending)| pending.end.given).map(|(number, _)| number)
     }
 
     /// The client of an end is back.
@@ -294,6 +295,17 @@ mod tests {
         assert_eq!(waiting.arrive(&visitor(None, 10, None), seconds(101)), None, "it begins anew");
         assert_eq!(waiting.arrive(&visitor(None, 11, Some(7)), seconds(101)), None, "it is another");
         assert_eq!(waiting.arrive(&visitor(None, 10, Some(8)), seconds(101)), None, "it has more than it was given");
+    }
+
+    #[test]
+    fn clients_that_look_like_one_are_all_back_in_whatever_order_they_come() {
+        // 1. Two behind one address are cut, the one that was given more first. 2. The one that has less is back first.
+        let mut waiting = Waiting::default();
+        assert!(waiting.add(end(visitor(None, 10, None), 100, 9)).is_none());
+        assert!(waiting.add(end(visitor(None, 10, None), 100, 7)).is_none());
+        let given = |back: Option<Return>| back.map(|back| back.given);
+        assert_eq!(given(waiting.arrive(&visitor(None, 10, Some(7)), seconds(101))), Some(7));
+        assert_eq!(given(waiting.arrive(&visitor(None, 10, Some(9)), seconds(101))), Some(9));
     }
 
     #[test]
