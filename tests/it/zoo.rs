@@ -4,7 +4,6 @@
 //! Timers are 6 s, or 20 s and 30 s where one is not exact, so a test takes a minute or two, and nearly all of it is waiting
 //! for them. What was found stands in `docs/zoo.md`.
 
-mod readers;
 mod sheets;
 
 use std::sync::Arc;
@@ -15,11 +14,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use self::readers::{Patient, Readers};
 use self::sheets::{Late, Species, Timer};
 use crate::support::gateway::Gateway;
 use crate::support::http1::Connection;
 use crate::support::proxy::Proxy;
+use crate::support::readers::{Patient, Readers};
 use crate::support::{PATIENCE, wait_for};
 
 /// Cuts at least a second apart are cuts of different moments.

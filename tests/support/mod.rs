@@ -14,6 +14,7 @@ pub(crate) mod nginx;
 pub(crate) mod page_server;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod readers;
 pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod tls;

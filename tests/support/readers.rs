@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::PATIENCE;
-use crate::support::http1::{Connection, Stream};
-use crate::support::whatwg::Parser;
+use super::PATIENCE;
+use super::http1::{Connection, Stream};
+use super::whatwg::Parser;
 
 /// What a browser sends: some intermediaries are told by what they make of it.
 const FIELDS: [(&str, &str); 4] = [
@@ -25,7 +25,7 @@ const FIELDS: [(&str, &str); 4] = [
 const RECONNECTION_TIME: Duration = Duration::from_millis(500);
 
 /// Readers that come back whenever they are cut. Dropping them ends their streams.
-pub(super) struct Readers {
+pub(crate) struct Readers {
     stopped: Arc<AtomicBool>,
     seen: Arc<Mutex<Seen>>,
     sockets: Vec<Arc<Mutex<Option<TcpStream>>>>,
@@ -42,7 +42,7 @@ struct Seen {
 
 impl Readers {
     /// Opens `count` streams, one each `pace`: the gateway counts moments, so that cuts have to come at several.
-    pub(super) fn open(address: &str, target: &str, count: u32, pace: Duration) -> Self {
+    pub(crate) fn open(address: &str, target: &str, count: u32, pace: Duration) -> Self {
         let (stopped, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Seen::default())));
         let sockets: Vec<_> = (0..count).map(|_| Arc::new(Mutex::new(None))).collect();
         let threads = sockets.iter().zip(0..).map(|(socket, number)| {
@@ -60,19 +60,19 @@ impl Readers {
     }
 
     /// How often they were cut.
-    pub(super) fn cuts(&self) -> usize {
+    pub(crate) fn cuts(&self) -> usize {
         self.seen().cuts.len()
     }
 
     /// The shortest and the longest time from a request to the cut of its stream, in seconds.
-    pub(super) fn times(&self) -> (f64, f64) {
+    pub(crate) fn times(&self) -> (f64, f64) {
         let times = || self.seen().cuts.clone().into_iter();
         let seconds = |time: Option<Duration>| time.expect("somebody was cut").as_secs_f64();
         (seconds(times().min()), seconds(times().max()))
     }
 
     /// How many events they were given.
-    pub(super) fn events(&self) -> usize {
+    pub(crate) fn events(&self) -> usize {
         self.seen().events
     }
 
@@ -153,7 +153,7 @@ impl Reader {
 }
 
 /// One stream that is to outlive a timer, and is not opened again.
-pub(super) struct Patient {
+pub(crate) struct Patient {
     stream: Stream,
     socket: TcpStream,
 }
@@ -161,7 +161,7 @@ pub(super) struct Patient {
 impl Patient {
     /// Opens it, and reads its hello.
     #[track_caller]
-    pub(super) fn open(address: &str, target: &str) -> Self {
+    pub(crate) fn open(address: &str, target: &str) -> Self {
         let connection = Connection::open(address).expect("the intermediary takes connections");
         let socket = connection.socket().expect("a socket can be cloned");
         let mut stream = connection.stream(target, &FIELDS).expect("the gateway answers");
@@ -175,7 +175,7 @@ impl Patient {
 
     /// Sees nothing, and no end, for so long.
     #[track_caller]
-    pub(super) fn hears_nothing_for(&mut self, time: Duration) {
+    pub(crate) fn hears_nothing_for(&mut self, time: Duration) {
         self.socket.set_read_timeout(Some(time)).expect("a time limit for reading");
         let mut line = String::new();
         let read = self.stream.read_line(&mut line);
@@ -186,7 +186,7 @@ impl Patient {
 
     /// Reads up to an event with this data.
     #[track_caller]
-    pub(super) fn hears(&mut self, data: &str) {
+    pub(crate) fn hears(&mut self, data: &str) {
         self.socket.set_read_timeout(Some(PATIENCE)).expect("a time limit for reading");
         let mut parser = Parser::new();
         loop {
@@ -200,7 +200,7 @@ impl Patient {
 
     /// Reads to the end, which is a good one.
     #[track_caller]
-    pub(super) fn rest(mut self) {
+    pub(crate) fn rest(mut self) {
         while !self.line().is_empty() {}
     }
 
