@@ -4,6 +4,7 @@
 //! Timers are 6 s, or 20 s and 30 s where one is not exact, so a test takes a minute or two, and nearly all of it is waiting
 //! for them. What was found stands in `docs/zoo.md`.
 
+mod restarts;
 mod sheets;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use self::sheets::{Late, Species, Timer};
+use crate::support::confusion::{self, Limit};
 use crate::support::gateway::Gateway;
 use crate::support::http1::Connection;
 use crate::support::proxy::Proxy;
@@ -44,6 +46,11 @@ macro_rules! zoo {
             #[test]
             fn with_the_advice_followed_there_is_nothing_to_find() {
                 crate::zoo::with_the_advice_followed_there_is_nothing_to_find(&crate::zoo::sheets::$species);
+            }
+
+            #[test]
+            fn a_restart_is_not_taken_for_a_timer() {
+                crate::zoo::restarts::a_restart_is_not_taken_for_a_timer(&crate::zoo::sheets::$species);
             }
         })*
     };
@@ -80,6 +87,8 @@ fn its_timer_is_found_named_and_seen_to_be_mended(species: &Species) {
     let readers = Readers::open(&proxy.address(), "/events/zoo?heartbeat=3600", species.late.seconds(), APART);
 
     let found = species.wait_for_finding(&gateway);
+    let learning = confusion::of_report(&path(&gateway));
+    confusion::note_ends(species.reason(), Limit::Unknown, &learning);
     let (cuts, (shortest, longest)) = (readers.cuts(), readers.times());
     // If they come late, now more and now less, as also on a busy machine, it takes more of them.
     let is_calm = longest - shortest < 0.1;
@@ -110,6 +119,8 @@ fn its_timer_is_found_named_and_seen_to_be_mended(species: &Species) {
         assert!(found["advice"].as_str().is_some_and(|advice| advice.contains(setting)), "{found}");
     }
     let (_, latest) = readers.times();
+    let explained = confusion::since(&learning, &confusion::of_report(&path(&gateway)));
+    confusion::note_ends(species.reason(), Limit::Known, &explained);
     drop((readers, healed, lively));
 
     proxy.restart(species.mended);
@@ -170,6 +181,7 @@ fn with_the_advice_followed_there_is_nothing_to_find(species: &Species) {
     let proxy = Proxy::start(species.sheet, gateway.address(), species.mended);
     come_and_go(&gateway, &proxy, || path(&gateway)["returns"].as_u64() >= Some(20));
     let report = path(&gateway);
+    confusion::note_ends("limit", Limit::Known, &confusion::of_report(&report));
     assert_eq!(report["product"], species.product, "{report:#}");
     assert_eq!(report["findings"], Value::Array(Vec::new()), "{report:#}");
     assert_ne!(report["buffering"], "held", "{report:#}");
@@ -189,6 +201,14 @@ impl Species {
         match self.timer {
             Timer::Idle => "idle_limit_s",
             Timer::Duration => "duration_limit_s",
+        }
+    }
+
+    /// Why its cuts are told to end streams.
+    fn reason(&self) -> &'static str {
+        match self.timer {
+            Timer::Idle => "proxy_idle_timeout",
+            Timer::Duration => "proxy_max_duration",
         }
     }
 
@@ -221,13 +241,9 @@ struct Ends {
 
 impl Ends {
     fn of(path: &Value, species: &Species) -> Self {
-        let reason = match species.timer {
-            Timer::Idle => "proxy_idle_timeout",
-            Timer::Duration => "proxy_max_duration",
-        };
         let count = |reason: &str| path["ends"][reason].as_u64().unwrap_or_default();
-        let all = path["ends"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
-        let explained = count(reason);
+        let all = confusion::of_report(path).values().sum();
+        let explained = count(species.reason());
         Self { all, explained, others: all - explained - count("dropped_came_back") }
     }
 }
@@ -235,17 +251,10 @@ impl Ends {
 /// The one path by which anybody has come.
 #[track_caller]
 fn path(gateway: &Gateway) -> Value {
-    let report = report(gateway);
+    let report = confusion::report(gateway);
     let paths = report["paths"].as_array().expect("paths");
     assert!(paths.len() <= 1, "all come by one path: {report:#}");
     paths.first().cloned().unwrap_or_default()
-}
-
-#[track_caller]
-fn report(gateway: &Gateway) -> Value {
-    let mut connection = Connection::open(gateway.address()).expect("the gateway takes connections");
-    let answer = connection.exchange("GET /diagnosis", &[], b"").expect("the gateway answers");
-    serde_json::from_slice(&answer.content).expect("a report in JSON")
 }
 
 fn finding(path: &Value, kind: &str) -> Option<Value> {
