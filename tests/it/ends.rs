@@ -2,6 +2,7 @@
 //! report of it all.
 
 mod browsers;
+mod causes;
 mod faults;
 mod held;
 mod prefixes;

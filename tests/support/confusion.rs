@@ -24,14 +24,6 @@ pub(crate) enum Limit {
     Unknown,
 }
 
-/// Says that every end of this gateway so far had this cause.
-#[track_caller]
-pub(crate) fn note(cause: &str, gateway: &Gateway) {
-    if directory().is_some() {
-        note_ends(cause, Limit::Known, &ends(gateway));
-    }
-}
-
 /// Says that these ends had this cause.
 pub(crate) fn note_ends(cause: &str, limit: Limit, ends: &Ends) {
     let Some(directory) = directory() else { return };

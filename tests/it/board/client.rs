@@ -187,8 +187,14 @@ impl Http2 {
         }
     }
 
+    /// Ends the connection, and with it every stream, with a FIN.
     pub(super) fn close(self) {
         self.connection.close();
+    }
+
+    /// The same with a RST.
+    pub(super) fn reset(self) {
+        self.connection.reset();
     }
 
     #[track_caller]

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::client::{Connection, Http2, get, post};
 use super::scraped::Scraped;
+use crate::support::confusion::{self, Ends, Limit};
 use crate::support::gateway::Gateway;
 use crate::support::process::Process;
 use crate::support::{PATIENCE, wait_for};
@@ -74,6 +75,28 @@ fn a_cancelled_stream_of_http2_was_closed_by_its_peer_and_the_others_go_on() {
 }
 
 #[test]
+fn streams_that_go_with_their_connection_of_http2_are_told_so_once_they_are_back() {
+    for lose in [Http2::close, Http2::reset] {
+        let gateway = Gateway::start_with(&["--dev"], &[("ENCKE_GRACE", "30")]);
+        let receipt = post(gateway.address(), "/events/quiet", &[], "news").body;
+        let receipt: Value = serde_json::from_str(&receipt).expect("a receipt is JSON");
+        let open = |begin: &str| {
+            let mut client = Http2::open(gateway.address());
+            for number in 0..6 {
+                client.subscribe(1 + 2 * number, &format!("/events/quiet?session={number}{begin}"), "encke.hello");
+            }
+            client
+        };
+        lose(open(""));
+        expect_active(gateway.address(), 0);
+        let _back = open(&format!("&lastEventId={}", receipt["id"].as_str().expect("the receipt names the event")));
+        let ends = confusion::wait_for_ends(&gateway, 6);
+        confusion::note_ends("h2_connection_lost", Limit::Known, &ends);
+        assert_eq!(ends, Ends::from([("h2_connection_lost".to_owned(), 6)]));
+    }
+}
+
+#[test]
 fn a_stream_that_we_cut_was_recycled_whatever_the_peer_does_then() {
     let gateway = Gateway::start(&["--dev"]);
     for transport in ["sse", "ndjson", "multipart-replace"] {
@@ -90,12 +113,14 @@ fn a_stream_that_we_cut_was_recycled_whatever_the_peer_does_then() {
 fn what_the_log_can_no_longer_give_ends_as_source_error() {
     let gateway = spoilt("ALTER TABLE commits RENAME TO gone");
 
-    for transport in ["sse", "ndjson"] {
-        let target = format!("/events/large?transport={transport}&lastEventId=earliest");
-        Connection::subscribe(gateway.address(), &target, "encke.hello").read_to_end();
+    for _ in 0..4 {
+        for transport in ["sse", "ndjson"] {
+            let target = format!("/events/large?transport={transport}&lastEventId=earliest");
+            Connection::subscribe(gateway.address(), &target, "encke.hello").read_to_end();
+        }
+        assert_eq!(get(gateway.address(), "/events/large?transport=long-poll&lastEventId=earliest").status, 503);
     }
-    assert_eq!(get(gateway.address(), "/events/large?transport=long-poll&lastEventId=earliest").status, 503);
-    let ends = ["sse", "ndjson", "long-poll"].map(|transport| ("source_error", transport, 1));
+    let ends = ["sse", "ndjson", "long-poll"].map(|transport| ("source_error", transport, 4));
     expect_ends(admin(&gateway), 0, &ends);
 }
 
@@ -250,9 +275,20 @@ fn expect_ends(address: &str, active: u32, ends: &[(&str, &str, u64)]) -> Scrape
         sum("encke_stream_opens_total") - sum("encke_streams_active") == sum("encke_stream_ends_total")
     });
     let expected = ends.iter().map(|(reason, transport, count)| ((*reason, *transport), *count)).collect();
+    note(ends, &scraped);
     assert_eq!(scraped.ends(), expected);
     check_sums(&scraped);
     scraped
+}
+
+/// Notes how all ended that had one cause.
+fn note(ends: &[(&str, &str, u64)], scraped: &Scraped) {
+    let Some((cause, rest)) = ends.split_first() else { return };
+    if rest.iter().all(|(reason, ..)| *reason == cause.0) {
+        let mut told = Ends::new();
+        scraped.ends().iter().for_each(|((reason, _), count)| *told.entry((*reason).to_owned()).or_default() += count);
+        confusion::note_ends(cause.0, Limit::Known, &told);
+    }
 }
 
 /// Every stream that was opened and is not open has ended with exactly one reason, on each transport.

@@ -5,12 +5,16 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::support::PATIENCE;
+use crate::support::confusion::{self, Ends, Limit};
 use crate::support::gateway::Addresses;
 use crate::support::hosts::{Hosts, SERVER};
 use crate::support::process::Process;
 use crate::support::wait_for;
 
 const KEY: &str = "a-key-of-this-test-0123456789";
+
+/// How many readers a fault meets.
+const READERS: u64 = 6;
 
 /// A gateway on the first of two hosts.
 struct Place {
@@ -31,7 +35,11 @@ impl Place {
         Self { hosts, admin: addresses.admin.expect("an admin address"), _gateway: gateway, _data: data }
     }
 
-    /// A reader on the second host that has been told hello.
+    /// Readers on the second host that have been told hello.
+    fn readers(&self, query: &str) -> Vec<Process> {
+        (0..READERS).map(|_| self.reader(query)).collect()
+    }
+
     fn reader(&self, query: &str) -> Process {
         let mut curl = self.hosts.on_client("curl");
         curl.args(["-qsN", &format!("http://{SERVER}:8080/events/quiet?{query}")]);
@@ -49,18 +57,17 @@ impl Place {
         assert!(run(&mut curl).contains("\"id\""));
     }
 
-    /// Waits until the only end there was has this reason.
+    /// Waits until all readers have been told why they ended, and holds that it was this.
     #[track_caller]
-    fn wait_for_end(&self, reason: &str) {
-        let mut told = String::new();
-        wait_for(&format!("the end as {reason}"), || {
-            told = run(self.hosts.on_server("curl").args(["-qsf", &format!("{}/diagnosis", self.admin)]));
-            let report: serde_json::Value = serde_json::from_str(&told).expect("JSON");
-            let ends = report["ends"].as_object().expect("ends by reason");
-            let all: Vec<_> = ends.iter().filter(|(_, count)| **count != 0).collect();
-            assert!(all.iter().all(|(ended, _)| *ended == reason), "{all:?} in place of {reason}");
-            !all.is_empty()
+    fn wait_for_ends(&self, reason: &str) {
+        let mut ends = Ends::new();
+        wait_for(&format!("{READERS} ends as {reason}"), || {
+            let told = run(self.hosts.on_server("curl").args(["-qsf", &format!("{}/diagnosis", self.admin)]));
+            ends = confusion::of_report(&serde_json::from_str(&told).expect("JSON"));
+            ends.values().sum::<u64>() >= READERS
         });
+        confusion::note_ends(reason, Limit::Known, &ends);
+        assert_eq!(ends, Ends::from([(reason.to_owned(), READERS)]));
     }
 }
 
@@ -72,32 +79,32 @@ fn run(command: &mut Command) -> String {
 #[test]
 fn a_host_that_is_silent_all_at_once_is_a_black_hole() {
     let place = Place::new();
-    let _reader = place.reader("heartbeat=5");
+    let _readers = place.readers("heartbeat=5");
     place.hosts.silence_client();
-    place.wait_for_end("blackhole");
+    place.wait_for_ends("blackhole");
 }
 
 #[test]
 fn a_connection_that_was_forgotten_while_it_was_quiet_is_one_that_a_nat_has_let_go() {
     let mut place = Place::new();
-    let mut reader = place.reader("heartbeat=120");
+    let readers = place.readers("heartbeat=120");
     // So long a quiet is what a forgotten connection is told by. There is nothing to wait for but the time itself.
     std::thread::sleep(std::time::Duration::from_secs(61));
     place.hosts.silence_client();
-    reader.kill9();
+    drop(readers);
     place.hosts.replace_client();
     place.publish(1);
-    place.wait_for_end("nat_idle_expired");
+    place.wait_for_ends("nat_idle_expired");
 }
 
 #[test]
 fn a_reader_that_stops_reading_is_slow() {
     let place = Place::new();
-    let mut reader = place.reader("heartbeat=5");
-    reader.signal("STOP");
+    let mut readers = place.readers("heartbeat=5");
+    readers.iter_mut().for_each(|reader| reader.signal("STOP"));
     // `ip` has become curl by `exec`, so the signal was for it. More than the buffers of both ends take:
     for _ in 0..20 {
         place.publish(1 << 20);
     }
-    place.wait_for_end("slow_reader");
+    place.wait_for_ends("slow_reader");
 }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::{Following, ask, ended_by_peer, ended_unknown, field, file_of, metric, publish};
+use crate::support::confusion::{self, Ends, Limit};
 use crate::support::gateway::Gateway;
 use crate::support::nginx::{Configuration, Nginx};
 use crate::support::process::Process;
@@ -53,7 +54,9 @@ fn a_reader_that_leaves_nginx_is_seen_to_leave_at_once() {
     reader.process.kill9();
     // Nothing is published and no heartbeat is due: nginx tells us by itself.
     wait_for("the stream to have ended", || ended_by_peer(&gateway, "sse") == 1);
-    assert_eq!(ended_unknown(&gateway), 0);
+    let ends = confusion::wait_for_ends(&gateway, 1);
+    confusion::note_ends("client_left", Limit::Known, &ends);
+    assert_eq!(ends, Ends::from([("client_left".to_owned(), 1)]));
 }
 
 #[test]
