@@ -2,6 +2,7 @@
 
 mod away;
 mod browsers;
+mod crowd;
 mod ends;
 mod flow;
 
