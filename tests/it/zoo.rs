@@ -4,6 +4,7 @@
 //! Timers are 6 s, or 20 s and 30 s where one is not exact, so a test takes a minute or two, and nearly all of it is waiting
 //! for them. What was found stands in `docs/zoo.md`.
 
+mod leaving;
 mod restarts;
 mod sheets;
 
@@ -67,6 +68,23 @@ zoo! {
     envoy ENVOY,
     envoy_idle ENVOY_IDLE,
     traefik TRAEFIK,
+}
+
+macro_rules! leaving {
+    ($($name:ident $species:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            leaving::who_leaves_before_its_timer_has_left(&sheets::$species);
+        })*
+    };
+}
+
+// Those that tell the gateway at once when a client leaves. HAProxy and Apache do so with the next write.
+leaving! {
+    who_leaves_nginx_before_its_timer_has_left NGINX,
+    who_leaves_caddy_before_its_timer_has_left CADDY,
+    who_leaves_envoy_before_its_timer_has_left ENVOY_IDLE,
+    who_leaves_traefik_before_its_timer_has_left TRAEFIK,
 }
 
 /// Their timers go by whole seconds: so many cuts are needed, and on a busy machine more still, that they are for

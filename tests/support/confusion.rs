@@ -44,6 +44,20 @@ pub(crate) fn of_report(report: &Value) -> Ends {
     ends.filter_map(|(reason, count)| Some((reason.clone(), count.as_u64()?))).filter(|(_, count)| *count > 0).collect()
 }
 
+/// The ends of streams of one transport: where two causes are at work, each may have a transport of its own.
+#[track_caller]
+pub(crate) fn of_transport(gateway: &Gateway, transport: &str) -> Ends {
+    let text = Request::get("/metrics").ask(gateway.admin_url().trim_start_matches("http://")).text();
+    let samples = text.lines().filter_map(|line| line.strip_prefix("encke_stream_ends_total{")?.rsplit_once("} "));
+    let mut ends = Ends::new();
+    for (labels, count) in samples.filter(|(labels, _)| labels.contains(&format!("transport=\"{transport}\""))) {
+        let reason = labels.split_once("reason=\"").and_then(|(_, rest)| rest.split('"').next()).expect("a reason");
+        *ends.entry(reason.to_owned()).or_default() += count.parse::<u64>().expect("a whole number");
+    }
+    ends.retain(|_, count| *count > 0);
+    ends
+}
+
 /// Those of `after` that were not in `before`.
 pub(crate) fn since(before: &Ends, after: &Ends) -> Ends {
     let new =

@@ -165,7 +165,12 @@ impl Http2 {
 
     /// Cancels one stream; the connection and the others go on.
     pub(super) fn cancel(&mut self, id: u32) {
-        self.frame(RST_STREAM, 0, id, &8_u32.to_be_bytes());
+        self.reset_stream(id, 8);
+    }
+
+    /// The same with any error code (RFC 9113 § 7).
+    pub(super) fn reset_stream(&mut self, id: u32, code: u32) {
+        self.frame(RST_STREAM, 0, id, &code.to_be_bytes());
     }
 
     /// Reads until the data of stream `id` holds `needle`.

@@ -77,22 +77,12 @@ fn two_thousand_people_who_come_and_go_are_no_fault_of_anything_between() {
         assert_eq!(paths.iter().filter(|path| path["product"] == "nginx").count(), paths.len(), "{report:#}");
         confusion::of_report(&report)
     });
-    note(&gateway);
+    for (cause, habit) in [("client_left", Habit::Leaves), ("dropped_came_back", Habit::Returns)] {
+        confusion::note_ends(cause, Limit::Known, &confusion::of_transport(&gateway, habit.transport()));
+    }
     let of = |habit| (0..PEOPLE).filter(|number| Habit::of(*number) == habit).count() as u64;
     let expected = [("client_left", of(Habit::Leaves)), ("dropped_came_back", 2 * of(Habit::Returns))];
     assert_eq!(ends, Ends::from(expected.map(|(reason, count)| (reason.to_owned(), count))));
-}
-
-/// Notes the ends of those who left, and of those who came back.
-fn note(gateway: &Gateway) {
-    for (cause, habit) in [("client_left", Habit::Leaves), ("dropped_came_back", Habit::Returns)] {
-        let of = |reason: &String| {
-            let labels = [format!("reason=\"{reason}\""), format!("transport=\"{}\"", habit.transport())];
-            super::metric(gateway, "encke_stream_ends_total", &[&labels[0], &labels[1]])
-        };
-        let told = confusion::ends(gateway).into_keys().map(|reason| (reason.clone(), of(&reason)));
-        confusion::note_ends(cause, Limit::Known, &told.filter(|(_, count)| *count > 0).collect());
-    }
 }
 
 /// Raises the number of files that this process, and those that it starts, may open.

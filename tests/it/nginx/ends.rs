@@ -129,3 +129,28 @@ fn a_reader_that_stalls_is_cut_by_nginx_and_its_cursor_is_good() {
     // Hello has data as well.
     assert_eq!(events, published + 1, "all that it did not take");
 }
+
+/// Here nginx is as patient as the gateway needs to tell that a reader is slow: six times less than by default.
+#[test]
+fn readers_that_stall_behind_nginx_are_slow_though_it_is_nginx_that_cuts_them() {
+    let gateway = Gateway::start(&["--dev"]);
+    let nginx = Nginx::start(&Configuration::shipped(gateway.address()).in_server("send_timeout 12s;"));
+    let open = |number: u32| {
+        let mut stalled = TcpStream::connect(nginx.authority()).expect("nginx listens");
+        let request = format!("GET /events/ends/f?session={number} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+        stalled.write_all(request.as_bytes()).expect("nginx reads");
+        stalled.read_exact(&mut [0; 16]).expect("a head");
+        stalled
+    };
+    let stalled: Vec<TcpStream> = (0..6).map(open).collect();
+    let files = tempfile::tempdir().expect("a temporary directory");
+    let half = file_of(files.path(), 512 * 1024);
+    // More than all buffers on the way hold.
+    for _ in 0..60 {
+        assert_eq!(ask(&format!("{}/events/ends/f", gateway.url()), &["--data-binary", &half]).status, 201);
+    }
+    let ends = confusion::wait_for_ends(&gateway, 6);
+    confusion::note_ends("slow_reader", Limit::Known, &ends);
+    assert_eq!(ends, Ends::from([("slow_reader".to_owned(), 6)]));
+    drop(stalled);
+}
