@@ -25,6 +25,7 @@ mod listener;
 mod observe;
 mod outbound;
 mod refusal;
+mod resets;
 mod room;
 mod service;
 mod sips;

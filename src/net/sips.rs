@@ -3,7 +3,8 @@
 //! One read may bring a hundred requests, and all that are read are begun before the connection lets anybody else have a
 //! turn: with what each of them holds until it is answered, for as long as all of them take, and with room in h2 for all of
 //! their answers at once, which h2 keeps. So one turn reads few of them, and they are answered before the next are. Content,
-//! which begins no streams, is read in larger and larger pieces.
+//! which begins no streams, is read in larger and larger pieces. As all that is read comes by here, it is also where resets for
+//! an error are seen.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -12,6 +13,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::resets::Frames;
 use super::streams::Streams;
 use super::turn::give_way;
 
@@ -23,6 +25,7 @@ const SIP: RangeInclusive<usize> = 128..=16 * 1024;
 pub(super) struct Sips<T> {
     io: T,
     streams: Streams,
+    frames: Frames,
     /// What may be read in this turn.
     sip: usize,
     /// What was read in this turn.
@@ -34,7 +37,7 @@ pub(super) struct Sips<T> {
 impl<T> Sips<T> {
     /// Of the connection that has these streams.
     pub(super) fn of(io: T, streams: Streams) -> Self {
-        Self { io, streams, sip: *SIP.start(), read: 0, begun: 0 }
+        Self { io, streams, frames: Frames::new(), sip: *SIP.start(), read: 0, begun: 0 }
     }
 
     /// The next turn, with a sip of so many bytes.
@@ -54,6 +57,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Sips<T> {
         let mut sip = ReadBuf::new(buf.initialize_unfilled_to(room));
         let polled = Pin::new(&mut self.io).poll_read(cx, &mut sip);
         let taken = sip.filled().len();
+        let resets = self.frames.follow(sip.filled());
+        self.streams.resets().add(resets);
         buf.advance(taken);
         self.read += taken;
         if polled.is_pending() {

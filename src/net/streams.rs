@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Counters;
 use super::outbound::{AHEAD, with_rest};
+use super::resets::Resets;
 use crate::delivery::{Gone, Peer};
 use crate::shutdown::Shutdown;
 
@@ -34,7 +35,7 @@ pub(super) struct Sending {
     peer: Arc<Peer>,
     state: Mutex<State>,
     /// Counts the stream, for as long as anything of it is under way.
-    _open: OneStream,
+    open: OneStream,
 }
 
 #[derive(Debug)]
@@ -52,7 +53,7 @@ struct State {
 impl Sending {
     fn new(connection: &Arc<Peer>, streams: &Streams) -> Self {
         let state = State { ahead: 0, moved: Instant::now(), waiting: None, task: None };
-        Self { peer: Arc::new(Peer::of_stream(connection)), state: Mutex::new(state), _open: streams.one() }
+        Self { peer: Arc::new(Peer::of_stream(connection)), state: Mutex::new(state), open: streams.one() }
     }
 
     /// What the stream knows of its peer.
@@ -99,6 +100,13 @@ impl Sending {
     fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
         (state.ahead > 0).then_some(state.moved)
+    }
+
+    /// Its body is dropped before its end; whether that is an error of the peer's, or it has cancelled it.
+    fn dropped(&self) {
+        if self.peer.gone() == Gone::No && self.open.0.0.resets.take() {
+            self.peer.record(Gone::StreamReset);
+        }
     }
 
     /// Ends the stream, of which its peer takes nothing.
@@ -153,6 +161,15 @@ pin_project! {
         rest: Bytes,
         end: End,
         sending: Arc<Sending>,
+    }
+
+    impl<B> PinnedDrop for Sent<B> {
+        fn drop(this: Pin<&mut Self>) {
+            // Before the body goes, which tells of its end.
+            if matches!(this.end, End::Unknown) {
+                this.sending.dropped();
+            }
+        }
     }
 }
 
@@ -229,6 +246,8 @@ struct Inner {
     newest: Mutex<Option<Arc<Sending>>>,
     /// Those that were spawned, and among them some that have ended.
     spawned: Mutex<Vec<Weak<Sending>>>,
+    /// Those that the peer has reset for an error, and that have not ended yet.
+    resets: Resets,
 }
 
 /// One of them, for as long as it is held.
@@ -244,6 +263,7 @@ impl Streams {
             begun: AtomicUsize::new(0),
             newest: Mutex::default(),
             spawned: Mutex::default(),
+            resets: Resets::default(),
         }))
     }
 
@@ -258,6 +278,11 @@ impl Streams {
     /// How many were begun until now.
     pub(super) fn begun(&self) -> usize {
         self.0.begun.load(Ordering::Relaxed)
+    }
+
+    /// Those that the peer has reset for an error.
+    pub(super) fn resets(&self) -> &Resets {
+        &self.0.resets
     }
 
     fn one(&self) -> OneStream {

@@ -74,19 +74,22 @@ fn a_cancelled_stream_of_http2_was_closed_by_its_peer_and_the_others_go_on() {
     expect_ends(gateway.address(), 0, &[("client_left", "sse", 1), ("client_left", "ndjson", 1)]);
 }
 
-/// hyper does not tell by which code a stream was reset: it is taken for one that was cancelled, and nobody else is blamed.
 #[test]
-fn streams_of_http2_that_are_reset_for_an_error_are_blamed_on_nobody_between() {
+fn streams_of_http2_that_are_reset_for_an_error_are_told_from_those_that_are_cancelled() {
     let gateway = Gateway::start(&["--dev"]);
     let mut client = Http2::open(gateway.address());
-    for number in 0..12 {
+    for number in 0..24 {
         client.subscribe(1 + 2 * number, &format!("/events/quiet?session={number}"), "encke.hello");
     }
     // PROTOCOL_ERROR, INTERNAL_ERROR and so on to REFUSED_STREAM.
     (0..12).for_each(|number| client.reset_stream(1 + 2 * number, 1 + number % 7));
     let ends = confusion::wait_for_ends(&gateway, 12);
     confusion::note_ends("h2_reset", Limit::Known, &ends);
-    assert!(ends.keys().all(|reason| matches!(reason.as_str(), "h2_reset" | "client_left")), "{ends:?}");
+    assert_eq!(ends, Ends::from([("h2_reset".to_owned(), 12)]));
+    (12..24).for_each(|number| client.cancel(1 + 2 * number));
+    let cancelled = confusion::since(&ends, &confusion::wait_for_ends(&gateway, 24));
+    confusion::note_ends("client_left", Limit::Known, &cancelled);
+    assert_eq!(cancelled, Ends::from([("client_left".to_owned(), 12)]));
 }
 
 #[test]
