@@ -225,7 +225,7 @@ fn is_of_another_program(code: &str) -> bool {
     }
     let ours = code.replace("cargo run --release --", "encke").contains("encke ");
     let others =
-        ["curl", "cargo", "docker", "ffmpeg", "ffplay", "git", "mutants", "npm", "prometheus", "promtool", "run"];
+        ["confusion", "curl", "cargo", "docker", "ffmpeg", "ffplay", "git", "mutants", "npm", "prometheus", "promtool", "run"];
     !ours && code.split([' ', '/']).any(|word| others.contains(&word))
 }
 
