@@ -224,8 +224,20 @@ fn is_of_another_program(code: &str) -> bool {
         return true;
     }
     let ours = code.replace("cargo run --release --", "encke").contains("encke ");
-    let others =
-        ["confusion", "curl", "cargo", "docker", "ffmpeg", "ffplay", "git", "mutants", "npm", "prometheus", "promtool", "run"];
+    let others = [
+        "confusion",
+        "curl",
+        "cargo",
+        "docker",
+        "ffmpeg",
+        "ffplay",
+        "git",
+        "mutants",
+        "npm",
+        "prometheus",
+        "promtool",
+        "run",
+    ];
     !ours && code.split([' ', '/']).any(|word| others.contains(&word))
 }
 

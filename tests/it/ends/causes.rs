@@ -69,7 +69,7 @@ fn streams_that_have_all_that_they_asked_for_end_by_that() {
     let streams = followed(&gateway, "&limit=1");
     publish(&gateway, "quiet", "news");
     for (mut stream, ..) in streams {
-        stream.rest();
+        while stream.chunk().is_some() {}
     }
     told(&gateway, "limit", 2 * EACH);
 }
@@ -107,7 +107,7 @@ fn streams_whose_rules_have_changed_have_expired() {
     write("read = \"key\"\n");
     reload(&mut gateway, READ_AGAIN);
     for (mut stream, ..) in streams {
-        stream.rest();
+        while stream.chunk().is_some() {}
     }
     told(&gateway, "auth_expired", 2 * EACH);
 }
@@ -123,7 +123,7 @@ fn streams_of_a_gateway_that_stops_are_shut_down() {
     assert_eq!(publish.head().status, 100);
     gateway.terminate();
     for (mut stream, ..) in streams {
-        stream.rest();
+        while stream.chunk().is_some() {}
     }
     told(&gateway, "server_shutdown", 2 * EACH);
     publish.send("late");
