@@ -13,6 +13,7 @@ mod conflate;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 mod ending;
+mod extras;
 mod feed;
 mod fetch;
 #[cfg(test)]

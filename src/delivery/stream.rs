@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::closed::{Asker, Closed};
 use super::ending::Ending;
+use super::extras::{Extras, Farewell};
 use super::live::Live;
 use super::open::pad;
 use super::receipts::{Proof, Proved};
@@ -115,74 +116,10 @@ struct Interval {
     as_event: bool,
 }
 
-/// What is special about a stream, or about this moment of it.
-struct Extras {
-    /// What is still to be written before anything else: preamble, hello, gap.
-    opening: Option<Bytes>,
-    retry: Duration,
-    limit: Option<u64>,
-    on_gap: OnGap,
-    closing: Option<(Arc<Closed>, Asker)>,
-    snapshot: Option<Snapshot>,
-    /// The state that a state transport shows, to be shown again instead of too many heartbeats.
-    shown: Option<Batch>,
-    /// When what is shown is to be sent once more, unless something newer comes before.
-    again: Option<Instant>,
-    beats: u32,
-    /// It ends after its next events, or at this time.
-    finish: Option<Instant>,
-    proof: Option<Proof>,
-    farewell: Option<Farewell>,
-}
-
-impl Extras {
-    fn new(retry: Duration) -> Self {
-        Self {
-            opening: None,
-            retry,
-            limit: None,
-            on_gap: OnGap::GoOn,
-            closing: None,
-            snapshot: None,
-            shown: None,
-            again: None,
-            beats: 0,
-            finish: None,
-            proof: None,
-            farewell: None,
-        }
-    }
-
-    /// When the next thing of it is due.
-    fn due(&self) -> Option<Instant> {
-        let proof = self.proof.as_ref().and_then(Proof::due);
-        [self.again, self.finish, proof].into_iter().flatten().min()
-    }
-
-    /// Whether there is nothing special.
-    fn is_over(&self) -> bool {
-        self.opening.is_none()
-            && self.limit.is_none()
-            && self.on_gap == OnGap::GoOn
-            && self.snapshot.is_none()
-            && self.shown.is_none()
-            && self.again.is_none()
-            && self.finish.is_none()
-            && self.proof.is_none()
-            && self.farewell.is_none()
-    }
-}
-
 impl Drop for Stream {
     fn drop(&mut self) {
         self.ending.gave(self.told);
     }
-}
-
-#[derive(Debug)]
-enum Farewell {
-    Due { bye: Bye, retry: Duration, reason: EndReason },
-    Said,
 }
 
 impl Stream {
