@@ -76,7 +76,7 @@ impl Delivery {
             reader = reader.asking_for_what_is_there(&self.hub);
         }
         let feed = self.feeds.join(key, &self.hub);
-        let cut = self.enter(id);
+        let cut = self.enter(id, None);
         let mut leave = wanted.selection.permit().leave();
 
         let news = loop {
@@ -103,7 +103,7 @@ impl Delivery {
                 () = sleep_until(until) => {}
                 () = self.shutdown.draining() => {}
                 () = leave.withdrawn(wanted.selection.topics()) => {}
-                () = cut.asked() => break None,
+                _ = cut.asked() => break None,
             }
         };
 

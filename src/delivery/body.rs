@@ -65,7 +65,7 @@ pin_project! {
         delivery: Delivery,
         leave: Leave,
         // Resolves when it is to be cut, if it may be.
-        cut: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        cut: Option<Pin<Box<dyn Future<Output = EndReason> + Send>>>,
         // The page that it waits for. Boxed, as only who is behind has one.
         fetch: Option<Box<Fetch>>,
         // Its place among those that its feed wakes.
@@ -170,8 +170,8 @@ impl Carrying {
             this.news.set(None);
         }
         let is_time = this.timer.as_mut().poll(cx).is_ready();
-        let due = if let Some(Poll::Ready(())) = this.cut.as_mut().map(|cut| cut.as_mut().poll(cx)) {
-            this.stream.because(EndReason::ServerRecycle);
+        let due = if let Some(Poll::Ready(reason)) = this.cut.as_mut().map(|cut| cut.as_mut().poll(cx)) {
+            this.stream.because(reason);
             // An error, so that the peer sees a broken transfer, as when a proxy cuts.
             Due::End(Some(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by request")))
         } else if let Some(Poll::Ready(page)) = this.fetch.as_mut().map(|fetch| fetch.poll_page(cx)) {

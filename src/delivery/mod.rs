@@ -32,6 +32,7 @@ mod streams;
 mod survey;
 
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -217,8 +218,9 @@ impl Delivery {
         &self.diagnosis
     }
 
-    fn enter(&self, id: StreamId) -> Cut {
-        if self.options.cuttable { self.streams.enter(id) } else { Cut::never() }
+    /// Enters a stream among those that may be ended from elsewhere, if somebody may.
+    fn enter(&self, id: StreamId, session: Option<NonZeroU64>) -> Cut {
+        if self.options.cuttable || session.is_some() { self.streams.enter(id, session) } else { Cut::never() }
     }
 
     /// The reconnection time of a new stream.

@@ -179,6 +179,13 @@ impl Delivery {
         let (transport, key) = (wanted.transport, wanted.key());
         let rendering = key.rendering;
         let (ticket, arrival) = self.arrive(&wanted, id);
+        let has_left = arrival.back.is_some_and(|back| back.is_strong);
+        if !has_left
+            && resume != Resume::New
+            && let Some(session) = ticket.session()
+        {
+            self.streams.supersede(session, Instant::now());
+        }
         let tuned = arrival.heartbeat;
         let interval = wanted.heartbeat.or(tuned).unwrap_or(self.options.heartbeat);
         let retry = self.retry(wanted.retry);
@@ -232,7 +239,7 @@ impl Delivery {
         if let Some(gap) = gap.filter(|_| closes) {
             stream.close(&gap.asked);
         }
-        let (delivery, cut) = (self.clone(), self.enter(id));
+        let (delivery, cut) = (self.clone(), self.enter(id, ticket.session()));
         let handoff = Handoff::new(Unbegun { stream, delivery, cut, leave, permit });
         let body = Box::pin(body(handoff.clone()));
         Ok(Opened { id, cursor, resume, content_type: rendering.content_type(), body, handoff })

@@ -3,9 +3,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::diagnosis::EndReason;
 
 use crate::diagnosis::ShortName;
 
@@ -68,66 +74,186 @@ impl fmt::Debug for StreamId {
     }
 }
 
-/// Every stream that can be cut by its id.
+/// Every stream that may have to be ended from elsewhere: by its id, or because its client has a newer one.
 #[derive(Debug, Default)]
 pub struct Streams {
-    open: Mutex<HashMap<StreamId, CancellationToken>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    by_id: HashMap<StreamId, Arc<Reach>>,
+    /// Those whose clients name a session, by a keyed hash of that and of what they read.
+    sessions: HashMap<NonZeroU64, Session>,
+}
+
+/// The open streams of one client of one selection.
+#[derive(Debug, Default)]
+struct Session {
+    open: SmallVec<[StreamId; 2]>,
+    /// When one of them was ended for a newer one.
+    superseded: Option<Instant>,
+    /// Several clients call themselves so.
+    is_shared: bool,
+}
+
+/// How a stream is reached that is to end.
+#[derive(Default)]
+struct Reach(Mutex<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    reason: Option<EndReason>,
+    by: Option<Arc<dyn Fn(EndReason) + Send + Sync>>,
 }
 
 /// One stream's entry, which goes with it.
 #[derive(Debug)]
 pub struct Cut {
     /// None: nobody may.
-    entry: Option<(StreamId, CancellationToken, Arc<Streams>)>,
+    entry: Option<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: StreamId,
+    session: Option<NonZeroU64>,
+    reach: Arc<Reach>,
+    streams: Arc<Streams>,
 }
 
 impl Streams {
+    /// Who comes back so soon after its stream was ended for a newer one has not left it: several call themselves the same.
+    const SOON: Duration = Duration::from_secs(30);
+
     /// Enters a stream.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, id: StreamId) -> Cut {
-        let token = CancellationToken::new();
-        self.open().insert(id, token.clone());
-        Cut { entry: Some((id, token, Arc::clone(self))) }
+    pub fn enter(self: &Arc<Self>, id: StreamId, session: Option<NonZeroU64>) -> Cut {
+        let reach = Arc::<Reach>::default();
+        let mut open = self.open();
+        open.by_id.insert(id, Arc::clone(&reach));
+        if let Some(session) = session {
+            open.sessions.entry(session).or_default().open.push(id);
+        }
+        drop(open);
+        Cut { entry: Some(Entry { id, session, reach, streams: Arc::clone(self) }) }
     }
 
-    /// Cuts a stream. Answers whether there was one.
+    /// Ends a stream. Answers whether there was one.
     #[must_use]
     pub fn cut(&self, id: StreamId) -> bool {
-        let token = self.open().get(&id).cloned();
-        token.inspect(CancellationToken::cancel).is_some()
+        let reach = self.open().by_id.get(&id).cloned();
+        reach.inspect(|reach| reach.ask(EndReason::ServerRecycle)).is_some()
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<StreamId, CancellationToken>> {
+    /// A client comes back: the stream that it still has open was lost without a sign, and is ended.
+    ///
+    /// Only if it is the one stream of that session and selection, and not twice at short intervals: clients that share a
+    /// name would end one another's streams for ever.
+    pub fn supersede(&self, session: NonZeroU64, now: Instant) {
+        let mut open = self.open();
+        let Open { by_id, sessions } = &mut *open;
+        let Some(session) = sessions.get_mut(&session) else { return };
+        let [id] = session.open[..] else { return };
+        session.is_shared |= session.superseded.is_some_and(|at| now < at + Self::SOON);
+        if session.is_shared {
+            return;
+        }
+        session.superseded = Some(now);
+        let reach = by_id.get(&id).cloned();
+        drop(open);
+        if let Some(reach) = reach {
+            reach.ask(EndReason::Superseded);
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Reach {
+    /// Has a stream end, for this reason; the first counts.
+    fn ask(&self, reason: EndReason) {
+        let mut asked = self.asked();
+        let reason = *asked.reason.get_or_insert(reason);
+        let by = asked.by.clone();
+        drop(asked);
+        if let Some(by) = by {
+            by(reason);
+        }
+    }
+
+    /// From now on it is reached so; at once, if it was asked before.
+    fn by(&self, by: impl Fn(EndReason) + Send + Sync + 'static) {
+        let mut asked = self.asked();
+        let reason = asked.reason;
+        let by: Arc<dyn Fn(EndReason) + Send + Sync> = Arc::new(by);
+        asked.by = Some(Arc::clone(&by));
+        drop(asked);
+        if let Some(reason) = reason {
+            by(reason);
+        }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reach").field(&self.asked().reason).finish()
+    }
+}
+
 impl Cut {
-    /// The entry of a stream that nobody may cut.
+    /// The entry of a stream that nobody may end from elsewhere.
     #[must_use]
     pub fn never() -> Self {
         Self { entry: None }
     }
 
-    /// Itself, if somebody may cut the stream.
+    /// Itself, if somebody may end the stream.
     #[must_use]
     pub fn cuttable(self) -> Option<Self> {
         self.entry.is_some().then_some(self)
     }
 
-    /// Resolves when the stream is to be cut.
-    pub async fn asked(&self) {
-        match &self.entry {
-            Some((_, token, _)) => token.cancelled().await,
-            None => std::future::pending().await,
+    /// Has it done so when the stream is to end.
+    pub(super) fn by(&self, by: impl Fn(EndReason) + Send + Sync + 'static) {
+        if let Some(entry) = &self.entry {
+            entry.reach.by(by);
+        }
+    }
+
+    /// Resolves when the stream is to end, with the reason.
+    pub async fn asked(&self) -> EndReason {
+        let Some(entry) = &self.entry else { return std::future::pending().await };
+        let (send, asked) = oneshot::channel();
+        let send = Mutex::new(Some(send));
+        entry.reach.by(move |reason| {
+            if let Some(send) = send.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let _ = send.send(reason);
+            }
+        });
+        match asked.await {
+            Ok(reason) => reason,
+            Err(_) => std::future::pending().await, // Somebody else waits for it now.
         }
     }
 }
 
 impl Drop for Cut {
     fn drop(&mut self) {
-        if let Some((id, _, streams)) = &self.entry {
-            streams.open().remove(id);
+        let Some(Entry { id, session, streams, .. }) = &self.entry else { return };
+        let mut open = streams.open();
+        open.by_id.remove(id);
+        let Some(key) = session else { return };
+        let Some(session) = open.sessions.get_mut(key) else { return };
+        session.open.retain(|other| other != id);
+        if session.open.is_empty() {
+            open.sessions.remove(key);
         }
     }
 }
@@ -151,14 +277,59 @@ mod tests {
         }
     }
 
+    /// A session; who names another has another.
+    fn session(number: u64) -> NonZeroU64 {
+        NonZeroU64::new(number).expect("not 0")
+    }
+
     #[tokio::test]
     async fn a_stream_can_be_cut_while_it_is_open() {
         let streams = Arc::new(Streams::default());
         let id = StreamId::new();
-        let entry = streams.enter(id);
+        let entry = streams.enter(id, None);
         assert!(streams.cut(id));
-        entry.asked().await;
+        assert_eq!(entry.asked().await, EndReason::ServerRecycle, "also if nobody waited for it then");
         drop(entry);
         assert!(!streams.cut(id), "a stream that has ended cannot be cut");
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_supersedes_the_stream_that_it_still_has() {
+        let streams = Arc::new(Streams::default());
+        let now = Instant::now();
+        let [lost, other] = [1, 2].map(|number| streams.enter(StreamId::new(), Some(session(number))));
+        streams.supersede(session(3), now);
+        streams.supersede(session(1), now);
+        assert_eq!(lost.asked().await, EndReason::Superseded);
+        assert!(at_once(std::pin::pin!(other.asked())).is_none(), "it is another's");
+        drop((lost, other));
+        assert!(streams.open().sessions.is_empty() && streams.open().by_id.is_empty());
+    }
+
+    #[tokio::test]
+    async fn clients_that_share_a_name_do_not_end_one_anothers_streams_for_ever() {
+        let streams = Arc::new(Streams::default());
+        let now = Instant::now();
+        let enter = || streams.enter(StreamId::new(), Some(session(1)));
+        let first = enter();
+        streams.supersede(session(1), now);
+        assert_eq!(first.asked().await, EndReason::Superseded);
+        let second = enter();
+        drop(first);
+        streams.supersede(session(1), now + Duration::from_secs(3));
+        let third = enter();
+        streams.supersede(session(1), now + Duration::from_secs(600));
+        for (name, cut) in [("second", second), ("third", third)] {
+            assert!(at_once(std::pin::pin!(cut.asked())).is_none(), "the {name} goes on");
+        }
+    }
+
+    /// What a future gives at once.
+    fn at_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        }
     }
 }

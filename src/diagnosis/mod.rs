@@ -92,6 +92,12 @@ impl Ticket {
         self.session.unwrap_or(self.who)
     }
 
+    /// A keyed hash of its session and selection, if its client names a session.
+    #[must_use]
+    pub fn session(&self) -> Option<NonZeroU64> {
+        self.session
+    }
+
     /// The number of its path.
     #[must_use]
     pub fn path(&self) -> PathNumber {

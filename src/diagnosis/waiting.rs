@@ -103,7 +103,10 @@ impl Waiting {
         // The client may have had no more than it says.
         let fits = |pending: &Pending| has <= pending.end.given;
         let found = visitor.session.and_then(|key| self.find(key, fits)).map(|number| (number, true));
-        let (number, is_strong) = found.or_else(|| self.find(visitor.who, fits).map(|number| (number, false)))?;
+        // Two that call themselves differently are not the same, however alike they look.
+        let may_be =
+            |pending: &Pending| fits(pending) && (visitor.session.is_none() || pending.visitor.session.is_none());
+        let (number, is_strong) = found.or_else(|| self.find(visitor.who, may_be).map(|number| (number, false)))?;
         let back = self.comes_back(number, is_strong, now)?;
         if back.given <= has
             && let Some(told) = self.get(number).and_then(|pending| pending.back.as_mut())

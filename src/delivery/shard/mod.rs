@@ -35,12 +35,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep};
 
 use super::handoff::Unbegun;
 use super::live::{Asked, Chosen};
-use super::{Cut, Delivery, EndReason};
+use super::{Delivery, EndReason};
 use crate::access::Changes;
 use crate::event::Offset;
 use crate::hub::Page;
@@ -74,7 +73,7 @@ pub(super) enum Call {
     /// The page that a stream waits for is here.
     Loaded(Box<Loaded>),
     /// A stream is to be cut.
-    Cut(SlotId),
+    Cut(SlotId, EndReason),
     /// Somebody wants to see its streams.
     Show(Box<Listing>),
     /// Rules or keys have changed.
@@ -248,7 +247,7 @@ impl Shard {
             Call::News(news) => self.pump.start_train(news),
             Call::Arrival(arrival) => self.take_in(*arrival),
             Call::Loaded(loaded) => self.pump.give(*loaded),
-            Call::Cut(slot) => self.pump.cut(slot, EndReason::ServerRecycle),
+            Call::Cut(slot, reason) => self.pump.cut(slot, reason),
             Call::Show(listing) => self.listings.push(listing),
             Call::Rules => self.pump.heed_rules(self.retry()),
             Call::Drain => self.pump.say_goodbye(Bye::Drain, self.retry(), EndReason::ServerShutdown),
@@ -278,8 +277,9 @@ impl Shard {
         }
         let Some(slot) = self.pump.adopt(stream, connection, permit) else { return };
         if let Some(cut) = cut.cuttable() {
-            let watch = self.shutdown.spawn(tell_of_cut(cut, Arc::clone(&self.bell), slot));
-            self.pump.hold(slot, Box::new(Watch(watch)));
+            let bell = Arc::clone(&self.bell);
+            cut.by(move |reason| bell.ring(Call::Cut(slot, reason)));
+            self.pump.hold(slot, Box::new(cut));
         }
         if self.shutdown.is_draining() {
             self.pump.say_goodbye_to(slot, Bye::Drain, delivery.retry_after_drain(), EndReason::ServerShutdown);
@@ -319,20 +319,6 @@ async fn tell_of_rules(mut changes: Changes, bell: Arc<Bell<Call>>, shutdown: Sh
             () = changes.next() => bell.ring(Call::Rules),
             () = shutdown.quiet() => return,
         }
-    }
-}
-
-async fn tell_of_cut(cut: Cut, bell: Arc<Bell<Call>>, slot: SlotId) {
-    cut.asked().await;
-    bell.ring(Call::Cut(slot));
-}
-
-/// Something that is watched for as long as a stream is there.
-struct Watch(AbortHandle);
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -53,7 +53,7 @@ impl Hand {
         SockRef::from(&ours).set_send_buffer_size(1).expect("a socket"); // The least that there is.
         let (peer, held) = (Arc::clone(stream.peer()), Arc::new(()));
         let (permit, delivery) = (Permit::everything(), self.delivery.clone());
-        let stream = Unbegun { stream, delivery, cut: Cut::never(), leave: permit.leave(), permit };
+        let stream = Unbegun { stream, delivery, cut: crate::delivery::Cut::never(), leave: permit.leave(), permit };
         let (socket, head) = (ours.into(), HEAD.as_bytes().to_vec());
         let connection = Connection { socket, head, framing, held: Box::new(Arc::clone(&held)) };
         self.shard.bell.ring(Call::Arrival(Box::new(Arrival { stream, connection })));

@@ -391,3 +391,38 @@ fn polls_that_were_answered_make_no_stories_and_one_stream_is_found_by_its_name(
     assert_eq!((names(called(1, 0)), names(called(1, 1))), (vec![1], vec![1]));
     assert_eq!((names(called(1, 2)), names(called(3, 0))), (vec![], vec![]));
 }
+
+#[test]
+fn a_path_is_slow_where_clients_have_their_streams_late_and_holds_where_they_need_padding() {
+    let receipt = |late: f64, padded| Receipt { late: Some(seconds(late)), padded };
+    let finding = |receipts: &[(Receipt, u32)], kind| {
+        let mut place = Place::new(NGINX);
+        let path = place.arrive(1, None, 0.0).path;
+        for (receipt, times) in receipts {
+            (0..*times).for_each(|_| place.desk.receipt(path, Relief::None, *receipt, seconds(1.0)));
+        }
+        place.finding(kind).map(|found| found.text)
+    };
+    let late = finding(&[(receipt(0.1, 0), 3), (receipt(1.5, 0), 3)], FindingKind::Delayed).expect("it is slow");
+    assert!(late.contains("3 of 6 clients"), "{late}");
+    assert_eq!(finding(&[(receipt(0.1, 0), 4), (receipt(1.5, 0), 3)], FindingKind::Delayed), None);
+    assert_eq!(finding(&[(receipt(1.5, 0), 2)], FindingKind::Delayed), None, "two are few");
+
+    let padded = &[(receipt(5.0, 7 * 1024), 3)];
+    let held = finding(padded, FindingKind::Buffering).expect("it holds");
+    assert!(held.contains("less than 7 KiB") && held.contains("begin with padding"), "{held}");
+    assert_eq!(finding(padded, FindingKind::Delayed), None, "that is why they are late");
+}
+
+#[test]
+fn a_path_keeps_streams_of_clients_that_have_gone_if_those_come_back_while_they_are_open() {
+    let mut place = Place::new(NGINX);
+    for who in 1..=30 {
+        place.arrive(who, None, who as f64);
+        let is_lost = who % 10 == 0;
+        let reason = if is_lost { EndReason::Superseded } else { EndReason::Limit };
+        place.depart(who, Departure { reason: Some(reason), ..end(50.0, 3.0) }, who as f64 + 50.0);
+    }
+    let finding = place.finding(FindingKind::Zombies).expect("three of thirty");
+    assert!(finding.text.contains("3 of 30") && finding.advice.contains("--heartbeat"), "{finding:?}");
+}

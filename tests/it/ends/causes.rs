@@ -113,6 +113,35 @@ fn streams_whose_rules_have_changed_have_expired() {
 }
 
 #[test]
+fn streams_that_their_clients_have_lost_without_a_sign_are_superseded() {
+    let gateway = Gateway::start(&["--dev"]);
+    let of =
+        |transport, number| Request::get(&format!("/events/quiet?transport={transport}&session={transport}-{number}"));
+    let clients: Vec<_> =
+        ["sse", "ndjson"].iter().flat_map(|transport| (0..EACH).map(move |number| (*transport, number))).collect();
+    let lost: Vec<Followed> =
+        clients.iter().map(|(transport, number)| follow(&gateway, &of(transport, *number))).collect();
+    // Whoever does not say where it was may be a second reader of the same name.
+    let second: Vec<Followed> =
+        clients[..1].iter().map(|(transport, number)| follow(&gateway, &of(transport, *number))).collect();
+    drop(second);
+    wait_for("the second to have gone", || gateway.metric("encke_streams_active", &[]) == lost.len() as f64);
+    let before = confusion::wait_for_ends(&gateway, 1);
+
+    let back = clients.iter().zip(&lost).map(|((transport, number), (.., cursor))| {
+        follow(&gateway, &of(transport, *number).field("Last-Event-ID", cursor))
+    });
+    let back: Vec<Followed> = back.collect();
+    let ends = confusion::since(&before, &confusion::wait_for_ends(&gateway, 1 + lost.len() as u64));
+    confusion::note_ends("superseded", Limit::Known, &ends);
+    assert_eq!(ends, Ends::from([("superseded".to_owned(), 2 * EACH)]));
+    publish(&gateway, "quiet", "news");
+    for (mut stream, ..) in back {
+        stream.chunks_until("news");
+    }
+}
+
+#[test]
 fn streams_of_a_gateway_that_stops_are_shut_down() {
     let mut gateway = guarded(&["--read", "public", "--drain", "3600"]);
     let streams = followed(&gateway, "");

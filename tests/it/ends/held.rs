@@ -2,8 +2,9 @@
 
 use std::thread;
 
-use super::{beacon, follow, wait_for_end};
+use super::{beacon, follow};
 use crate::support::browser::{Browser, Kind};
+use crate::support::confusion::{self, Ends, Limit};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Connection, Request};
 use crate::support::nginx::{Configuration, Nginx};
@@ -58,12 +59,21 @@ fn held(gateway: &Gateway, names: [&str; 3]) -> String {
     .join("")
 }
 
+/// Waits until so many ends are decided in all, notes those that are new, and holds that they were called `held`.
+#[track_caller]
+fn told(gateway: &Gateway, before: &Ends, new: u64) {
+    let after = confusion::wait_for_ends(gateway, before.values().sum::<u64>() + new);
+    let ends = confusion::since(before, &after);
+    confusion::note_ends("held", Limit::Known, &ends);
+    assert_eq!(ends, Ends::from([("held".to_owned(), new)]));
+}
+
 #[test]
 fn a_path_that_holds_answers_is_given_padding_and_then_streams_that_end() {
     let gateway = Gateway::start(&["--dev"]);
     let read = held(&gateway, ["a", "b", "c"]);
     assert!(read.contains("\"reason\":\"held\"") && read.len() > 3 * 127 * 1024, "{} bytes", read.len());
-    wait_for_end(&gateway, "held", 3.0);
+    told(&gateway, &Ends::new(), 3);
     assert_eq!(gateway.metric("encke_receipts_missing_total", &[]), 3.0);
     assert!(findings(&gateway).contains("streams begin with padding"), "{}", findings(&gateway));
 
@@ -78,8 +88,11 @@ fn a_path_that_holds_answers_is_given_padding_and_then_streams_that_end() {
     assert!(first(through("/events/held")) > 16 * 1024);
     assert!(first(Request::get("/events/held")) < 1024);
 
+    let before = confusion::wait_for_ends(&gateway, 5);
     held(&gateway, ["a", "b", "c"]);
+    told(&gateway, &before, 3);
     assert!(findings(&gateway).contains("streams end after each event"), "{}", findings(&gateway));
+    let before = confusion::ends(&gateway);
     let mut stream = Connection::open(gateway.address());
     stream.send(through("/events/held").bytes());
     assert_eq!(stream.head().status, 200);
@@ -88,7 +101,7 @@ fn a_path_that_holds_answers_is_given_padding_and_then_streams_that_end() {
     let end = stream.chunks_until("encke.bye");
     assert!(end.contains("data: at last") && end.contains("\"reason\":\"held\""), "{end}");
     assert_eq!(stream.chunk(), None, "it has ended");
-    wait_for_end(&gateway, "held", 7.0);
+    told(&gateway, &before, 1);
     // Other transports are left as they are: their clients may not come back by themselves.
     let mut lines = Connection::open(gateway.address());
     lines.send(through("/events/held?transport=ndjson").bytes());
