@@ -98,7 +98,7 @@ fn settings(product: Product) -> Settings {
             restart: Some("raise `transport.lifeCycle.graceTimeOut`"),
         },
         Product::Lighttpd => Settings {
-            idle: Some("raise `server.max-write-idle`, and `read-timeout` of that `proxy.server`"),
+            idle: Some("raise `read-timeout` of that `proxy.server`, and `server.max-write-idle`"),
             buffering: Some("set `server.stream-response-body = 2`; it does not heed `X-Accel-Buffering`"),
             ..none
         },

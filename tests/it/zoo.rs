@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::sheets::{Late, Species, Timer};
 use crate::support::confusion::{self, Limit};
 use crate::support::gateway::Gateway;
+use crate::support::http::Request;
 use crate::support::http1::Connection;
 use crate::support::proxy::Proxy;
 use crate::support::readers::{Patient, Readers};
@@ -112,6 +113,7 @@ fn its_timer_is_found_named_and_seen_to_be_mended(species: &Species) {
     let is_calm = longest - shortest < 0.1;
     assert!(cuts <= if is_calm { 10 } else { 40 }, "it was found after {cuts} cuts, of {shortest} to {longest} s");
     assert!(found["advice"].as_str().is_some_and(|advice| advice.contains(species.setting)), "{found}");
+    species.is_told_by_metrics(&gateway);
 
     // From now on cuts are explained when they come; and who lets the gateway choose its heartbeat is cut no more.
     let (healed, since) = (Readers::open(&proxy.address(), "/events/healed", 1, APART), Instant::now());
@@ -235,6 +237,22 @@ impl Species {
             Timer::Idle => "idle_limit",
             Timer::Duration => "duration_limit",
         }
+    }
+
+    /// Whoever sees nothing but metrics knows which product it is, what it does, and by which setting.
+    #[track_caller]
+    fn is_told_by_metrics(&self, gateway: &Gateway) {
+        let told = || gateway.metric("encke_path_finding", &[&format!("kind=\"{}\"", self.kind())]) == 1.0;
+        wait_for("the finding to be a metric", told);
+        let text = Request::get("/metrics").ask(gateway.address()).text();
+        let series = format!("encke_path_setting_info{{kind=\"{}\",path=\"{}/", self.kind(), self.product);
+        let (_, rest) = text.split_once(&series).unwrap_or_else(|| panic!("there is no {series}\n{text}"));
+        let setting = rest.split_once("setting=\"").and_then(|(_, rest)| rest.split('"').next()).expect("a setting");
+        let advised = self.setting.split('`').nth(1).expect("a setting stands in backticks");
+        assert!(
+            !setting.is_empty() && (advised.contains(setting) || setting.contains(advised)),
+            "{setting}, {advised}"
+        );
     }
 
     fn finding(&self, path: &Value) -> Option<Value> {
