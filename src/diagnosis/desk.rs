@@ -13,7 +13,7 @@ use super::signature::{PathKey, Signature};
 use super::story::{Stories, Story, StoryNumber};
 use super::verdict::{self, Circumstances, judge};
 use super::waiting::{Pending, Return, Waiting};
-use super::{Called, Departure, EndReason, Product, Receipt, Relief, Visitor};
+use super::{Called, Departure, EndReason, Product, Receipt, Relief, Ticket, Visitor};
 
 /// An end with its reason, which does not change any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ impl Desk {
             path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
             path.tally().returns += 1;
             if visitor.has.is_some_and(|has| has >= back.given) {
-                path.trial.fed(back.relief);
+                path.trial.fed(back.relief, visitor.prefix);
             }
         }
         // Cut, an `EventSource` comes back with the id that its hello had, unless not even that arrived.
@@ -176,8 +176,8 @@ impl Desk {
         if is_event_source && let Some(back) = self.waiting.arrive_with_nothing(visitor, now) {
             tell_of_return(&mut self.waiting, &mut self.stories, back.stream);
             path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
-            path.trial.starved(back.relief, now);
-            path.tally().with_nothing += 1;
+            path.trial.starved(back.relief, visitor.prefix, now);
+            path.tally().with_nothing.note(visitor.prefix);
             path.tally().returns += 1;
         }
         let is_first = !path.transports.contains(&transport);
@@ -202,17 +202,20 @@ impl Desk {
 
     /// A client that is back, by this path, had not been given so many events that had been written to it. Of those that had not
     /// even reached the next hop nobody is to blame for holding them.
-    pub fn missed(&mut self, path: PathNumber, back: &Return, events: u64, now: Duration) {
+    pub fn missed(&mut self, whose: &Ticket, back: &Return, events: u64, now: Duration) {
         if back.is_acknowledged {
-            let path = &mut self.paths[path.index()];
+            let path = &mut self.paths[whose.path.index()];
             // One is on the way when a connection breaks.
             if events > 1 {
-                path.trial.starved(back.relief, now)
+                path.trial.starved(back.relief, whose.prefix, now);
             } else {
-                path.trial.fed(back.relief)
+                path.trial.fed(back.relief, whose.prefix);
             }
-            let undelivered = &mut path.tally().undelivered;
-            *undelivered = (undelivered.0 + u64::from(events > 0), undelivered.1 + events);
+            if events > 0 {
+                let undelivered = &mut path.tally().undelivered;
+                undelivered.0.note(whose.prefix);
+                undelivered.1 += events;
+            }
         }
         if let Some(told) = self.waiting.of(back.stream).and_then(|pending| pending.back.as_mut()) {
             told.missed = Some(events);
@@ -228,24 +231,28 @@ impl Desk {
     }
 
     /// A client says that it has its stream.
-    pub fn receipt(&mut self, path: PathNumber, had: Relief, receipt: Receipt, now: Duration) {
-        let path = &mut self.paths[path.index()];
+    pub fn receipt(&mut self, whose: &Ticket, receipt: Receipt, now: Duration) {
+        let (had, prefix) = (whose.relief, whose.prefix);
+        let path = &mut self.paths[whose.path.index()];
         let tally = path.tally();
         tally.receipts += 1;
-        tally.late += u64::from(receipt.late.is_some_and(|late| late >= Self::LATE));
+        if receipt.late.is_some_and(|late| late >= Self::LATE) {
+            tally.late.note(prefix);
+        }
         if receipt.padded > 0 {
-            tally.padded = (tally.padded.0 + 1, tally.padded.1.max(receipt.padded));
-            path.trial.starved(had, now);
+            tally.padded.0.note(prefix);
+            tally.padded.1 = tally.padded.1.max(receipt.padded);
+            path.trial.starved(had, prefix, now);
         } else {
-            path.trial.fed(had);
+            path.trial.fed(had, prefix);
         }
     }
 
     /// A client has not what was written, though it would have said so.
-    pub fn held(&mut self, path: PathNumber, had: Relief, now: Duration) {
-        let path = &mut self.paths[path.index()];
-        path.tally().unanswered += 1;
-        path.trial.starved(had, now);
+    pub fn held(&mut self, whose: &Ticket, now: Duration) {
+        let path = &mut self.paths[whose.path.index()];
+        path.tally().unanswered.note(whose.prefix);
+        path.trial.starved(whose.relief, whose.prefix, now);
     }
 
     /// A stream or poll has ended. Verdicts that are final are put behind `settled`.
@@ -418,6 +425,11 @@ impl Desk {
         of.ends[reason as usize] += 1;
         let tally = of.tally();
         tally.ends[reason as usize] = tally.ends[reason as usize].saturating_add(1);
+        match reason {
+            EndReason::NatIdleExpired => tally.forgotten.note(pending.visitor.prefix),
+            EndReason::Superseded => tally.left_open.note(pending.visitor.prefix),
+            _ => {}
+        }
         if reason == EndReason::ProxyMaxDuration && is_at_hint(&end) {
             tally.hint = end.time_limit;
         }

@@ -22,6 +22,7 @@ mod signature;
 mod story;
 mod verdict;
 mod waiting;
+mod witnesses;
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -157,7 +158,7 @@ impl Diagnosis {
 
     /// A client that is back had not been given so many events that had been written to it.
     pub fn missed(&self, ticket: &Ticket, back: &Return, events: u64) {
-        self.desk().missed(ticket.path, back, events, self.now());
+        self.desk().missed(ticket, back, events, self.now());
         if events > 0 {
             self.metrics.ends.undelivered(events);
         }
@@ -166,7 +167,7 @@ impl Diagnosis {
     /// The client of a stream says for the first time that it has it.
     pub fn receipt(&self, ticket: &Ticket, receipt: Receipt) {
         let mut desk = self.desk();
-        desk.receipt(ticket.path, ticket.relief, receipt, self.now());
+        desk.receipt(ticket, receipt, self.now());
         if let Some(late) = receipt.late {
             self.metrics.ends.receipt(late, desk.label(ticket.path));
         }
@@ -175,7 +176,7 @@ impl Diagnosis {
     /// The client of a stream has not what was written, though it would have said so.
     pub fn held(&self, ticket: &Ticket) {
         let mut desk = self.desk();
-        desk.held(ticket.path, ticket.relief, self.now());
+        desk.held(ticket, self.now());
         self.metrics.ends.receipt_missing(desk.label(ticket.path));
     }
 

@@ -11,6 +11,7 @@ use super::heartbeat::Canaries;
 use super::limits::{End, Limit, Timer};
 use super::relief::Trial;
 use super::signature::PathKey;
+use super::witnesses::Witnesses;
 use super::{Departure, EndReason, Visitor};
 
 /// A path by its place in the table. Small, as each stream has one.
@@ -87,16 +88,19 @@ pub(super) struct Tally {
     /// Clients that came back.
     pub(super) returns: u64,
     /// Those of them that had not been given what had been written, and how many events.
-    pub(super) undelivered: (u64, u64),
+    pub(super) undelivered: (Witnesses, u64),
     /// Those that came back as if they had never been there: not even the beginning had arrived.
-    pub(super) with_nothing: u64,
+    pub(super) with_nothing: Witnesses,
     /// Clients that said that they had their stream; those of them that had it late; those to whom padding had to be sent
     /// before, and how much at most.
     pub(super) receipts: u64,
-    pub(super) late: u64,
-    pub(super) padded: (u64, u32),
+    pub(super) late: Witnesses,
+    pub(super) padded: (Witnesses, u32),
     /// Those that had not what was written, though they would have said so.
-    pub(super) unanswered: u64,
+    pub(super) unanswered: Witnesses,
+    /// Those of the ends that any client can bring about by itself, for a finding.
+    pub(super) forgotten: Witnesses,
+    pub(super) left_open: Witnesses,
     /// The limit that requests of streams named which ended at it (Envoy: `x-envoy-expected-rq-timeout-ms`).
     pub(super) hint: Option<Duration>,
 }
@@ -228,12 +232,14 @@ impl Path {
         all.ends.iter_mut().zip(before.ends).for_each(|(count, before)| *count = count.saturating_add(before));
         all.opened += before.opened;
         all.returns += before.returns;
-        all.undelivered = (all.undelivered.0 + before.undelivered.0, all.undelivered.1 + before.undelivered.1);
-        all.with_nothing += before.with_nothing;
+        all.undelivered = (all.undelivered.0.and(&before.undelivered.0), all.undelivered.1 + before.undelivered.1);
+        all.with_nothing = all.with_nothing.and(&before.with_nothing);
         all.receipts += before.receipts;
-        all.late += before.late;
-        all.padded = (all.padded.0 + before.padded.0, all.padded.1.max(before.padded.1));
-        all.unanswered += before.unanswered;
+        all.late = all.late.and(&before.late);
+        all.padded = (all.padded.0.and(&before.padded.0), all.padded.1.max(before.padded.1));
+        all.unanswered = all.unanswered.and(&before.unanswered);
+        all.forgotten = all.forgotten.and(&before.forgotten);
+        all.left_open = all.left_open.and(&before.left_open);
         all.hint = all.hint.or(before.hint);
         all
     }
@@ -241,9 +247,9 @@ impl Path {
     /// With how many bytes a stream is to begin if that is to be let through: as many as it took, if that is known.
     pub(super) fn padding(&self) -> usize {
         const USUAL: u32 = 16 * 1024;
-        match self.lately().padded {
-            (0, _) => USUAL,
-            (_, most) => most.next_power_of_two(),
+        match self.lately().padded.1 {
+            0 => USUAL,
+            most => most.next_power_of_two(),
         }
         .try_into()
         .unwrap_or(usize::MAX)

@@ -4,7 +4,10 @@
 //! end after each event, as an answer that has ended is let through by everything. That is dearer, and slower by the time in
 //! which clients come back; so after a while it is tried without again.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use super::witnesses::Witnesses;
 
 /// What is done for a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,15 +28,17 @@ pub(super) struct Trial {
     /// Since when.
     since: Duration,
     /// Streams of it to whose clients nothing, or little, came through; and others.
-    starved: u32,
-    fed: u32,
+    starved: Witnesses,
+    fed: Witnesses,
+    /// How many of both were noted.
+    noted: u32,
     /// When padding did not help.
     padded_in_vain: Option<Duration>,
 }
 
 impl Trial {
     /// So many must have been starved, and half of all.
-    const ENOUGH: u32 = 3;
+    const ENOUGH: u64 = 3;
 
     /// So many tell; what was before them counts half.
     const MOST: u32 = 32;
@@ -50,21 +55,22 @@ impl Trial {
     }
 
     /// A stream for which this was done had everything come through.
-    pub(super) fn fed(&mut self, by: Relief) {
+    pub(super) fn fed(&mut self, by: Relief, prefix: Option<NonZeroU32>) {
         if by == self.relief {
-            self.fed += 1;
+            self.fed.note(prefix);
             self.age();
         }
     }
 
     /// A stream for which this was done had nothing come through, or little of it.
-    pub(super) fn starved(&mut self, by: Relief, now: Duration) {
+    pub(super) fn starved(&mut self, by: Relief, prefix: Option<NonZeroU32>, now: Duration) {
         if by != self.relief {
             return; // What it says is known.
         }
-        self.starved += 1;
+        self.starved.note(prefix);
         self.age();
-        if self.starved < Self::ENOUGH || self.starved < self.fed {
+        let starved = self.starved.count();
+        if starved < Self::ENOUGH || starved < self.fed.count() {
             return;
         }
         let is_in_vain = self.padded_in_vain.is_some_and(|at| now < at + Self::IN_VAIN);
@@ -87,12 +93,15 @@ impl Trial {
     }
 
     fn go_on_with(&mut self, relief: Relief, now: Duration) {
-        (self.relief, self.since, self.starved, self.fed) = (relief, now, 0, 0);
+        *self = Self { relief, since: now, padded_in_vain: self.padded_in_vain, ..Self::default() };
     }
 
     fn age(&mut self) {
-        if self.starved + self.fed > Self::MOST {
-            (self.starved, self.fed) = (self.starved / 2, self.fed / 2);
+        self.noted += 1;
+        if self.noted > Self::MOST {
+            self.noted /= 2;
+            self.starved.halve();
+            self.fed.halve();
         }
     }
 }
@@ -106,7 +115,7 @@ mod tests {
     }
 
     fn starve(trial: &mut Trial, times: u32, now: Duration) {
-        (0..times).for_each(|_| trial.starved(trial.relief(), now));
+        (0..times).for_each(|_| trial.starved(trial.relief(), None, now));
     }
 
     #[test]
@@ -116,7 +125,7 @@ mod tests {
         assert_eq!(trial.relief(), Relief::None);
         starve(&mut trial, 1, minutes(1));
         assert_eq!(trial.relief(), Relief::Padding);
-        (0..9).for_each(|_| trial.starved(Relief::None, minutes(1)));
+        (0..9).for_each(|_| trial.starved(Relief::None, None, minutes(1)));
         assert_eq!(trial.relief(), Relief::Padding, "those that come late had none");
         starve(&mut trial, 3, minutes(2));
         assert_eq!(trial.relief(), Relief::Finishing);
@@ -126,7 +135,7 @@ mod tests {
     fn where_padding_helps_nothing_else_is_done() {
         let mut trial = Trial::default();
         starve(&mut trial, 3, minutes(1));
-        (0..20).for_each(|_| trial.fed(Relief::Padding));
+        (0..20).for_each(|_| trial.fed(Relief::Padding, None));
         starve(&mut trial, 5, minutes(2));
         assert_eq!(trial.relief(), Relief::Padding);
     }
@@ -135,7 +144,7 @@ mod tests {
     fn a_few_that_are_starved_among_many_are_the_network() {
         let mut trial = Trial::default();
         for _ in 0..200 {
-            (0..3).for_each(|_| trial.fed(Relief::None));
+            (0..3).for_each(|_| trial.fed(Relief::None, None));
             starve(&mut trial, 1, minutes(1));
         }
         assert_eq!(trial.relief(), Relief::None);
@@ -154,5 +163,15 @@ mod tests {
         trial.look(minutes(62));
         starve(&mut trial, 3, minutes(25 * 60));
         assert_eq!(trial.relief(), Relief::Padding, "a day later it may have changed");
+    }
+
+    #[test]
+    fn one_client_however_often_it_says_so_is_not_enough() {
+        let mut trial = Trial::default();
+        let prefix = NonZeroU32::new(7);
+        (0..25).for_each(|_| trial.starved(Relief::None, prefix, minutes(1)));
+        assert_eq!(trial.relief(), Relief::None);
+        (8..10).for_each(|other| trial.starved(Relief::None, NonZeroU32::new(other), minutes(1)));
+        assert_eq!(trial.relief(), Relief::Padding);
     }
 }

@@ -182,6 +182,7 @@ impl Path {
     /// An event or two are lost on the way when a connection breaks; more, and often, are kept by something.
     fn buffering(&self) -> Buffering {
         let Tally { returns, undelivered: (cases, events), receipts, .. } = self.lately();
+        let cases = cases.count();
         let holds_events = cases >= ENOUGH && cases * 2 >= returns && events >= cases * 2;
         if self.holds_all() || holds_events || self.leaves_unanswered() || self.wants_padding() {
             Buffering::Held
@@ -195,24 +196,28 @@ impl Path {
     /// Most of those that were cut came back without having been given even the beginning.
     fn holds_all(&self) -> bool {
         let Tally { returns, with_nothing, .. } = self.lately();
+        let with_nothing = with_nothing.count();
         with_nothing >= ENOUGH && with_nothing * 2 >= returns
     }
 
     /// Most of those who would say that they have their stream do not say so, or have nothing of what came later.
     fn leaves_unanswered(&self) -> bool {
         let Tally { receipts, unanswered, .. } = self.lately();
+        let unanswered = unanswered.count();
         unanswered >= ENOUGH && unanswered >= receipts
     }
 
     /// Most of those who say so had to be sent padding before.
     fn wants_padding(&self) -> bool {
         let Tally { receipts, padded: (cases, _), .. } = self.lately();
+        let cases = cases.count();
         cases >= ENOUGH && cases * 2 >= receipts
     }
 
     /// What was seen of events that are held, and what is done about it.
     fn on_buffering(&self, who: &Who) -> String {
         let Tally { undelivered: (cases, events), with_nothing, padded, unanswered, .. } = self.lately();
+        let [cases, with_nothing, unanswered] = [cases, with_nothing, unanswered].map(|witnesses| witnesses.count());
         let seen = if self.holds_all() {
             format!(
                 "{who} holds whole answers back: {with_nothing} browsers that were cut came back without having been given \
@@ -223,7 +228,7 @@ impl Path {
                 "{who} holds events back: {unanswered} clients that say what they have did not have what was written"
             )
         } else if self.wants_padding() {
-            let (cases, most) = padded;
+            let (cases, most) = (padded.0.count(), padded.1);
             let kib = most.div_ceil(1024);
             format!(
                 "{who} holds back what is less than {kib} KiB: {cases} clients had their stream once so much was sent"
@@ -294,6 +299,7 @@ impl Path {
             find(FindingKind::Buffering, self.on_buffering(&who), advice::on_buffering(product));
         }
         let Tally { receipts, late, .. } = self.lately();
+        let late = late.count();
         if late >= ENOUGH && late * 2 >= receipts && self.buffering() != Buffering::Held {
             let text = format!(
                 "{who} is slow: {late} of {receipts} clients had the beginning of their stream more than a second after it was \
@@ -301,7 +307,7 @@ impl Path {
             );
             find(FindingKind::Delayed, text, advice::on_delay(product));
         }
-        let left_open = self.ended(EndReason::Superseded);
+        let left_open = self.lately().left_open.count();
         if left_open >= ENOUGH && left_open * 10 >= self.lately().opened {
             let text = format!(
                 "{who} keeps streams open whose clients have gone: {left_open} of {} ended only as their client came back.",
@@ -309,7 +315,7 @@ impl Path {
             );
             find(FindingKind::Zombies, text, advice::on_zombies(product));
         }
-        let forgotten = self.ended(EndReason::NatIdleExpired);
+        let forgotten = self.lately().forgotten.count();
         if forgotten >= ENOUGH {
             let text = format!(
                 "Something on the way forgets connections while they are quiet: {forgotten} were reset as soon as something was written."

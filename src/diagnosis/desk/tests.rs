@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::diagnosis::{BeatBounds, Finding, FindingKind, Gone, Protocol, ShortName};
 
@@ -14,6 +16,12 @@ fn seconds(seconds: f64) -> Duration {
 fn visitor(who: u64, has: Option<u64>) -> Visitor {
     let who = who.try_into().expect("not 0");
     Visitor { session: None, who, prefix: None, has, stream: who }
+}
+
+/// A stream of this path, of a client of this prefix.
+fn ticket(path: PathNumber, prefix: Option<NonZeroU32>) -> Ticket {
+    let (who, relief) = (NonZeroU64::MIN, Relief::None);
+    Ticket { path, session: None, prefix, canary: None, time_limit: None, relief, who, stream: who }
 }
 
 /// An end by the other side: so old, and quiet for so long.
@@ -197,7 +205,7 @@ fn events_that_had_been_written_and_did_not_arrive_are_held_by_something() {
         place.depart(who, end(50.0, 3.0), at + 50.0);
         let arrival = place.arrive(who, Some(2), at + 52.0);
         let back = arrival.back.expect("it is back");
-        place.desk.missed(arrival.path, &back, 8, seconds(at + 52.0));
+        place.desk.missed(&ticket(arrival.path, None), &back, 8, seconds(at + 52.0));
     }
     let finding = place.finding(FindingKind::Buffering).expect("it is told");
     assert!(finding.advice.contains("proxy_buffering off"), "{finding:?}");
@@ -365,14 +373,14 @@ fn the_story_of_an_end_is_told_when_it_is_final_and_goes_on_when_its_client_come
     assert_eq!(newest(&place), Some((EndReason::ServerRecycle, false, None)));
     let back = place.arrive(2, Some(8), 73.0).back.expect("it is back");
     assert_eq!(newest(&place), Some((EndReason::ServerRecycle, false, Some((3, false, None)))));
-    place.desk.missed(PathNumber::OTHER, &back, 2, seconds(100.0));
+    place.desk.missed(&ticket(PathNumber::OTHER, None), &back, 2, seconds(100.0));
     assert_eq!(newest(&place), Some((EndReason::ServerRecycle, false, Some((3, false, Some(2))))));
 
     // What was missed may be known only when the end has been decided.
     place.depart(3, end(80.0, 4.0), 80.0);
     let back = place.arrive(3, Some(8), 83.0).back.expect("it is back");
     assert_eq!(place.reasons(83.0), [EndReason::ServerRecycle, EndReason::DroppedCameBack]);
-    place.desk.missed(PathNumber::OTHER, &back, 1, seconds(100.0));
+    place.desk.missed(&ticket(PathNumber::OTHER, None), &back, 1, seconds(100.0));
     assert_eq!(newest(&place), Some((EndReason::DroppedCameBack, true, Some((3, false, Some(1))))));
 }
 
@@ -399,7 +407,7 @@ fn a_path_is_slow_where_clients_have_their_streams_late_and_holds_where_they_nee
         let mut place = Place::new(NGINX);
         let path = place.arrive(1, None, 0.0).path;
         for (receipt, times) in receipts {
-            (0..*times).for_each(|_| place.desk.receipt(path, Relief::None, *receipt, seconds(1.0)));
+            (0..*times).for_each(|_| place.desk.receipt(&ticket(path, None), *receipt, seconds(1.0)));
         }
         place.finding(kind).map(|found| found.text)
     };
@@ -412,6 +420,25 @@ fn a_path_is_slow_where_clients_have_their_streams_late_and_holds_where_they_nee
     let held = finding(padded, FindingKind::Buffering).expect("it holds");
     assert!(held.contains("less than 7 KiB") && held.contains("begin with padding"), "{held}");
     assert_eq!(finding(padded, FindingKind::Delayed), None, "that is why they are late");
+}
+
+#[test]
+fn one_client_cannot_make_a_path_look_as_if_it_held_events() {
+    let mut place = Place::new(NGINX);
+    let path = place.arrive(1, None, 0.0).path;
+    let liar = ticket(path, NonZeroU32::new(7));
+    for _ in 0..25 {
+        place.desk.held(&liar, seconds(1.0));
+        place.desk.receipt(&liar, Receipt { late: Some(seconds(9.0)), padded: 1024 }, seconds(1.0));
+    }
+    assert_eq!(place.arrive(2, None, 2.0).relief, Relief::None);
+    for kind in [FindingKind::Buffering, FindingKind::Delayed] {
+        assert_eq!(place.finding(kind), None, "{kind:?}");
+    }
+    for prefix in [8, 9] {
+        place.desk.held(&ticket(path, NonZeroU32::new(prefix)), seconds(3.0));
+    }
+    assert_eq!(place.arrive(3, None, 4.0).relief, Relief::Padding, "three that are not one are believed");
 }
 
 #[test]
