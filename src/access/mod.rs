@@ -48,6 +48,23 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Secrets of which each is as good as the others.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// Whether `offered` is one of them. Every one is compared, so that the time tells nothing of which one was near.
+    fn have(&self, offered: &Secret) -> bool {
+        self.0.iter().fold(false, |fits, key| fits | key.is_same(offered))
+    }
+}
+
+impl FromIterator<Secret> for Secrets {
+    fn from_iter<T: IntoIterator<Item = Secret>>(secrets: T) -> Self {
+        Self(secrets.into_iter().collect())
+    }
+}
+
 /// Who may do what. The rules and keys may be replaced while it is in use.
 #[derive(Debug)]
 pub struct Access {
@@ -60,7 +77,7 @@ pub struct Policy {
     /// Which topics are for whom.
     pub rules: Arc<Rules>,
     /// Whoever has one of these may publish and read everything.
-    pub keys: Vec<Secret>,
+    pub keys: Secrets,
     /// Everybody is taken for one who has a key: the rule of `--dev`.
     pub open: bool,
 }
@@ -117,12 +134,10 @@ impl Access {
 
 impl Policy {
     fn holds(&self, offered: Option<&Secret>) -> Holds {
-        // Every key is compared, so that the time tells nothing of which one was near.
-        let fits = |offered| self.keys.iter().fold(false, |fits, key| fits | key.is_same(offered));
         match offered {
             _ if self.open => Holds::Key,
             None => Holds::Nothing,
-            Some(offered) if fits(offered) => Holds::Key,
+            Some(offered) if self.keys.have(offered) => Holds::Key,
             Some(_) => Holds::Wrong,
         }
     }
@@ -140,7 +155,7 @@ mod tests {
 
     fn access(open: bool, read: Open) -> Access {
         let rules = Arc::new(Rules::all(read, Open::Key));
-        Access::new(Policy { rules, keys: vec![Secret::new("k1"), Secret::new("k2")], open })
+        Access::new(Policy { rules, keys: ["k1", "k2"].map(Secret::new).into_iter().collect(), open })
     }
 
     fn topic() -> Topic {
@@ -183,7 +198,11 @@ mod tests {
         assert_eq!(shut.permit(None), shut.permit(Some("wrong")));
         assert_ne!(shut.permit(None), public.permit(None));
         let before = shut.permit(None);
-        shut.replace(Policy { rules: Arc::new(Rules::all(Open::Public, Open::Key)), keys: Vec::new(), open: false });
+        shut.replace(Policy {
+            rules: Arc::new(Rules::all(Open::Public, Open::Key)),
+            keys: Secrets::default(),
+            open: false,
+        });
         assert_ne!(before, shut.permit(None));
         assert_eq!(shut.permit(None), public.permit(None));
     }

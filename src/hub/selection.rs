@@ -147,7 +147,7 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::access::{Access, Open, Policy, Rule, Rules};
+    use crate::access::{Access, Open, Policy, Rule, Rules, Secrets};
     use crate::event::{Cursor, Epoch, Timestamp};
 
     const TOPICS: [&str; 5] = ["a", "a/b", "a/c", "d", "d/e"];
@@ -164,7 +164,7 @@ mod tests {
             publish: Open::Key,
         };
         let rules = Rules { rules: shut.iter().map(rule).collect(), ..Rules::all(Open::Public, Open::Key) };
-        Access::new(Policy { rules: rules.into(), keys: Vec::new(), open: false }).permit(None)
+        Access::new(Policy { rules: rules.into(), keys: Secrets::default(), open: false }).permit(None)
     }
 
     proptest! {

@@ -488,7 +488,7 @@ pub(super) fn anonymous(shut: &[&str]) -> Permit {
     };
     let all = Rules::all(access::Open::Public, access::Open::Key);
     let rules = Rules { rules: shut.iter().map(rule).collect(), ..all };
-    Access::new(Policy { rules: rules.into(), keys: Vec::new(), open: false }).permit(None)
+    Access::new(Policy { rules: rules.into(), keys: access::Secrets::default(), open: false }).permit(None)
 }
 
 pub(super) fn topic(name: &str) -> Topic {

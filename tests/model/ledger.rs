@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use encke::access::{Access, Open, Permit, Policy, Rule, Rules};
+use encke::access::{Access, Open, Permit, Policy, Rule, Rules, Secrets};
 use encke::event::{Event, EventType, Offset, Topic, TopicSelector};
 use encke::hub::Selection;
 use encke::log::Bounds;
@@ -47,7 +47,7 @@ impl Asked {
         let shut =
             Rule { matches: TopicSelector::parse(SHUT).expect("a selector"), read: Open::Key, publish: Open::Key };
         let rules = Rules { rules: vec![shut], ..Rules::all(Open::Public, Open::Key) };
-        let policy = Policy { rules: rules.into(), keys: Vec::new(), open: false };
+        let policy = Policy { rules: rules.into(), keys: Secrets::default(), open: false };
         let permit = if self.keyed { Permit::everything() } else { Access::new(policy).permit(None) };
         Selection::new(self.selectors.clone()).of_types(self.types.clone()).for_reader(permit)
     }

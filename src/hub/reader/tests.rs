@@ -3,7 +3,7 @@
 use super::super::tests::{appended, large, small};
 use super::super::{Pages, PagesOptions};
 use super::*;
-use crate::access::{Access, Open, Permit, Policy, Rule, Rules};
+use crate::access::{Access, Open, Permit, Policy, Rule, Rules, Secrets};
 use crate::event::{Cursor, Event, Gone, Timestamp, Topic, TopicSelector};
 use crate::log::{Clock, Log, MemoryLog, Retention, Start, system_clock};
 
@@ -213,7 +213,7 @@ fn anonymous() -> Permit {
         rules: vec![Rule { matches: public, read: Open::Public, publish: Open::Key }],
         ..Rules::all(Open::Key, Open::Key)
     };
-    Access::new(Policy { rules: rules.into(), keys: Vec::new(), open: false }).permit(None)
+    Access::new(Policy { rules: rules.into(), keys: Secrets::default(), open: false }).permit(None)
 }
 
 /// The same at its place: of what was removed it is known who could read it.
