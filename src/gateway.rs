@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::access::{Access, Limit, Limits, Open, Policy, Quota, Rule, Rules, Secret};
+use crate::access::{Access, Limit, Limits, Open, Operators, Policy, Quota, Rule, Rules, Secret};
 use crate::config::{self, Address, Carrier, Durable, Passed, PassedSocket, ServeArgs, TopicRule, Who};
 use crate::cores::Cores;
 use crate::delivery::{self, Delivery, EndReason, Gone, Shards, SocketOptions};
@@ -125,6 +125,7 @@ impl Gateway {
             delivery,
             shards: carriers.shards.clone(),
             access: Arc::new(Access::new(policy(&args))),
+            operators: operators(&args),
             limits: Arc::new(Limits::new(topic_limits(&args))),
             metrics,
             connections: connections(Arc::clone(&counters), carriers.shards.clone()),
@@ -299,7 +300,7 @@ impl Routes {
         self.app.access.replace(policy(args));
         self.app.limits.replace(topic_limits(args));
         let delivery = self.app.delivery.with_options(delivery_options(args));
-        let app = App { delivery, options: http_options(args), ..self.app.clone() };
+        let app = App { delivery, operators: operators(args), options: http_options(args), ..self.app.clone() };
         let guards = public_guards(args, self.token.as_deref());
         drop(self.public.send_replace(Arc::new(http::public(app.clone(), guards, args.dev))));
         drop(self.admin.send_replace(Arc::new(http::admin(app, admin_guards(args)))));
@@ -376,6 +377,11 @@ fn policy(args: &ServeArgs) -> Policy {
         keys: args.publish_keys.iter().map(|key| Secret::new(key)).collect(),
         open: args.dev,
     }
+}
+
+/// Who may see what is for operators.
+fn operators(args: &ServeArgs) -> Operators {
+    Operators { keys: args.admin_keys.iter().map(|key| Secret::new(key)).collect(), open: args.dev }
 }
 
 /// What holds for what is published. Rules that say nothing of it stand there too, as they hide those below them.

@@ -1,9 +1,10 @@
-//! One place that decides for every door: who may publish, and who may read.
+//! One place that decides for every door: who may publish, who may read, and who is an operator.
 //!
 //! Plain data in, a decision out. Secrets are held as digests and compared in constant time; none is ever shown.
 
 mod leave;
 mod limits;
+mod operators;
 mod permit;
 mod rules;
 
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 pub use leave::{Changes, Leave};
 pub use limits::{Limit, Limits, OverQuota, Quota};
+pub use operators::{NoOperator, Operators};
 use permit::Holds;
 pub use permit::Permit;
 pub use rules::{Open, Rule, Rules};
@@ -56,6 +58,10 @@ impl Secrets {
     /// Whether `offered` is one of them. Every one is compared, so that the time tells nothing of which one was near.
     fn have(&self, offered: &Secret) -> bool {
         self.0.iter().fold(false, |fits, key| fits | key.is_same(offered))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -64,6 +64,13 @@ pub struct ServeArgs {
     /// The keys themselves, once they are known: a key is never a flag, as command lines can be read by other users.
     #[arg(skip)]
     pub publish_keys: Vec<String>,
+    /// The file with the key for operators who ask from another machine, or through a proxy, for more than metrics and
+    /// health. A key a line; any of them is good.
+    #[arg(long, env = "ENCKE_ADMIN_KEY_FILE", value_name = "FILE", help_heading = ACCESS)]
+    pub admin_key_file: Option<PathBuf>,
+    /// The keys themselves, once they are known.
+    #[arg(skip)]
+    pub admin_keys: Vec<String>,
     /// Who may read topics for which no rule says it: `key` holders, or everybody (`public`).
     #[arg(long, env = "ENCKE_READ", default_value = "key", help_heading = ACCESS)]
     pub read: Who,

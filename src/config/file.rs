@@ -10,6 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::KeyKind;
 use super::topics::{self, TopicRule};
 
 /// What a file says.
@@ -104,10 +105,16 @@ pub(super) fn name(argument: &clap::Arg) -> Option<String> {
 const TOPICS: &str = "topics";
 
 fn unknown(name: &str, value: &Spanned<DeValue<'_>>, known: &[String]) -> String {
-    if matches!(name, "publish-key" | "publish_key" | "key") {
+    let is_key = match name {
+        "publish-key" | "publish_key" | "key" => Some(KeyKind::Publish),
+        "admin-key" | "admin_key" => Some(KeyKind::Admin),
+        _ => None,
+    };
+    if let Some(kind) = is_key {
         return format!(
             "`{name}`: a key does not stand in this file, which gets copied and shown: put it into a file of its own, \
-             readable for the gateway alone, and name that with publish-key-file"
+             readable for the gateway alone, and name that with {}",
+            kind.option()
         );
     }
     let near = known.iter().map(String::as_str).chain([TOPICS]).find(|known| is_near(name, known));

@@ -1,26 +1,64 @@
-//! The keys for publishing: from a file of their own or from a variable, never from a flag or the file with the options.
+//! The keys of publishers and of operators: from a file of their own or from a variable, never from a flag or the file with
+//! the options.
 
+use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
 
 use super::ConfigError;
 use super::source::variable;
 
-/// The variable with the key itself.
-const KEY: &str = "ENCKE_PUBLISH_KEY";
+/// Whose keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// Of who publishes.
+    Publish,
+    /// Of who operates the gateway.
+    Admin,
+}
 
-/// The keys, none if nobody gives one. The file wins over the variable, but not where only the file with the options
+impl KeyKind {
+    /// The variable with the key itself.
+    pub(super) const fn variable(self) -> &'static str {
+        match self {
+            Self::Publish => "ENCKE_PUBLISH_KEY",
+            Self::Admin => "ENCKE_ADMIN_KEY",
+        }
+    }
+
+    /// The option that names its file.
+    pub(super) const fn option(self) -> &'static str {
+        match self {
+            Self::Publish => "publish-key-file",
+            Self::Admin => "admin-key-file",
+        }
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish key",
+            Self::Admin => "admin key",
+        })
+    }
+}
+
+/// The keys of a kind, none if nobody gives one. The file wins over the variable, but not where only the file with the options
 /// names it (`file_wins`).
 pub(super) fn read(
+    kind: KeyKind,
     file: Option<&Path>,
     file_wins: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<String>, ConfigError> {
-    let given = variable(KEY);
+    let given = variable(kind.variable());
     let text = match file {
         Some(path) if file_wins || given.is_none() => {
-            warn_of_readers("publish key", path, warnings);
-            let unreadable = |source| ConfigError::KeyFile { path: path.to_owned(), source };
+            warn_of_readers(&kind.to_string(), path, warnings);
+            let unreadable = |source| ConfigError::KeyFile { kind, path: path.to_owned(), source };
             std::fs::read_to_string(path).map_err(unreadable)?
         }
         _ => match given {
@@ -28,16 +66,27 @@ pub(super) fn read(
             None => return Ok(Vec::new()),
         },
     };
-    keys(&text)
+    keys(&text).map_err(|characters| ConfigError::WeakKey { kind, characters })
 }
 
-/// A key a line; an empty text is a key that is too short.
-fn keys(text: &str) -> Result<Vec<String>, ConfigError> {
+/// Whether a key is among both: then one who may do the one thing may do the other, too.
+pub(super) fn overlap(some: &[String], others: &[String]) -> bool {
+    let others = digests(others);
+    digests(some).iter().any(|key| others.contains(key))
+}
+
+/// Secrets are compared by their digests, so that the time says nothing of them.
+pub(super) fn digests(keys: &[String]) -> Vec<[u8; 32]> {
+    keys.iter().map(|key| Sha256::digest(key.as_bytes()).into()).collect()
+}
+
+/// A key a line; an empty text is a key that is too short. Of one that is none its length is told.
+fn keys(text: &str) -> Result<Vec<String>, usize> {
     let lines = text.trim().split('\n').map(str::trim);
     let keys: Vec<String> =
         lines.enumerate().filter(|(at, key)| *at == 0 || !key.is_empty()).map(|(_, k)| k.into()).collect();
     match keys.iter().find(|key| key.len() < 16 || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
-        Some(weak) => Err(ConfigError::WeakKey(weak.chars().count())),
+        Some(weak) => Err(weak.chars().count()),
         None => Ok(keys),
     }
 }
@@ -67,5 +116,12 @@ mod tests {
         for text in ["", "\n", "short", "sixteen-letters!\nshort", "sixteen-letters-ü", "with a blank in the middle"] {
             assert!(keys(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_among_both_is_seen() {
+        let keys = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect::<Vec<_>>();
+        assert!(overlap(&keys(&["one", "two"]), &keys(&["three", "two"])));
+        assert!(!overlap(&keys(&["one", "two"]), &keys(&["three"])) && !overlap(&keys(&["one"]), &[]));
     }
 }

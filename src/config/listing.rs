@@ -3,16 +3,19 @@
 use std::fmt::{self, Write};
 
 use super::source::Form;
-use super::{Configuration, Origin, Setting, TopicRule, Who};
+use super::{Configuration, KeyKind, Origin, Setting, TopicRule, Who};
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for setting in &self.settings {
             writeln!(f, "{setting}")?;
         }
-        let keys = self.args.publish_keys.len();
-        if keys > 0 {
-            writeln!(f, "# {keys} publish key{}, not shown", if keys == 1 { "" } else { "s" })?;
+        for (kind, keys) in [(KeyKind::Publish, &self.args.publish_keys), (KeyKind::Admin, &self.args.admin_keys)] {
+            match keys.len() {
+                0 => {}
+                1 => writeln!(f, "# 1 {kind}, not shown")?,
+                keys => writeln!(f, "# {keys} {kind}s, not shown")?,
+            }
         }
         for rule in &self.args.topics {
             write!(f, "\n{rule}")?;

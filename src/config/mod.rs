@@ -27,6 +27,7 @@ use std::path::PathBuf;
 pub use address::Address;
 pub use args::{Carrier, Durable, LogFormat, ServeArgs, Who};
 pub use base_path::BasePath;
+pub use key::KeyKind;
 pub use network::{Network, is_private};
 pub use reference::reference;
 pub use reload::Changes;
@@ -47,16 +48,29 @@ pub enum ConfigError {
     )]
     NoKey,
     /// The key's file cannot be read.
-    #[error("the publish key in {} cannot be read: {source}", path.display())]
+    #[error("the {kind} in {} cannot be read: {source}", path.display())]
     KeyFile {
+        /// Whose key.
+        kind: KeyKind,
         /// Which file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
     /// The key is no key.
-    #[error("the publish key has {0} characters; it needs at least 16, none of them blank or outside ASCII")]
-    WeakKey(usize),
+    #[error("the {kind} has {characters} characters; it needs at least 16, none of them blank or outside ASCII")]
+    WeakKey {
+        /// Whose key.
+        kind: KeyKind,
+        /// How long it is.
+        characters: usize,
+    },
+    /// A publisher would be an operator.
+    #[error(
+        "an admin key is a publish key, too: whoever publishes could see what is for operators, and the other way round; \
+         make another one for the admin key"
+    )]
+    SameKey,
     /// The certificate or its key is none.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -1,8 +1,7 @@
 //! What changes when the configuration is read anew, and what of it waits for a restart.
 
-use sha2::{Digest, Sha256};
-
-use super::{Configuration, Keep, ServeArgs, TopicRule};
+use super::key::digests;
+use super::{Configuration, Keep, KeyKind, ServeArgs, TopicRule};
 
 /// The options that a running gateway takes over; all others need a restart.
 macro_rules! reloaded {
@@ -12,6 +11,7 @@ macro_rules! reloaded {
         fn take_over(used: &mut ServeArgs, read: ServeArgs) {
             $(used.$option = read.$option;)*
             used.publish_keys = read.publish_keys;
+            used.admin_keys = read.admin_keys;
             used.identity = read.identity;
             used.topics = read.topics;
         }
@@ -24,6 +24,7 @@ reloaded!(
     tls_cert,
     tls_key,
     publish_key_file,
+    admin_key_file,
     read,
     cors_origin,
     pages,
@@ -37,8 +38,8 @@ reloaded!(
     log_level
 );
 
-/// What is new in a configuration, by the names of options; `publish key` are the keys, `certificate` is that of TLS,
-/// `topics` are the rules.
+/// What is new in a configuration, by the names of options; `publish key` and `admin key` are the keys,
+/// `certificate` is that of TLS, `topics` are the rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// What takes effect now.
@@ -64,9 +65,12 @@ impl Configuration {
                 changes.at_restart.push(used.name.clone());
             }
         }
-        if digest(&self.args.publish_keys) != digest(&read.args.publish_keys) {
-            changes.now.push("publish key".into());
-        }
+        let keys = [
+            (KeyKind::Publish, &self.args.publish_keys, &read.args.publish_keys),
+            (KeyKind::Admin, &self.args.admin_keys, &read.args.admin_keys),
+        ];
+        let others = keys.iter().filter(|(_, used, read)| digests(used) != digests(read));
+        changes.now.extend(others.map(|(kind, ..)| kind.to_string()));
         if other_protocol {
             let ServeArgs { tls_cert, tls_key, identity, .. } = self.args.clone();
             read.args = ServeArgs { tls_cert, tls_key, identity, ..read.args };
@@ -88,9 +92,4 @@ impl Configuration {
 /// Whether a running gateway takes this option over.
 pub(super) fn is_reloaded(name: &str) -> bool {
     RELOADED.contains(&name.replace('-', "_").as_str())
-}
-
-/// Secrets are compared by their digests, so that the time says nothing of them.
-fn digest(keys: &[String]) -> Vec<[u8; 32]> {
-    keys.iter().map(|key| Sha256::digest(key.as_bytes()).into()).collect()
 }

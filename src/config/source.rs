@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 
 use super::file::{self, Entry, File};
-use super::{Address, ConfigError, ConfigErrors, Keep, Passed, ServeArgs, TopicRule, Who, key, tls};
+use super::{Address, ConfigError, ConfigErrors, Keep, KeyKind, Passed, ServeArgs, TopicRule, Who, key, tls};
 use crate::event::TopicSelector;
 
 /// The command line, to be read together with the environment and the file.
@@ -285,12 +285,19 @@ fn kept(rules: &[TopicRule]) -> Vec<(TopicSelector, Keep)> {
 
 /// Takes the keys, and checks what belongs together.
 fn complete(args: &mut ServeArgs, settings: &[Setting], warnings: &mut Vec<String>, errors: &mut Vec<ConfigError>) {
-    let by_variable = settings
-        .iter()
-        .any(|setting| setting.name == "publish-key-file" && matches!(setting.origin, Origin::Flag | Origin::Variable));
-    match key::read(args.publish_key_file.as_deref(), by_variable, warnings) {
+    let file_wins = |kind: KeyKind| {
+        let said = |setting: &Setting| matches!(setting.origin, Origin::Flag | Origin::Variable);
+        settings.iter().any(|setting| setting.name == kind.option() && said(setting))
+    };
+    let mut keys = |kind, file: Option<&Path>| key::read(kind, file, file_wins(kind), warnings);
+    match keys(KeyKind::Publish, args.publish_key_file.as_deref()) {
         Ok(keys) if keys.is_empty() && !args.dev => errors.push(ConfigError::NoKey),
         Ok(keys) => args.publish_keys = keys,
+        Err(error) => errors.push(error),
+    }
+    match keys(KeyKind::Admin, args.admin_key_file.as_deref()) {
+        Ok(keys) if key::overlap(&keys, &args.publish_keys) => errors.push(ConfigError::SameKey),
+        Ok(keys) => args.admin_keys = keys,
         Err(error) => errors.push(error),
     }
     match tls::read(args.tls_cert.as_deref(), args.tls_key.as_deref(), warnings) {
@@ -328,5 +335,5 @@ pub fn unknown_variables() -> Vec<String> {
     unknown
 }
 
-/// Variables without an option of `encke serve`: the key itself, and what only the client commands read.
-const NO_OPTIONS: [&str; 3] = ["ENCKE_PUBLISH_KEY", "ENCKE_URL", "ENCKE_CA"];
+/// Variables without an option of `encke serve`: the keys themselves, and what only the client commands read.
+const NO_OPTIONS: [&str; 4] = [KeyKind::Publish.variable(), KeyKind::Admin.variable(), "ENCKE_URL", "ENCKE_CA"];

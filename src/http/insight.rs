@@ -1,30 +1,15 @@
-//! What operators are shown of streams and of the network: to whom, as a page for people or as JSON for programs.
+//! What operators are shown of streams and of the network, as a page for people or as JSON for programs.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
-
-use super::problem::{Problem, refused};
-use super::{App, guard};
-use crate::delivery::Peer;
 
 /// Nothing but its own style, and no script: what stands there came by the network once.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Beyond this machine only for who holds a key. What stands there is no secret of readers.
-pub(super) fn allow(app: &App, request: &Request<Body>, path: &str) -> Result<(), Problem> {
-    let permit = app.access.permit(guard::credential(request.headers()));
-    if is_here(request.extensions().get::<Arc<Peer>>()) || permit.removes() {
-        return Ok(());
-    }
-    Err(refused(permit.refusal(), &format!("reading of {path} from another machine")))
-}
 
 /// A page for who accepts HTML, else JSON.
 pub(super) fn answer(headers: &HeaderMap, page: impl FnOnce() -> String, value: impl FnOnce() -> Value) -> Response {
@@ -34,11 +19,6 @@ pub(super) fn answer(headers: &HeaderMap, page: impl FnOnce() -> String, value: 
         return (fields, own, page()).into_response();
     }
     (fields, [(header::CONTENT_TYPE, "application/json")], format!("{:#}\n", value())).into_response()
-}
-
-/// Whether a request comes from this machine: by the loopback, or by a Unix socket, which has no address.
-fn is_here(peer: Option<&Arc<Peer>>) -> bool {
-    peer.and_then(|peer| peer.address()).is_none_or(|address| address.ip().to_canonical().is_loopback())
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {
@@ -104,17 +84,5 @@ mod tests {
             Text("<b>&\"' set `a < b` and `c").to_string(),
             "&lt;b&gt;&amp;&quot;&#39; set <code>a &lt; b</code> and <code>c</code>"
         );
-    }
-
-    #[test]
-    fn only_this_machine_is_here() {
-        let at = |address: &str| is_here(Some(&Arc::new(Peer::new(Some(address.parse().expect("an address"))))));
-        assert!(
-            at("127.0.0.1:1")
-                && at("[::1]:1")
-                && at("[::ffff:127.0.0.1]:1")
-                && is_here(Some(&Arc::new(Peer::new(None))))
-        );
-        assert!(!at("192.168.0.1:1") && !at("[fe80::1]:1") && !at("10.0.0.1:1"));
     }
 }

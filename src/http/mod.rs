@@ -18,6 +18,7 @@ mod guard;
 mod insight;
 mod negotiate;
 mod openapi;
+mod operator;
 mod parameter;
 mod passage;
 mod problem;
@@ -36,10 +37,11 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use tower_http::compression::CompressionLayer;
 
-use crate::access::{Access, Limits};
+use crate::access::{Access, Limits, Operators};
 use crate::config::Network;
 use crate::delivery::{Delivery, Shards, StreamId};
 use crate::hub::Hub;
@@ -86,6 +88,8 @@ pub struct App {
     pub shards: Option<Arc<Shards>>,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// Who may see what is for operators.
+    pub operators: Operators,
     /// How much may be published.
     pub limits: Arc<Limits>,
     /// What is counted.
@@ -118,7 +122,7 @@ pub fn public(app: App, guards: Guards, with_admin: bool) -> Site {
         routes = routes.route("/streams/{id}/cut", post(cut));
     }
     if with_admin {
-        routes = routes.merge(admin_routes());
+        routes = routes.merge(admin_routes(&app.operators));
     }
     Site::new(app, guards, routes, true)
 }
@@ -129,18 +133,23 @@ fn events() -> MethodRouter<Arc<App>> {
 
 /// What the admin listener serves.
 pub fn admin(app: App, guards: Guards) -> Site {
-    Site::new(app, guards, admin_routes(), false)
+    let routes = admin_routes(&app.operators);
+    Site::new(app, guards, routes, false)
 }
 
 /// Compressed for who asks, as Prometheus does: what is scraped is mostly names, again and again.
-fn admin_routes() -> Router<Arc<App>> {
+fn admin_routes(operators: &Operators) -> Router<Arc<App>> {
+    let only = middleware::from_fn_with_state(Arc::new(operators.clone()), operator::only);
+    let for_operators = Router::new()
+        .route("/diagnosis", get(diagnosis::diagnosis))
+        .route("/streams", get(streams::streams))
+        .route_layer(only);
     Router::new()
         .route("/metrics", get(admin::metrics))
         .route("/health/live", get(admin::live))
         .route("/health/ready", get(admin::ready))
-        .route("/diagnosis", get(diagnosis::diagnosis))
-        .route("/streams", get(streams::streams))
         .route("/openapi.json", get(openapi::openapi))
+        .merge(for_operators)
         .layer(CompressionLayer::new())
 }
 

@@ -19,6 +19,7 @@ mod images;
 mod instructions;
 mod nginx;
 mod openapi;
+mod operators;
 mod page;
 mod polling;
 mod publish;

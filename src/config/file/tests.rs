@@ -75,9 +75,15 @@ fn an_unknown_key_is_told_with_what_may_have_been_meant() {
 
 #[test]
 fn a_key_does_not_stand_in_the_file_and_is_not_repeated() {
-    for name in ["publish-key", "publish_key", "key"] {
+    for (name, file) in [
+        ("publish-key", "publish-key-file"),
+        ("publish_key", "publish-key-file"),
+        ("key", "publish-key-file"),
+        ("admin-key", "admin-key-file"),
+        ("admin_key", "admin-key-file"),
+    ] {
         let told = read(&format!("{name} = \"hunter2-hunter2-hunter2\"")).expect_err("refused").join("\n");
-        assert!(told.contains("f:1:1: ") && told.contains("name that with publish-key-file"), "{told}");
+        assert!(told.contains("f:1:1: ") && told.contains(&format!("name that with {file}")), "{told}");
         assert!(!told.contains("hunter2"), "{told}");
     }
 }

@@ -52,7 +52,13 @@ fn document(options: &Options) -> Value {
             "/openapi.json": { "servers": admin, "get": description() },
         },
         "components": {
-            "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": {
+                "key": { "type": "http", "scheme": "bearer", "description": "A publish key." },
+                "adminKey": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "An admin key. It is needed from another machine, or through a proxy.",
+                },
+            },
             "schemas": schemas(options),
         },
     })
@@ -228,14 +234,19 @@ fn beacon() -> Value {
     })
 }
 
+/// On the gateway's machine nothing is needed.
+fn for_operators() -> Value {
+    json!([{}, { "adminKey": [] }])
+}
+
 fn diagnosis() -> Value {
     let forms = json!({
         "application/json": { "schema": reference("Diagnosis") },
         "text/html": { "schema": { "type": "string" } },
     });
     json!({
-        "operationId": "diagnosis", "summary": "Why streams end, and what to change",
-        "responses": responses([("200", json!({ "description": "All that is known; a page for who accepts HTML.", "content": forms }))], &[401, 421]),
+        "operationId": "diagnosis", "summary": "Why streams end, and what to change", "security": for_operators(),
+        "responses": responses([("200", json!({ "description": "All that is known; a page for who accepts HTML.", "content": forms }))], &[401, 403, 421]),
     })
 }
 
@@ -246,8 +257,9 @@ fn streams() -> Value {
     });
     json!({
         "operationId": "streams", "summary": "Single streams: those that are open, and the last that ended",
+        "security": for_operators(),
         "parameters": parameter::STREAMS.iter().map(|row| in_query(row, 1)).collect::<Value>(),
-        "responses": responses([("200", json!({ "description": "What is known of them; a page for who accepts HTML.", "content": forms }))], &[400, 401, 421]),
+        "responses": responses([("200", json!({ "description": "What is known of them; a page for who accepts HTML.", "content": forms }))], &[400, 401, 403, 421]),
     })
 }
 

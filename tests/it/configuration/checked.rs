@@ -66,6 +66,43 @@ fn keys_are_never_shown_and_one_that_all_can_read_is_warned_of() {
 }
 
 #[test]
+fn an_admin_key_is_read_and_hidden_as_a_publish_key_is() {
+    let files = Files::with("");
+    let (key, admin) = (files.path("key"), format!("admin-{KEY}"));
+    files.write("encke.toml", &format!("admin-key-file = \"{}\"\n", key.display()));
+    let check = |text: &str, mode| {
+        files.write("key", text);
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        let (code, printed, errors) = files.check(&[("ENCKE_PUBLISH_KEY", KEY)]);
+        assert!(!printed.contains(KEY) && !errors.contains(KEY), "{printed} {errors}");
+        (code, printed, errors)
+    };
+    let (code, printed, errors) = check(&format!("{admin}\nother-{admin}\n"), 0o600);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(printed.contains("# 1 publish key, not shown\n# 2 admin keys, not shown\n"), "{printed}");
+    let (code, _, errors) = check(&admin, 0o644);
+    assert!(code == 0 && errors.contains("the admin key in key is open to every user"), "{errors}");
+    let (code, _, errors) = check("hunter2", 0o600);
+    assert_eq!(code, 1);
+    assert!(errors.contains("the admin key has 7 characters; it needs at least 16"), "{errors}");
+    assert!(!errors.contains("hunter2"), "{errors}");
+    let (code, _, errors) = check(&format!("{admin}\n{KEY}\n"), 0o600);
+    assert!(code == 1 && errors.contains("an admin key is a publish key, too"), "{errors}");
+    // The variable wins over a file that only the file names, and is no substitute for a publish key.
+    let (code, printed, errors) = files.check(&[("ENCKE_PUBLISH_KEY", KEY), ("ENCKE_ADMIN_KEY", &admin)]);
+    assert_eq!((code, errors.as_str()), (0, ""), "{printed}");
+    assert!(printed.contains("# 1 admin key, not shown") && !printed.contains(&admin), "{printed}");
+    let (code, _, errors) = files.check(&[("ENCKE_ADMIN_KEY", &admin)]);
+    assert!(code == 1 && errors.contains("publishing needs a key"), "{errors}");
+    files.write("encke.toml", "admin-key-file = \"/nowhere/key\"\n");
+    let (code, _, errors) = files.check(&[("ENCKE_PUBLISH_KEY", KEY)]);
+    assert!(code == 1 && errors.contains("the admin key in /nowhere/key cannot be read"), "{errors}");
+    files.write("encke.toml", &format!("admin-key = \"{admin}\"\n"));
+    let (code, _, errors) = files.check(&[("ENCKE_PUBLISH_KEY", KEY)]);
+    assert!(code == 1 && errors.contains("encke.toml:1:1: `admin-key`") && !errors.contains(&admin), "{errors}");
+}
+
+#[test]
 fn a_key_of_the_environment_wins_over_a_key_file_that_only_the_file_names() {
     let files = Files::with("publish-key-file = \"/nowhere/key\"\n");
     let (code, _, errors) = files.check(&[]);

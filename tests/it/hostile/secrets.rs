@@ -7,8 +7,11 @@ use super::KEY;
 use crate::support::gateway::Gateway;
 use crate::support::http::{Answer, Connection, Request};
 
+/// The key of operators.
+const ADMIN_KEY: &str = "an-admin-key-d0e1f2a3b4c5";
+
 /// What a client sends that nobody else may learn, each in a place of its own.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 10] = [
     KEY,
     "wrong-key-b2c3d4e5f6a7",
     "basic-c3d4e5f6a7b8",
@@ -18,13 +21,14 @@ const SECRETS: [&str; 9] = [
     "idempotency-a7b8c9d0e1f2",
     "broken-b8c9d0e1f2a3",
     "other-field-c9d0e1f2a3b4",
+    ADMIN_KEY,
 ];
 
 #[test]
 fn secrets_are_in_no_log_no_metric_and_no_refusal() {
     for format in ["text", "json"] {
         let args = ["--read", "public", "--log-level", "trace", "--log-format", format];
-        let mut gateway = Gateway::start_with(&args, &[("ENCKE_PUBLISH_KEY", KEY)]);
+        let mut gateway = Gateway::start_with(&args, &[("ENCKE_PUBLISH_KEY", KEY), ("ENCKE_ADMIN_KEY", ADMIN_KEY)]);
         let answers = drive(gateway.address());
         assert!(answers.len() > 20 && answers.iter().any(|answer| answer.status == 201), "{answers:?}");
         for answer in answers.iter().filter(|answer| answer.status >= 400) {
@@ -39,6 +43,7 @@ fn secrets_are_in_no_log_no_metric_and_no_refusal() {
             metrics.text()
         );
         assert_silent("metrics", &format!("{metrics:?} {}", metrics.text()));
+        ask_as_operator(&admin);
 
         gateway.terminate();
         assert!(gateway.wait().success());
@@ -65,7 +70,7 @@ fn assert_silent(place: &str, text: &str) {
 
 /// Sends each secret in its place, with requests that are taken and with all kinds that are not.
 fn drive(address: &str) -> Vec<Answer> {
-    let [key, wrong, basic, cookie, query, data, idempotency, broken, other] = SECRETS;
+    let [key, wrong, basic, cookie, query, data, idempotency, broken, other, _] = SECRETS;
     let dressed = |request: Request| {
         let request = request.field("Cookie", format!("session={cookie}; encke_dev={cookie}"));
         request.field("Idempotency-Key", idempotency).field("X-Api-Key", other).field("Proxy-Authorization", other)
@@ -115,9 +120,22 @@ fn drive(address: &str) -> Vec<Answer> {
     answers
 }
 
+/// What is for operators alone, through a proxy, with the key of operators and with others.
+#[track_caller]
+fn ask_as_operator(address: &str) {
+    for (credential, status) in [(ADMIN_KEY, 200), (KEY, 403), (SECRETS[1], 403)] {
+        for target in ["/streams", "/diagnosis"] {
+            let request = Request::get(target).field("X-Forwarded-For", "203.0.113.7").bearer(credential);
+            let answer = request.field("Cookie", format!("session={}", SECRETS[3])).ask(address);
+            assert_eq!(answer.status, status, "{}", answer.text());
+            assert_silent("what operators are told", &format!("{answer:?} {}", answer.text()));
+        }
+    }
+}
+
 /// The same over HTTP/2, whose library logs frames.
 fn drive_http_2(address: &str) {
-    let [key, wrong, _, cookie, query, data, idempotency, _, other] = SECRETS;
+    let [key, wrong, _, cookie, query, data, idempotency, _, other, _] = SECRETS;
     for (credential, target) in
         [(key, "/events/t".to_owned()), (key, format!("/events/t?token={query}")), (wrong, "/events/t".to_owned())]
     {
