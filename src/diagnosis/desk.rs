@@ -188,8 +188,9 @@ impl Desk {
         let proven = back.map(|_| visitor.session.unwrap_or(visitor.who).get());
         let limit = path.idle_limit();
         let known = path.idle_at_least.unwrap_or(beats.default).max(beats.default);
-        let canary = path.canaries.open(proven, known, limit.as_ref());
-        let tuned = limit.map(|limit| interval(beats.default, beats.bounds, Some(&limit), visitor.who.get()).every());
+        let canary = path.canaries.open(proven, known, limit.as_ref(), now);
+        let tuned =
+            limit.map(|limit| interval(beats.default, beats.bounds, Some(&limit), visitor.stream.get()).every());
         let relief = path.trial.relief();
         let padding = if relief == Relief::Padding { path.padding() } else { 0 };
         Arrival { path: number, is_first, back, heartbeat: canary.or(tuned), canary, relief, padding }
@@ -345,6 +346,11 @@ impl Desk {
                 settled.push(self.conclude(&pending));
             }
         }
+    }
+
+    /// How many ends were decided before their time, as too many waited; since this was asked last.
+    pub fn take_early(&mut self) -> u64 {
+        std::mem::take(&mut self.early)
     }
 
     /// The paths that are no more, since this was asked last.

@@ -99,6 +99,8 @@ pub(super) struct Canaries {
     gap: Option<Duration>,
     /// Canaries that outlived it.
     successes: u32,
+    /// When the next looks whether a limit that is known is still there.
+    looks_again: Duration,
 }
 
 /// One canary in so many streams: 2 %, and never two in less, however long there was none.
@@ -106,6 +108,9 @@ const ONE_IN: u32 = 50;
 
 /// Sessions remembered.
 const REMEMBERED: usize = 512;
+
+/// How often a limit that is known is tried: under a heartbeat below it nothing else would show that its timer was raised.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// "Several": canaries that must outlive a gap before a longer one is tried.
 const SUCCESSES: u32 = 3;
@@ -121,13 +126,19 @@ impl Canaries {
     ///
     /// `session` is a hash of the session, only of one that has already resumed without loss: a canary may be cut, and
     /// its reader must not notice. `known` is what streams of the path outlive anyway: the default interval, or what
-    /// the timer says they do. With a limit known there is nothing to find out.
-    pub(super) fn open(&mut self, session: Option<u64>, known: Duration, limit: Option<&Limit>) -> Option<Duration> {
+    /// the timer says they do. Where a limit is known, one now and then waits longer than that: it may have been raised.
+    pub(super) fn open(
+        &mut self,
+        session: Option<u64>,
+        known: Duration,
+        limit: Option<&Limit>,
+        now: Duration,
+    ) -> Option<Duration> {
         self.since_last = self.since_last.saturating_add(1);
-        if limit.is_some() {
+        if let Some(limit) = limit {
             self.gap = None;
             self.successes = 0;
-            return None;
+            return session.and_then(|session| self.look_again(session, limit, now));
         }
         let session = session?;
         let floor = stepped(known);
@@ -140,12 +151,28 @@ impl Canaries {
             self.gap = Some(gap);
             self.successes = 0;
         }
+        self.chose(session);
+        Some(gap)
+    }
+
+    /// A stream that waits longer than the limit that is known, so that one is missed no longer than it must be.
+    fn look_again(&mut self, session: u64, limit: &Limit, now: Duration) -> Option<Duration> {
+        let is_due = now >= self.looks_again && self.since_last >= ONE_IN;
+        // Of a limit that is not for all, others outlive it anyway.
+        if !is_due || limit.grade != Grade::Certain || limit.at >= LONGEST || self.sessions.contains(&session) {
+            return None;
+        }
+        self.looks_again = now + LOOK_AGAIN;
+        self.chose(session);
+        Some(stepped(limit.at))
+    }
+
+    fn chose(&mut self, session: u64) {
         if self.sessions.len() >= REMEMBERED {
             self.sessions.pop_front();
         }
         self.sessions.push_back(session);
         self.since_last = 0;
-        Some(gap)
     }
 
     /// A canary outlived the gap it was given; once for each canary.

@@ -204,8 +204,9 @@ impl Diagnosis {
 
     /// Says of each path what is known: once a second is often enough.
     pub fn publish(&self) {
-        let setting = |product, kind| advice::setting(product, kind).unwrap_or_default();
+        let setting = |product, kind| advice::setting(product, kind).unwrap_or("unknown");
         let ends = EndReason::ALL.map(EndReason::as_str);
+        self.metrics.ends.decided_early(self.desk().take_early());
         for desk::Forgotten { label, product, transports } in self.desk().take_forgotten() {
             let kinds = FindingKind::ALL.map(|kind| (kind.as_str(), setting(product, kind)));
             self.metrics.ends.forget_path(&label, &transports, &ends, &kinds);

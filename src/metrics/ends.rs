@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::{Labels, Registered};
 
@@ -18,6 +18,7 @@ pub struct Ends {
     path_finding: IntGaugeVec,
     path_setting: IntGaugeVec,
     outage: Histogram,
+    early: IntCounter,
     undelivered: Histogram,
     receipt_delay: HistogramVec,
     receipts_missing: IntCounterVec,
@@ -76,14 +77,18 @@ impl Ends {
             ),
             path_setting: add.gauges(
                 "encke_path_setting_info",
-                "1 while something is found of this path whose product is known: the setting of that product to change. \
-                 Empty where it has none, or the product is not known.",
+                "1 while something is found of this path: the setting of its product to change, `unknown` where it has none, or \
+                 the product is not known.",
                 &["path", "kind", "setting"],
             ),
             outage: add.histogram(
                 "encke_reconnect_outage_seconds",
                 "How long clients were away that came back, from the end of the one stream to the beginning of the next.",
                 &[0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0],
+            ),
+            early: add.counter(
+                "encke_ends_decided_early_total",
+                "Ends of which the reason was decided before it was known whether their client came back, as too many waited.",
             ),
             undelivered: add.histogram(
                 "encke_undelivered_at_reconnect_events",
@@ -196,6 +201,11 @@ impl Ends {
     /// Records how long a client was away that has come back.
     pub fn came_back(&self, outage: Duration) {
         self.outage.observe(outage.as_secs_f64());
+    }
+
+    /// Counts ends that were decided before their time.
+    pub fn decided_early(&self, ends: u64) {
+        self.early.inc_by(ends);
     }
 
     /// Records how many events that had been written had not reached a client that has come back.

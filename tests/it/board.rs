@@ -36,6 +36,7 @@ const CALM: &[(&str, &str)] = &[
     ("Places of events that are gone", "nobody removes any"),
     ("Pages made smaller", "nobody removes any"),
     ("Readers that wait for a page", "there are fewer than may read at once"),
+    ("Decided early", "more than 32 768 clients must leave within a second"),
     ("Receipts that did not come", "a client must be silent for a quarter of a minute; `ends::held` reads it"),
     ("Appends refused", "more must wait than one client can send"),
 ];

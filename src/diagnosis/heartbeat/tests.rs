@@ -82,7 +82,7 @@ proptest! {
 fn next(canaries: &mut Canaries, sessions: &mut u64) -> Duration {
     loop {
         *sessions += 1;
-        if let Some(gap) = canaries.open(Some(*sessions), DEFAULT, None) {
+        if let Some(gap) = canaries.open(Some(*sessions), DEFAULT, None, Duration::ZERO) {
             return gap;
         }
     }
@@ -92,9 +92,14 @@ fn next(canaries: &mut Canaries, sessions: &mut u64) -> Duration {
 fn at_most_one_stream_in_fifty_is_a_canary() {
     let mut canaries = Canaries::default();
     for session in 0..1_000 {
-        assert_eq!(canaries.open(None, DEFAULT, None), None, "{session}: not one that is not known to resume");
+        assert_eq!(
+            canaries.open(None, DEFAULT, None, Duration::ZERO),
+            None,
+            "{session}: not one that is not known to resume"
+        );
     }
-    let opened: Vec<bool> = (0..10_000).map(|session| canaries.open(Some(session), DEFAULT, None).is_some()).collect();
+    let opened: Vec<bool> =
+        (0..10_000).map(|session| canaries.open(Some(session), DEFAULT, None, Duration::ZERO).is_some()).collect();
     assert!(opened.windows(50).all(|streams| streams.iter().filter(|canary| **canary).count() <= 1));
     assert_eq!(opened.iter().filter(|canary| **canary).count(), 200);
 }
@@ -102,7 +107,7 @@ fn at_most_one_stream_in_fifty_is_a_canary() {
 #[test]
 fn no_session_is_a_canary_twice() {
     let mut canaries = Canaries::default();
-    let given = (0..10_000).filter(|n| canaries.open(Some(n % 7), DEFAULT, None).is_some()).count();
+    let given = (0..10_000).filter(|n| canaries.open(Some(n % 7), DEFAULT, None, Duration::ZERO).is_some()).count();
     assert_eq!(given, 7);
 }
 
@@ -130,7 +135,7 @@ fn the_gap_grows_by_a_quarter_when_several_outlived_it_up_to_five_minutes() {
     }
     assert_eq!(gaps[..4].iter().map(Duration::as_millis).collect::<Vec<_>>(), [18_750, 18_750, 18_750, 23_437]);
     assert_eq!(gaps.last(), Some(&LONGEST));
-    let more = (0..1_000).filter_map(|_| canaries.open(Some(u64::MAX), DEFAULT, None)).count();
+    let more = (0..1_000).filter_map(|_| canaries.open(Some(u64::MAX), DEFAULT, None, Duration::ZERO)).count();
     assert_eq!(more, 0, "five minutes outlived are enough");
 }
 
@@ -159,8 +164,21 @@ fn a_gap_is_always_longer_than_what_streams_outlive_anyway() {
 }
 
 #[test]
-fn a_path_with_a_known_limit_has_no_canaries() {
+fn a_limit_that_not_all_are_subject_to_needs_no_canaries() {
     let mut canaries = Canaries::default();
     let limit = limit(60.0, Grade::Mixed);
-    assert!((0..1_000).all(|session| canaries.open(Some(session), DEFAULT, Some(&limit)).is_none()));
+    assert!((0..1_000).all(|session| canaries.open(Some(session), DEFAULT, Some(&limit), Duration::MAX / 2).is_none()));
+}
+
+#[test]
+fn one_now_and_then_sees_whether_a_limit_is_still_there() {
+    let (mut canaries, limit) = (Canaries::default(), limit(60.0, Grade::Certain));
+    // Ten streams a second, of sessions that were all seen to come back.
+    let opened = (0..36_000).filter_map(|nth: u32| {
+        let gap = canaries.open(Some(nth.into()), DEFAULT, Some(&limit), Duration::from_millis(100) * nth);
+        gap.map(|gap| (nth / 10, gap))
+    });
+    let opened: Vec<(u32, Duration)> = opened.collect();
+    let gap = Duration::from_secs(75);
+    assert_eq!(opened, [(4, gap), (604, gap), (1204, gap), (1804, gap), (2404, gap), (3004, gap)]);
 }
