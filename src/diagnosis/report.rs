@@ -155,6 +155,7 @@ impl Path {
         let is_too_short = matches!(interval, Some(Interval::TooShort(_)));
         let product = self.key.map_or(Product::Unknown, |key| key.product());
         let (returns, away) = self.returns;
+        let lately = self.lately();
         PathReport {
             path: self.label().to_owned(),
             product,
@@ -164,26 +165,110 @@ impl Path {
             idle_limit: self.idle_limit(),
             duration_limit: self.duration.limit(),
             idle_at_least: self.idle_at_least.filter(|_| self.idle_limit().is_none()),
-            buffering: self.buffering(),
+            buffering: lately.buffering(),
             heartbeat,
             ends: EndReason::ALL.into_iter().zip(self.ends).filter(|(_, count)| *count > 0).collect(),
             returns: (
                 returns,
                 u32::try_from(returns).map_or(Duration::ZERO, |count| away.checked_div(count).unwrap_or_default()),
             ),
-            findings: self.findings(product, heartbeat, is_too_short),
+            findings: self.findings(&lately, product, heartbeat, is_too_short),
         }
     }
 
+    fn findings(&self, lately: &Tally, product: Product, heartbeat: Duration, is_too_short: bool) -> Vec<Finding> {
+        let (who, buffering) = (Who(product), lately.buffering());
+        let mut findings = Vec::new();
+        let mut find = |kind, text: String, advice: String| findings.push(Finding { kind, text, advice });
+        if let Some(limit) = self.idle_limit() {
+            let tuned = if is_too_short {
+                format!("that is so short that they must beat every {}, more often than is meant", Seconds(heartbeat))
+            } else if heartbeat < limit.at {
+                format!("streams beat every {} now, which keeps them", Seconds(heartbeat))
+            } else {
+                format!("streams beat every {} only", Seconds(heartbeat))
+            };
+            find(
+                FindingKind::IdleLimit,
+                format!("{who} cuts streams that are quiet for {}: {}; {tuned}.", Seconds(limit.at), evidence(&limit)),
+                advice::on_idle_limit(product, limit.at),
+            );
+        }
+        let hint = lately.hint.filter(|_| self.names_limit && lately.ended(EndReason::ProxyMaxDuration) >= ENOUGH);
+        if let Some(limit) = self.duration.limit() {
+            find(
+                FindingKind::DurationLimit,
+                format!(
+                    "{who} cuts streams when they are {} old, however much is sent: {}.",
+                    Seconds(limit.at),
+                    evidence(&limit)
+                ),
+                advice::on_duration_limit(product, limit.at),
+            );
+        } else if let Some(hint) = hint {
+            find(
+                FindingKind::DurationLimit,
+                format!(
+                    "{who} says in its requests that it waits {} for an answer, and cuts streams then.",
+                    Seconds(hint)
+                ),
+                advice::on_duration_limit(product, hint),
+            );
+        }
+        let restarted = lately.ended(EndReason::ProxyRestart);
+        if restarted > 0 {
+            let text = format!(
+                "{who} let go of many streams at once, {restarted} in all: it was restarted, or took a new configuration."
+            );
+            find(FindingKind::Restarts, text, advice::on_restart(product));
+        }
+        if buffering == Buffering::Held {
+            find(FindingKind::Buffering, lately.on_buffering(&who, self.trial.relief()), advice::on_buffering(product));
+        }
+        let (receipts, late) = (lately.receipts, lately.late.count());
+        if late >= ENOUGH && late * 2 >= receipts && buffering != Buffering::Held {
+            let text = format!(
+                "{who} is slow: {late} of {receipts} clients had the beginning of their stream more than a second after it was \
+                 written."
+            );
+            find(FindingKind::Delayed, text, advice::on_delay(product));
+        }
+        let left_open = lately.left_open.count();
+        if left_open >= ENOUGH && left_open * 10 >= lately.opened {
+            let text = format!(
+                "{who} keeps streams open whose clients have gone: {left_open} of {} ended only as their client came back.",
+                lately.opened
+            );
+            find(FindingKind::Zombies, text, advice::on_zombies(product));
+        }
+        let forgotten = lately.forgotten.count();
+        if forgotten >= ENOUGH {
+            let text = format!(
+                "Something on the way forgets connections while they are quiet: {forgotten} were reset as soon as something was written."
+            );
+            let advice = "a NAT gateway, firewall or load balancer; keep heartbeats below its timer (AWS NLB 350 s; mobile networks 2 to 30 min)";
+            find(FindingKind::NatIdle, text, advice.to_owned());
+        }
+        let slow = lately.ended(EndReason::SlowReader);
+        if slow >= ENOUGH && slow * 50 >= lately.opened {
+            let text = format!("{slow} of {} streams ended as nothing was taken for long.", lately.opened);
+            let advice = "see what those readers do: a program that stopped, a phone that sleeps, or a proxy that waits for its own client";
+            find(FindingKind::SlowReaders, text, advice.to_owned());
+        }
+        findings
+    }
+}
+
+impl Tally {
     fn ended(&self, reason: EndReason) -> u64 {
-        self.lately().ends[reason as usize].into()
+        self.ends[reason as usize].into()
     }
 
     /// An event or two are lost on the way when a connection breaks; more, and often, are kept by something.
     fn buffering(&self) -> Buffering {
-        let Tally { returns, undelivered: (cases, events), receipts, .. } = self.lately();
+        let Self { returns, undelivered: (cases, events), receipts, .. } = self;
         let cases = cases.count();
-        let holds_events = cases >= ENOUGH && cases * 2 >= returns && events >= cases * 2;
+        let holds_events = cases >= ENOUGH && cases * 2 >= *returns && *events >= cases * 2;
         if self.holds_all() || holds_events || self.leaves_unanswered() || self.wants_padding() {
             Buffering::Held
         } else if returns + receipts >= ENOUGH {
@@ -195,28 +280,28 @@ impl Path {
 
     /// Most of those that were cut came back without having been given even the beginning.
     fn holds_all(&self) -> bool {
-        let Tally { returns, with_nothing, .. } = self.lately();
+        let Self { returns, with_nothing, .. } = self;
         let with_nothing = with_nothing.count();
-        with_nothing >= ENOUGH && with_nothing * 2 >= returns
+        with_nothing >= ENOUGH && with_nothing * 2 >= *returns
     }
 
     /// Most of those who would say that they have their stream do not say so, or have nothing of what came later.
     fn leaves_unanswered(&self) -> bool {
-        let Tally { receipts, unanswered, .. } = self.lately();
+        let Self { receipts, unanswered, .. } = self;
         let unanswered = unanswered.count();
-        unanswered >= ENOUGH && unanswered >= receipts
+        unanswered >= ENOUGH && unanswered >= *receipts
     }
 
     /// Most of those who say so had to be sent padding before.
     fn wants_padding(&self) -> bool {
-        let Tally { receipts, padded: (cases, _), .. } = self.lately();
+        let Self { receipts, padded: (cases, _), .. } = self;
         let cases = cases.count();
-        cases >= ENOUGH && cases * 2 >= receipts
+        cases >= ENOUGH && cases * 2 >= *receipts
     }
 
     /// What was seen of events that are held, and what is done about it.
-    fn on_buffering(&self, who: &Who) -> String {
-        let Tally { undelivered: (cases, events), with_nothing, padded, unanswered, .. } = self.lately();
+    fn on_buffering(&self, who: &Who, relief: Relief) -> String {
+        let Self { undelivered: (cases, events), with_nothing, padded, unanswered, .. } = self;
         let [cases, with_nothing, unanswered] = [cases, with_nothing, unanswered].map(|witnesses| witnesses.count());
         let seen = if self.holds_all() {
             format!(
@@ -239,7 +324,7 @@ impl Path {
                  written"
             )
         };
-        let done = match self.trial.relief() {
+        let done = match relief {
             Relief::None => "",
             Relief::Padding => "; streams begin with padding there, to see whether that is let through",
             Relief::Finishing => {
@@ -247,89 +332,6 @@ impl Path {
             }
         };
         format!("{seen}{done}.")
-    }
-
-    fn findings(&self, product: Product, heartbeat: Duration, is_too_short: bool) -> Vec<Finding> {
-        let who = Who(product);
-        let mut findings = Vec::new();
-        let mut find = |kind, text: String, advice: String| findings.push(Finding { kind, text, advice });
-        if let Some(limit) = self.idle_limit() {
-            let tuned = if is_too_short {
-                format!("that is so short that they must beat every {}, more often than is meant", Seconds(heartbeat))
-            } else if heartbeat < limit.at {
-                format!("streams beat every {} now, which keeps them", Seconds(heartbeat))
-            } else {
-                format!("streams beat every {} only", Seconds(heartbeat))
-            };
-            find(
-                FindingKind::IdleLimit,
-                format!("{who} cuts streams that are quiet for {}: {}; {tuned}.", Seconds(limit.at), evidence(&limit)),
-                advice::on_idle_limit(product, limit.at),
-            );
-        }
-        let hint = self.lately().hint.filter(|_| self.names_limit && self.ended(EndReason::ProxyMaxDuration) >= ENOUGH);
-        if let Some(limit) = self.duration.limit() {
-            find(
-                FindingKind::DurationLimit,
-                format!(
-                    "{who} cuts streams when they are {} old, however much is sent: {}.",
-                    Seconds(limit.at),
-                    evidence(&limit)
-                ),
-                advice::on_duration_limit(product, limit.at),
-            );
-        } else if let Some(hint) = hint {
-            find(
-                FindingKind::DurationLimit,
-                format!(
-                    "{who} says in its requests that it waits {} for an answer, and cuts streams then.",
-                    Seconds(hint)
-                ),
-                advice::on_duration_limit(product, hint),
-            );
-        }
-        let restarted = self.ended(EndReason::ProxyRestart);
-        if restarted > 0 {
-            let text = format!(
-                "{who} let go of many streams at once, {restarted} in all: it was restarted, or took a new configuration."
-            );
-            find(FindingKind::Restarts, text, advice::on_restart(product));
-        }
-        if self.buffering() == Buffering::Held {
-            find(FindingKind::Buffering, self.on_buffering(&who), advice::on_buffering(product));
-        }
-        let Tally { receipts, late, .. } = self.lately();
-        let late = late.count();
-        if late >= ENOUGH && late * 2 >= receipts && self.buffering() != Buffering::Held {
-            let text = format!(
-                "{who} is slow: {late} of {receipts} clients had the beginning of their stream more than a second after it was \
-                 written."
-            );
-            find(FindingKind::Delayed, text, advice::on_delay(product));
-        }
-        let left_open = self.lately().left_open.count();
-        if left_open >= ENOUGH && left_open * 10 >= self.lately().opened {
-            let text = format!(
-                "{who} keeps streams open whose clients have gone: {left_open} of {} ended only as their client came back.",
-                self.lately().opened
-            );
-            find(FindingKind::Zombies, text, advice::on_zombies(product));
-        }
-        let forgotten = self.lately().forgotten.count();
-        if forgotten >= ENOUGH {
-            let text = format!(
-                "Something on the way forgets connections while they are quiet: {forgotten} were reset as soon as something was written."
-            );
-            let advice = "a NAT gateway, firewall or load balancer; keep heartbeats below its timer (AWS NLB 350 s; mobile networks 2 to 30 min)";
-            find(FindingKind::NatIdle, text, advice.to_owned());
-        }
-        let slow = self.ended(EndReason::SlowReader);
-        if slow >= ENOUGH && slow * 50 >= self.lately().opened {
-            let text = format!("{slow} of {} streams ended as nothing was taken for long.", self.lately().opened);
-            let advice = "see what those readers do: a program that stopped, a phone that sleeps, or a proxy that waits for its own client";
-            find(FindingKind::SlowReaders, text, advice.to_owned());
-        }
-        findings
     }
 }
 
