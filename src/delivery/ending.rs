@@ -162,7 +162,7 @@ impl Drop for Ending {
 mod tests {
     use super::*;
     use crate::diagnosis::{BeatBounds, Beats, Signature, Visitor};
-    use crate::metrics::Labels;
+    use crate::metrics::{Form, Labels};
 
     /// A gateway's worth of what an ending needs.
     struct Place {
@@ -204,7 +204,7 @@ mod tests {
         /// What was counted once nothing waits any more.
         fn counted(&self) -> Vec<String> {
             self.diagnosis.close();
-            let text = self.metrics.scrape(|_| 0);
+            let text = self.metrics.scrape(Form::Text, |_| 0);
             let ends =
                 text.lines().filter(|line| line.starts_with("encke_stream_ends_total{") && !line.ends_with(" 0"));
             ends.map(|line| line.split('"').nth(3).expect("a reason").to_owned()).collect()
@@ -219,7 +219,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(25)).await;
             poll.because(reason);
             drop(poll);
-            let text = place.metrics.scrape(|_| 0);
+            let text = place.metrics.scrape(Form::Text, |_| 0);
             let ended = text
                 .lines()
                 .any(|line| line.starts_with("encke_stream_age_at_end_seconds_count") && line.ends_with(" 1"));

@@ -13,11 +13,13 @@ use super::signature::{PathKey, Signature};
 use super::story::{Stories, Story, StoryNumber};
 use super::verdict::{self, Circumstances, judge};
 use super::waiting::{Pending, Return, Waiting};
-use super::{Called, Departure, EndReason, Product, Receipt, Relief, Ticket, Visitor};
+use super::{Called, Departure, EndReason, Product, Receipt, Relief, ShortName, Ticket, Visitor};
 
 /// An end with its reason, which does not change any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
+    /// How it is shown.
+    pub name: ShortName,
     /// The transport of the stream or poll.
     pub transport: &'static str,
     /// Its path.
@@ -440,7 +442,7 @@ impl Desk {
             tally.hint = end.time_limit;
         }
         self.ends[reason as usize] += 1;
-        Settled { transport: end.transport, path, reason, age: end.age, idle: end.idle }
+        Settled { name: end.name, transport: end.transport, path, reason, age: end.age, idle: end.idle }
     }
 
     fn path_of(&mut self, key: PathKey, now: Duration) -> PathNumber {

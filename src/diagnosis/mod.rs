@@ -27,7 +27,7 @@ mod witnesses;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -45,7 +45,7 @@ pub use signature::{PathKey, Protocol, Signature};
 pub use story::{Back, Span, Story};
 pub use waiting::Return;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Ended, Metrics};
 
 /// What all streams report to.
 ///
@@ -254,14 +254,16 @@ impl Diagnosis {
     }
 
     fn count(&self, desk: &Desk, settled: &[Settled]) {
-        for Settled { transport, path, reason, age, idle } in settled {
-            let label = desk.label(*path);
-            self.metrics.ends.count(transport, reason.as_str(), label);
-            // A poll that was answered is as old as it was asked to become: among the others it would look like a timer.
-            if *reason != EndReason::Complete {
-                self.metrics.ends.times_at_end(*age, *idle, label);
+        let at = SystemTime::now();
+        for Settled { name, transport, path, reason, age, idle } in settled {
+            let (path, ended) = (desk.label(*path), reason.as_str());
+            if *reason == EndReason::Complete {
+                self.metrics.ends.count_answered(transport, ended, path);
+            } else {
+                let ended = Ended { transport, reason: ended, path, age: *age, idle: *idle, stream: name.0 };
+                self.metrics.ends.count(&ended, at);
             }
-            tracing::debug!(transport, reason = reason.as_str(), path = label, ?age, ?idle, "stream ended");
+            tracing::debug!(stream = %name, transport, reason = ended, path, ?age, ?idle, "stream ended");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -11,14 +11,16 @@ use super::App;
 use super::parameter;
 use super::problem::Problem;
 use super::query::Query;
-use crate::metrics::Sampled;
+use crate::metrics::{Form, Sampled};
 
-/// `GET /metrics`: Prometheus' text format.
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+/// `GET /metrics`: Prometheus' text format, or `OpenMetrics` for who would rather have that.
+pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let accept: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).collect();
+    let form = Form::preferred(&accept.join(","));
     let bounds = app.log.bounds();
     let stats = app.log.stats();
     let (pinned, cached) = app.hub.pages().bytes();
-    let text = app.metrics.scrape(|sampled| match sampled {
+    let text = app.metrics.scrape(form, |sampled| match sampled {
         Sampled::LogEvents => bounds.events(),
         Sampled::LogBytes => stats.bytes,
         Sampled::LogWalBytes => stats.wal_bytes,
@@ -51,8 +53,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         | Sampled::TlsHandshakeFailures
         | Sampled::Stalled => (app.connections)(sampled),
     });
-    let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, media)], text).into_response()
+    ([(header::CONTENT_TYPE, form.media_type()), (header::VARY, "Accept")], text).into_response()
 }
 
 /// `GET /health/live`: the process answers.

@@ -1,9 +1,10 @@
 //! What is counted of how streams end, and said of the paths they came by.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 
+use super::exemplars::{Carrier, Exemplars};
 use super::{Labels, Registered};
 
 /// How streams end, and what is known of their paths.
@@ -23,6 +24,24 @@ pub struct Ends {
     receipt_delay: HistogramVec,
     receipts_missing: IntCounterVec,
     heartbeat: GaugeVec,
+    pub(super) exemplars: Exemplars,
+}
+
+/// The end of one stream, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// Its transport.
+    pub transport: &'static str,
+    /// Why it ended.
+    pub reason: &'static str,
+    /// The name of its path.
+    pub path: &'a str,
+    /// How old it was.
+    pub age: Duration,
+    /// How long nothing had been written to it.
+    pub idle: Duration,
+    /// The first eight digits of its id, by which it is shown.
+    pub stream: u32,
 }
 
 /// The path of those that have no place of their own, which is there from the start.
@@ -34,13 +53,23 @@ const TIMER_EDGES: &[f64] = &[
     190.0, 238.0, 250.0, 295.0, 315.0, 345.0, 365.0, 590.0, 640.0, 890.0, 960.0, 3590.0, 3700.0, 14400.0, 86400.0,
 ];
 
+/// What is counted of ends with the streams that ended as exemplars.
+const ENDS: Carrier =
+    Carrier { family: "encke_stream_ends_total", labels: &["reason", "transport", "path"], edges: &[] };
+const AGE: Carrier = Carrier { family: "encke_stream_age_at_end_seconds", labels: &["path"], edges: TIMER_EDGES };
+const IDLE: Carrier = Carrier { family: "encke_stream_idle_at_end_seconds", labels: &["path"], edges: TIMER_EDGES };
+
+/// How many exemplars are kept: three a stream, of as many streams as have a story (`diagnosis/story`). An older one leads
+/// nowhere any more.
+const EXEMPLARS: usize = 3 * 256;
+
 impl Ends {
     pub(super) fn declared(add: &Registered<'_>) -> Self {
         Self {
             stream_ends: add.counters(
-                "encke_stream_ends_total",
+                ENDS.family,
                 "Streams and polls ended, each with exactly one reason; doubt is `unknown`.",
-                &["reason", "transport", "path"],
+                ENDS.labels,
             ),
             stream_signs: add.counters(
                 "encke_stream_last_signs_total",
@@ -49,18 +78,18 @@ impl Ends {
                 &["sign", "transport"],
             ),
             stream_age: add.histograms(
-                "encke_stream_age_at_end_seconds",
+                AGE.family,
                 "How old streams were when they ended, answered polls left out: a cluster is a duration limit of an \
                  intermediary.",
-                &["path"],
-                TIMER_EDGES,
+                AGE.labels,
+                AGE.edges,
             ),
             stream_idle: add.histograms(
-                "encke_stream_idle_at_end_seconds",
+                IDLE.family,
                 "How long nothing had been written when streams ended, answered polls left out: a cluster is an idle \
                  limit of an intermediary.",
-                &["path"],
-                TIMER_EDGES,
+                IDLE.labels,
+                IDLE.edges,
             ),
             path_idle_limit: add.seconds(
                 "encke_path_idle_limit_seconds",
@@ -113,6 +142,7 @@ impl Ends {
                 "encke_heartbeat_seconds",
                 "After how long without a byte a stream is sent a heartbeat, unless it asked otherwise.",
             ),
+            exemplars: Exemplars::new(&[ENDS, AGE, IDLE], EXEMPLARS),
         }
     }
 
@@ -122,20 +152,29 @@ impl Ends {
         self.begin_path(PATH, transport, labels.ends);
     }
 
-    /// Counts the end of a stream.
-    pub fn count(&self, transport: &'static str, reason: &'static str, path: &str) {
+    /// Counts a poll that was answered. It is as old as it was asked to become: among the others it would look like a timer.
+    pub fn count_answered(&self, transport: &'static str, reason: &'static str, path: &str) {
         self.stream_ends.with_label_values(&[reason, transport, path]).inc();
+    }
+
+    /// Counts the end of a stream, with how old it was and how long nothing had been written to it. It is the exemplar of all
+    /// that it is counted in.
+    ///
+    /// Cost: 1.5 to 2 µs, of which 0.3 are for what is counted; the rest is for the exemplars.
+    pub fn count(&self, ended: &Ended<'_>, at: SystemTime) {
+        let Ended { transport, reason, path, age, idle, stream } = *ended;
+        let (age, idle) = (age.as_secs_f64(), idle.as_secs_f64());
+        self.stream_ends.with_label_values(&[reason, transport, path]).inc();
+        self.exemplars.record(ENDS.family, &[reason, transport, path], 1.0, stream, at);
+        self.stream_age.with_label_values(&[path]).observe(age);
+        self.exemplars.record(AGE.family, &[path], age, stream, at);
+        self.stream_idle.with_label_values(&[path]).observe(idle);
+        self.exemplars.record(IDLE.family, &[path], idle, stream, at);
     }
 
     /// Counts what a socket said at the end of a stream.
     pub fn last_sign(&self, transport: &'static str, sign: &'static str) {
         self.stream_signs.with_label_values(&[sign, transport]).inc();
-    }
-
-    /// Records how old a stream was when it ended, and how long nothing had been written to it.
-    pub fn times_at_end(&self, age: Duration, idle: Duration, path: &str) {
-        self.stream_age.with_label_values(&[path]).observe(age.as_secs_f64());
-        self.stream_idle.with_label_values(&[path]).observe(idle.as_secs_f64());
     }
 
     /// A transport is used on a path for the first time: its series are there before something is counted.
@@ -170,6 +209,7 @@ impl Ends {
         for histogram in [&self.stream_age, &self.stream_idle, &self.receipt_delay] {
             let _ = histogram.remove_label_values(&[path]);
         }
+        self.exemplars.forget("path", path);
     }
 
     /// Says what is known of a path: its limits, how often streams beat there, and of each kind of finding, with the setting

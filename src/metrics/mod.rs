@@ -1,10 +1,14 @@
 //! What Prometheus scrapes. Each metric is declared once, here; its help text says what it means to an operator.
 //!
 //! Labels come from closed sets that their owners hand over when the gateway is built, and every series exists at zero
-//! from the start, so that `increase()` sees the first drop. Never a label from the network: no id, topic or address.
+//! from the start, so that `increase()` sees the first drop. Never a label from the network: no id, topic or address. Only
+//! beside the samples of ends a stream is named, by a part of its id, as an exemplar (`openmetrics`).
 //! Gauges of things that others own (the log, the pages, the connections) are read from their owner at each scrape.
 
 mod ends;
+mod exemplars;
+mod form;
+mod openmetrics;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +18,8 @@ use prometheus::{
     TextEncoder,
 };
 
-pub use ends::Ends;
+pub use ends::{Ended, Ends};
+pub use form::Form;
 
 /// The closed sets that labels are drawn from.
 #[derive(Clone, Copy, Debug)]
@@ -354,11 +359,11 @@ impl Metrics {
         u64::try_from(self.open.get()).unwrap_or_default()
     }
 
-    /// The text that Prometheus scrapes; `read` gives the figures that others own.
+    /// What Prometheus scrapes, in this form; `read` gives the figures that others own.
     ///
     /// # Panics
     /// Never: what was declared here can be written as text.
-    pub fn scrape(&self, read: impl Fn(Sampled) -> u64) -> String {
+    pub fn scrape(&self, form: Form, read: impl Fn(Sampled) -> u64) -> String {
         let _alone = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
         for (sampled, gauge) in &self.sampled {
             gauge.set(i64::try_from(read(*sampled)).unwrap_or(i64::MAX));
@@ -366,7 +371,13 @@ impl Metrics {
         for (sampled, counter) in &self.sampled_totals {
             counter.inc_by(read(*sampled).saturating_sub(counter.get()));
         }
-        TextEncoder::new().encode_to_string(&self.registry.gather()).expect("declared metrics can be written as text")
+        let families = self.registry.gather();
+        match form {
+            Form::Text => {
+                TextEncoder::new().encode_to_string(&families).expect("declared metrics can be written as text")
+            }
+            Form::OpenMetrics => openmetrics::encoded(&families, &self.ends.exemplars),
+        }
     }
 }
 
@@ -451,44 +462,4 @@ impl Registered<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn metrics() -> Metrics {
-        Metrics::new(Labels {
-            transports: &["sse"],
-            ends: &["complete", "unknown"],
-            signs: &["closed"],
-            gaps: &["expired"],
-            resumes: &["new"],
-            refusals: &["key"],
-        })
-    }
-
-    #[test]
-    fn every_series_exists_at_zero_from_the_start() {
-        let text = metrics().scrape(|_| 0);
-        for series in [
-            "encke_stream_ends_total{path=\"other\",reason=\"complete\",transport=\"sse\"} 0",
-            "encke_streams_active{transport=\"sse\"} 0",
-            "encke_gaps_total{reason=\"expired\"} 0",
-            "encke_refused_total{reason=\"key\"} 0",
-            "encke_log_commits_total 0",
-        ] {
-            assert!(text.contains(series), "{series} is missing in\n{text}");
-        }
-    }
-
-    #[test]
-    fn a_stream_is_active_until_its_metrics_are_dropped() {
-        let metrics = metrics();
-        let stream = metrics.open("sse", "new");
-        assert_eq!(metrics.streams(), 1);
-        stream.wrote(2, 1, 100);
-        drop(stream);
-        assert_eq!(metrics.streams(), 0);
-        let text = metrics.scrape(|_| 7);
-        assert!(text.contains("encke_delivered_total{transport=\"sse\"} 2"), "{text}");
-        assert!(text.contains("encke_log_commits_total 7"), "{text}");
-    }
-}
+mod tests;

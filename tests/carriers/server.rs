@@ -14,7 +14,7 @@ use encke::delivery::{Begin, Delivery, EndReason, Gone, Options as Delivering, P
 use encke::event::{Event, Timestamp, Topic, TopicSelector};
 use encke::hub::{Hub, PagesOptions, Selection};
 use encke::log::{Log, MemoryLog, Retention};
-use encke::metrics::{Labels, Metrics};
+use encke::metrics::{Form, Labels, Metrics};
 use encke::net::{Cores, Counters, Listener, Local, Options, serve_on};
 use encke::shutdown::Shutdown;
 use encke::transport::by_name;
@@ -89,7 +89,10 @@ impl Server {
     pub(crate) async fn ended(&self, reason: &str, count: u64) {
         let line = format!("reason=\"{reason}\",transport=\"sse\"}} {count}");
         let is_so = || {
-            self.metrics.scrape(|_| 0).lines().any(|row| row.starts_with("encke_stream_ends") && row.ends_with(&line))
+            self.metrics
+                .scrape(Form::Text, |_| 0)
+                .lines()
+                .any(|row| row.starts_with("encke_stream_ends") && row.ends_with(&line))
         };
         patiently(&line, is_so).await;
     }
@@ -97,7 +100,7 @@ impl Server {
     /// Waits until so many streams have ended with this sign of their sockets.
     pub(crate) async fn left(&self, sign: &str, count: u64) {
         let line = format!("encke_stream_last_signs_total{{sign=\"{sign}\",transport=\"sse\"}} {count}");
-        patiently(&line, || self.metrics.scrape(|_| 0).lines().any(|row| row == line)).await;
+        patiently(&line, || self.metrics.scrape(Form::Text, |_| 0).lines().any(|row| row == line)).await;
     }
 
     /// Waits until no connection and no stream is open.

@@ -215,10 +215,11 @@ fn delete(of: &Described<'_>) -> Value {
 }
 
 fn metrics() -> Value {
-    let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+    let text = json!({ "schema": { "type": "string" } });
+    let forms = json!({ "application/openmetrics-text": text, "text/plain": text });
     json!({
-        "operationId": "metrics", "summary": "Prometheus' text format",
-        "responses": responses([("200", json!({ "description": "Every series.", "content": text }))], &[421]),
+        "operationId": "metrics", "summary": "Prometheus' text format, or OpenMetrics",
+        "responses": responses([("200", json!({ "description": "Every series; with exemplars for who accepts OpenMetrics.", "content": forms }))], &[421]),
     })
 }
 
