@@ -3,6 +3,7 @@
 
 mod client;
 mod endings;
+mod exemplars;
 mod learnt;
 mod panels;
 mod pictured;
@@ -298,7 +299,10 @@ fn the_documentation_names_each_metric_label_and_value_and_no_other() {
         .collect();
     assert_eq!(documented, exported);
     for (label, value) in scraped.label_values() {
-        assert!(text.contains(&format!("`{value}`")), "{label}=\"{value}\" is not in docs/metrics.md");
+        assert!(
+            value.is_empty() || text.contains(&format!("`{value}`")),
+            "{label}=\"{value}\" is not in docs/metrics.md"
+        );
     }
     // Not all of these came by here.
     for product in encke::diagnosis::Product::ALL {
@@ -413,7 +417,10 @@ fn the_boards_follow_the_rules_of_boards() {
             for target in targets {
                 assert_eq!(target["datasource"]["uid"], "${datasource}", "{at}");
                 assert_eq!(target["format"] == "heatmap", panel.kind == "heatmap", "{at}");
+                let is_shown = matches!(panel.kind, "heatmap" | "timeseries");
+                assert!(is_shown || target["exemplar"].is_null(), "{at} cannot show exemplars");
             }
+            assert_eq!(panel.has_exemplars(), description.contains("/streams"), "{at}: it is said where a dot leads");
             for expression in panel.expressions {
                 let selectors = selectors(expression);
                 assert!(!selectors.is_empty(), "{at}: {expression}");

@@ -60,6 +60,11 @@ fn the_examples_of_the_diagnosis_print_what_it_says() {
 }
 
 #[test]
+fn the_examples_of_the_metrics_print_what_it_says() {
+    run_examples("docs/metrics.md");
+}
+
+#[test]
 fn the_examples_of_the_transports_print_what_it_says() {
     run_examples("docs/transports.md");
 }

@@ -59,6 +59,11 @@ impl Board {
 }
 
 impl<'a> Panel<'a> {
+    /// Whether it asks for exemplars.
+    pub(super) fn has_exemplars(&self) -> bool {
+        self.json["targets"].as_array().is_some_and(|targets| targets.iter().any(|target| target["exemplar"] == true))
+    }
+
     fn read(json: &'a Value) -> Self {
         let targets = json["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
         Self {

@@ -40,6 +40,7 @@ impl Prometheus {
         command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()));
         command.arg("--web.listen-address=127.0.0.1:0");
+        command.arg("--enable-feature=exemplar-storage");
         let process = Process::spawn(command);
         let mut address = None;
         wait_for("Prometheus to say where it listens", || {
@@ -81,6 +82,16 @@ impl Prometheus {
         let data = self.ask(&format!("/api/v1/label/{label}/values?match[]={}", encoded(selector)))?;
         let values = data.as_array().ok_or("no list")?;
         Ok(values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
+    }
+
+    /// The exemplars of the series that an expression names, since the start: those of each series in `exemplars`, and its
+    /// labels in `seriesLabels`.
+    #[track_caller]
+    pub(super) fn exemplars(&self, expression: &str) -> Vec<Value> {
+        let (query, from, to) = (encoded(expression), self.started, now() + 1.0);
+        let data = self.ask(&format!("/api/v1/query_exemplars?query={query}&start={from}&end={to}"));
+        let data = data.unwrap_or_else(|error| panic!("{expression}: {error}"));
+        data.as_array().expect("a list of series").clone()
     }
 
     /// Every alert rule, with its expression (`query`), whether it could be evaluated (`health`), and its `state`.

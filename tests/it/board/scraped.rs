@@ -25,9 +25,19 @@ impl Scraped {
     pub(super) fn from(address: &str) -> Self {
         let answer = get(address, "/metrics");
         assert_eq!(answer.status, 200, "{}", answer.body);
-        let lines = answer.body.lines().filter(|line| !line.starts_with('#'));
+        Self::of(answer.body)
+    }
+
+    /// Reads what was scraped, in either form.
+    #[track_caller]
+    pub(super) fn of(text: String) -> Self {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
         let series = lines.map(|line| Series::parse(line).unwrap_or_else(|| panic!("not a sample: {line}"))).collect();
-        Self { text: answer.body, series }
+        Self { text, series }
+    }
+
+    pub(super) fn series(&self) -> &[Series] {
+        &self.series
     }
 
     /// The sum over the series of `name` that have these labels.
@@ -92,9 +102,9 @@ fn base<'a>(series: &'a str, histograms: &BTreeSet<&str>) -> &'a str {
 }
 
 impl Series {
-    /// `name{label="value",…} 1`; our labels hold no escapes and no commas.
+    /// `name{label="value",…} 1`, and an exemplar behind it; our labels hold no escapes and no commas.
     fn parse(line: &str) -> Option<Self> {
-        let (series, value) = line.rsplit_once(' ')?;
+        let (series, value) = line.split(" # ").next()?.rsplit_once(' ')?;
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
         let pairs = labels.strip_suffix('}')?.split(',').filter(|pair| !pair.is_empty());
         let labels = pairs.map(|pair| {

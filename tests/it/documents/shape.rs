@@ -19,6 +19,10 @@ enum Shape {
     Cursor,
     /// Of a stream or a boundary: 32 hexadecimal digits.
     Id,
+    /// Of a stream, in what is shown: the first eight digits of its id, behind one of [`NAMED`].
+    Name,
+    /// `1769860800.042`: seconds since 1970.
+    Moment,
     /// `2026-01-31T12:00:00.042Z`
     Time,
     /// `Sat, 31 Jan 2026 12:00:00 GMT`
@@ -31,6 +35,9 @@ enum Shape {
 
 /// The numbers that are drawn, counted or measured anew.
 const LOOSE: &[&str] = &["retry: ", "\"retry\":", "\"wait\":", "\"n\":", "\"price\":", "\"change\":"];
+
+/// What stands before the name of a stream.
+const NAMED: &[&str] = &["stream=", "stream=\"", "\"stream\": \""];
 
 #[derive(Debug, PartialEq, Eq)]
 enum Piece<'a> {
@@ -45,7 +52,7 @@ impl Bindings {
         let mut applied = String::new();
         for piece in pieces(text) {
             applied.push_str(match piece {
-                Piece::Shaped(Shape::Cursor | Shape::Id, named) => {
+                Piece::Shaped(Shape::Cursor | Shape::Id | Shape::Name, named) => {
                     self.0.entry(named.to_owned()).or_insert_with(|| named.to_owned())
                 }
                 Piece::Text(text) | Piece::Shaped(_, text) => text,
@@ -101,9 +108,10 @@ impl Bindings {
         match shape {
             // Cursors of one epoch in the document are of one epoch in this run.
             Shape::Cursor => self.bind(&documented[..8], &found[..8]) && self.bind(documented, found),
-            Shape::Id => self.bind(documented, found),
+            Shape::Id => self.bind(&documented[..8], &found[..8]) && self.bind(documented, found),
+            Shape::Name => self.bind(documented, found),
             Shape::Time => documented.len() == found.len(),
-            Shape::Date | Shape::Number | Shape::Duration => true,
+            Shape::Moment | Shape::Date | Shape::Number | Shape::Duration => true,
         }
     }
 
@@ -175,8 +183,9 @@ fn shaped<'a>(before: &str, rest: &'a str) -> Option<(Piece<'a>, usize)> {
         return None;
     }
     let number = LOOSE.iter().any(|name| before.ends_with(name)) || is_sample(before, rest);
-    let shapes = [Shape::Cursor, Shape::Id, Shape::Time, Shape::Date, Shape::Duration];
-    let shapes = shapes.into_iter().chain(number.then_some(Shape::Number));
+    let named = NAMED.iter().any(|name| before.ends_with(name));
+    let shapes = [Shape::Cursor, Shape::Id, Shape::Moment, Shape::Time, Shape::Date, Shape::Duration];
+    let shapes = shapes.into_iter().chain(number.then_some(Shape::Number)).chain(named.then_some(Shape::Name));
     shapes.filter_map(|shape| Some((shape, shape.length(rest)?))).next().map(|(shape, length)| {
         let whole = &rest[..length];
         (Piece::Shaped(shape, whole), length)
@@ -202,6 +211,8 @@ impl Shape {
                 (digits > 0).then_some(9 + digits)
             }
             Self::Id => (run(text, u8::is_ascii_hexdigit) == 32).then_some(32),
+            Self::Name => (run(text, u8::is_ascii_hexdigit) == 8).then_some(8),
+            Self::Moment => has_form(text, "0000000000.000").then_some(14),
             Self::Time => {
                 let milliseconds = "0000-00-00T00:00:00.000Z";
                 [milliseconds, "0000-00-00T00:00:00Z"].into_iter().find(|form| has_form(text, form)).map(str::len)
@@ -252,6 +263,10 @@ fn what_is_new_in_each_run_is_matched_by_its_shape_and_all_else_by_its_text() {
     check("3 events in 0.3 s", "4 events in 0.3 s", false);
     check("encke_published_total 7", "encke_published_total 9", true);
     check("encke_published_total 7", "encke_publish_total 7", false);
+    let exemplar = "ends_total 1 # {stream=\"a7c4e19b\"} 1 1769860800.042";
+    check(exemplar, "ends_total 1 # {stream=\"01234567\"} 1 1769860801.000", true);
+    check(exemplar, "ends_total 1 # {stream=\"0123456\"} 1 1769860801.000", false);
+    check(exemplar, "ends_total 1 # {stream=\"01234567\"} 1 1769860801.0", false);
     check("HTTP/1.1 200 OK\n…\nx: y", "HTTP/1.1 200 OK\na: b\nc: d\nx: y", true);
     check("HTTP/1.1 200 OK\n…\nx: y", "HTTP/1.1 200 OK\na: b\nx: z", false);
     check("a … z", "a to z", true);
@@ -269,6 +284,16 @@ fn a_cursor_that_a_document_shows_twice_is_the_same_twice() {
     assert_eq!(bindings.applied("Last-Event-ID: a1b2c3d4-1"), "Last-Event-ID: zzzzzzzz-5");
     assert_eq!(bindings.applied("Last-Event-ID: a1b2c3d4-2"), "Last-Event-ID: a1b2c3d4-2");
     assert!(!bindings.matches("a1b2c3d4-2", &["zzzzzzzz-6".to_owned()], true), "it was sent as it stands");
+}
+
+#[test]
+fn a_stream_is_named_by_the_beginning_of_its_id() {
+    let mut bindings = Bindings::default();
+    let id = |first: &str| format!("encke-stream: {first}03d24f5586e0b1c2d3f4a596");
+    assert!(bindings.matches(&id("a7c4e19b"), &[id("01234567")], true));
+    assert_eq!(bindings.applied("/streams?stream=a7c4e19b"), "/streams?stream=01234567");
+    assert!(bindings.matches("{stream=\"a7c4e19b\"}", &["{stream=\"01234567\"}".to_owned()], true));
+    assert!(!bindings.matches("{stream=\"a7c4e19b\"}", &["{stream=\"76543210\"}".to_owned()], true));
 }
 
 #[test]
