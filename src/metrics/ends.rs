@@ -160,7 +160,7 @@ impl Ends {
     /// Counts the end of a stream, with how old it was and how long nothing had been written to it. It is the exemplar of all
     /// that it is counted in.
     ///
-    /// Cost: 1.5 to 2 µs, of which 0.3 are for what is counted; the rest is for the exemplars.
+    /// Cost: some 3 400 instructions, 2 600 of them for the exemplars.
     pub fn count(&self, ended: &Ended<'_>, at: SystemTime) {
         let Ended { transport, reason, path, age, idle, stream } = *ended;
         let (age, idle) = (age.as_secs_f64(), idle.as_secs_f64());
