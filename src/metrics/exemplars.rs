@@ -3,6 +3,7 @@
 //! *Deliberately absent*: anything on the way of a delivery. They are recorded when an end is counted.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +28,8 @@ pub(super) struct Exemplars {
     carriers: &'static [Carrier],
     bound: usize,
     kept: Mutex<Kept>,
+    /// The second that runs, and how many streams it has given so far: the upper and the lower half.
+    running: AtomicU64,
 }
 
 /// One stream, with what was counted of it.
@@ -49,9 +52,28 @@ impl Exemplar {
 }
 
 impl Exemplars {
+    /// How many streams become exemplars in a second.
+    const A_SECOND: u64 = 32;
+
     /// None yet, and at most `bound` in all.
     pub(super) fn new(carriers: &'static [Carrier], bound: usize) -> Self {
-        Self { carriers, bound, kept: Mutex::default() }
+        Self { carriers, bound, kept: Mutex::default(), running: AtomicU64::new(0) }
+    }
+
+    /// Whether one more stream may become an exemplar now: of thousands that end in a second nobody looks at each, and keeping
+    /// them costs more than counting them.
+    pub(super) fn has_room(&self, at: SystemTime) -> bool {
+        let second = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() << 32;
+        let running = self.running.load(Ordering::Relaxed);
+        if running & !u64::from(u32::MAX) != second {
+            self.running.store(second + 1, Ordering::Relaxed); // Another may do so too: then there is one more.
+            return true;
+        }
+        let has_room = running - second < Self::A_SECOND;
+        if has_room {
+            self.running.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
     }
 
     /// A stream was counted in a series with this value: it takes the place of the one before it in the same bucket.

@@ -246,6 +246,14 @@ fn a_path_that_is_forgotten_takes_its_exemplars_along() {
 }
 
 #[test]
+fn only_so_many_a_second_become_exemplars() {
+    let exemplars = Exemplars::new(CARRIERS, 1000);
+    let at = |second: u64| UNIX_EPOCH + Duration::from_secs(second);
+    let given = |second| (0..100).filter(|_| exemplars.has_room(at(second))).count();
+    assert_eq!([given(1000), given(1000), given(1001), given(1700)], [32, 0, 32, 32]);
+}
+
+#[test]
 fn beyond_the_bound_what_was_recorded_longest_ago_goes() {
     let (ends, exemplars) = (ends(), Exemplars::new(CARRIERS, 2));
     for (stream, path) in [(1, "a"), (2, "b"), (3, "a"), (4, "c")] {
