@@ -31,6 +31,8 @@ pub struct Ending {
     /// How it is shown.
     name: ShortName,
     multiplexed: bool,
+    /// It was told that it outlives what cuts others of its path.
+    is_told: bool,
     reason: Option<EndReason>,
 }
 
@@ -61,6 +63,7 @@ impl Ending {
             given: 0,
             name,
             multiplexed,
+            is_told: false,
             reason: None,
         }
     }
@@ -79,6 +82,10 @@ impl Ending {
     fn was_quiet(&mut self, quiet: Duration) {
         self.outlived = self.outlived.max(self.quiet_before);
         self.quiet_before = milliseconds(quiet);
+        // A peer that has gone finds out by this write: what was quiet before the last one was outlived.
+        if !self.is_told && self.outlived > 0 {
+            self.is_told = self.diagnosis.outlives(&self.ticket, self.outlived);
+        }
     }
 
     /// Notes up to where everything was given.

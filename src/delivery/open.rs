@@ -181,7 +181,7 @@ impl Delivery {
         let (ticket, arrival) = self.arrive(&wanted, id);
         let has_left = arrival.back.is_some_and(|back| back.is_strong);
         if !has_left
-            && resume != Resume::New
+            && resume == Resume::Resumed
             && let Some(session) = ticket.session()
         {
             self.streams.supersede(session, Instant::now());

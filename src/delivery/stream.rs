@@ -402,11 +402,13 @@ impl Stream {
         if now < self.due() {
             return None;
         }
-        if let Some(step) = self.prove(now) {
-            return Some(step);
-        }
-        if now < self.due() {
-            return None;
+        if self.extras.is_some() {
+            if let Some(step) = self.prove(now) {
+                return Some(step);
+            }
+            if now < self.due() {
+                return None;
+            }
         }
         if self.extras.as_mut().is_some_and(|extras| extras.again.take_if(|again| *again <= now).is_some()) {
             if let Some(shown) = self.shown() {

@@ -126,6 +126,10 @@ impl Streams {
     /// Who comes back so soon after its stream was ended for a newer one has not left it: several call themselves the same.
     const SOON: Duration = Duration::from_secs(30);
 
+    /// How many sessions are remembered of which a stream was ended so and none is open: else whoever closes its own would be
+    /// taken for new.
+    const REMEMBERED: usize = 4096;
+
     /// Enters a stream.
     #[must_use]
     pub fn enter(self: &Arc<Self>, id: StreamId, session: Option<NonZeroU64>) -> Cut {
@@ -252,8 +256,11 @@ impl Drop for Cut {
         let Some(key) = session else { return };
         let Some(session) = open.sessions.get_mut(key) else { return };
         session.open.retain(|other| other != id);
-        if session.open.is_empty() {
+        if session.open.is_empty() && session.superseded.is_none() {
             open.sessions.remove(key);
+        }
+        if open.sessions.len() > open.by_id.len() + Streams::REMEMBERED {
+            open.sessions.retain(|_, session| !session.open.is_empty());
         }
     }
 }
@@ -303,7 +310,8 @@ mod tests {
         assert_eq!(lost.asked().await, EndReason::Superseded);
         assert!(at_once(std::pin::pin!(other.asked())).is_none(), "it is another's");
         drop((lost, other));
-        assert!(streams.open().sessions.is_empty() && streams.open().by_id.is_empty());
+        let open = streams.open();
+        assert!(open.by_id.is_empty() && open.sessions.keys().eq([&session(1)]), "what was done is remembered");
     }
 
     #[tokio::test]

@@ -66,7 +66,7 @@ fn settings(product: Product) -> Settings {
         },
         Product::Varnish => Settings {
             idle: Some(
-                "raise `between_bytes_timeout` (60s by default): in VCL `set bereq.between_bytes_timeout = 1h;`",
+                "raise `between_bytes_timeout` (60s by default), in VCL by `set bereq.between_bytes_timeout = 1h;` in `vcl_backend_fetch`",
             ),
             buffering: Some(
                 "return `pipe` for event streams in `vcl_recv`, or keep `beresp.do_stream` true in `vcl_backend_response`",
@@ -86,7 +86,7 @@ fn settings(product: Product) -> Settings {
             duration: Some(
                 "set `timeout: 0s` at that route (15s by default, however much is sent), and leave `max_stream_duration` out",
             ),
-            restart: Some("raise `--drain-time-s` and `--parent-shutdown-time-s`"),
+            restart: Some("raise `drain-time-s` and `parent-shutdown-time-s` of its command line"),
             ..none
         },
         Product::Traefik => Settings {

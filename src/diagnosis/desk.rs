@@ -162,25 +162,21 @@ impl Desk {
         path.streams += 1;
         path.opened += 1;
         path.seen = now;
-        path.names_limit = signature.envoy_timeout_ms.is_some();
+        path.names_limit = signature.envoy_limit_ms().is_some();
         path.tally().opened += 1;
         let back = self.waiting.arrive(visitor, now);
         if let Some(back) = &back {
             tell_of_return(&mut self.waiting, &mut self.stories, back.stream);
             path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
             path.tally().returns += 1;
-            if visitor.has.is_some_and(|has| has >= back.given) {
+            if back.is_strong && visitor.has.is_some_and(|has| has >= back.given) {
                 path.trial.fed(back.relief, visitor.prefix);
             }
         }
         // Cut, an `EventSource` comes back with the id that its hello had, unless not even that arrived.
         let is_event_source = transport == "sse" && signature.agent.is_browser();
-        if is_event_source && let Some(back) = self.waiting.arrive_with_nothing(visitor, now) {
-            tell_of_return(&mut self.waiting, &mut self.stories, back.stream);
-            path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
-            path.trial.starved(back.relief, visitor.prefix, now);
-            path.tally().with_nothing.note(visitor.prefix);
-            path.tally().returns += 1;
+        if is_event_source {
+            self.waiting.arrive_with_nothing(visitor, now);
         }
         let is_first = !path.transports.contains(&transport);
         if is_first {
@@ -193,7 +189,9 @@ impl Desk {
         let canary = path.canaries.open(proven, known, limit.as_ref(), now);
         let tuned =
             limit.map(|limit| interval(beats.default, beats.bounds, Some(&limit), visitor.stream.get()).every());
-        let relief = path.trial.relief();
+        // Whose client comes back by itself; and where something was seen that might hold events.
+        let may_be_relieved = is_event_source && signature.hops > 0;
+        let relief = if may_be_relieved { path.trial.relief() } else { Relief::None };
         let padding = if relief == Relief::Padding { path.padding() } else { 0 };
         Arrival { path: number, is_first, back, heartbeat: canary.or(tuned), canary, relief, padding }
     }
@@ -209,9 +207,9 @@ impl Desk {
         if back.is_acknowledged {
             let path = &mut self.paths[whose.path.index()];
             // One is on the way when a connection breaks.
-            if events > 1 {
+            if back.is_strong && events > 1 {
                 path.trial.starved(back.relief, whose.prefix, now);
-            } else {
+            } else if back.is_strong {
                 path.trial.fed(back.relief, whose.prefix);
             }
             if events > 0 {
@@ -258,6 +256,16 @@ impl Desk {
         path.trial.starved(whose.relief, whose.prefix, now);
     }
 
+    /// An open stream was quiet for longer than the limit of its path, and lives.
+    pub fn outlives(&mut self, whose: &Ticket, quiet: Duration, now: Duration) {
+        self.paths[whose.path.index()].outlives(quiet, whose.prefix, now);
+    }
+
+    /// After what quiet streams are cut, by the number of their path, if it is known: the latest of the cuts.
+    pub fn idle_limits(&self) -> impl Iterator<Item = Option<Duration>> {
+        self.paths.iter().map(|path| path.idle_limit().map(|limit| limit.latest))
+    }
+
     /// A stream or poll has ended. Verdicts that are final are put behind `settled`.
     pub fn depart(
         &mut self,
@@ -292,6 +300,7 @@ impl Desk {
             at_idle_limit: before.1,
             goodbye: self.goodbyes.take(visitor.stream, now),
             back: None,
+            nothing: None,
             story: None,
         };
         if end.reason == Some(EndReason::Complete) {
@@ -410,8 +419,16 @@ impl Desk {
 
     fn decide(&mut self, pending: &Pending) -> Settled {
         let Pending { at, path, end, back, .. } = *pending;
-        let came_back = back.is_some();
+        let came_back = back.is_some() || pending.nothing.is_some();
         let of = &mut self.paths[path.index()];
+        if let (None, Some(back)) = (back, pending.nothing) {
+            of.returns = (of.returns.0 + 1, of.returns.1 + back.after);
+            if back.is_strong {
+                of.trial.starved(pending.relief, pending.visitor.prefix, at);
+            }
+            of.tally().with_nothing.note(pending.visitor.prefix);
+            of.tally().returns += 1;
+        }
         // The first that a timer cuts are explained when the rest have taught it.
         let known = Circumstances {
             goodbye: pending.goodbye,

@@ -26,6 +26,7 @@ mod witnesses;
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -57,6 +58,8 @@ pub struct Diagnosis {
     /// Moments are counted from here.
     began: Instant,
     keys: RandomState,
+    /// Of each path the idle limit that was found, in milliseconds, as of a moment ago; 0: none.
+    idle_limits: [AtomicU32; Desk::PATHS],
 }
 
 /// What became of single streams.
@@ -117,7 +120,8 @@ impl Diagnosis {
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, grace: Duration, beats: Beats) -> Self {
         let desk = Mutex::new(Desk::new(grace, beats));
-        Self { desk, metrics, began: Instant::now(), keys: RandomState::new() }
+        let idle_limits = std::array::from_fn(|_| AtomicU32::new(0));
+        Self { desk, metrics, began: Instant::now(), keys: RandomState::new(), idle_limits }
     }
 
     /// A keyed hash, by which what it is of is recognised and not known.
@@ -146,7 +150,7 @@ impl Diagnosis {
         }
         let canary = arrival.canary.and_then(|gap| u32::try_from(gap.as_millis()).ok()).and_then(NonZeroU32::new);
         let Visitor { session, prefix, who, stream, has: _ } = *visitor;
-        let time_limit = signature.envoy_timeout_ms.and_then(NonZeroU32::new);
+        let time_limit = signature.envoy_limit_ms();
         let relief = arrival.relief;
         (Ticket { path, session, prefix, canary, time_limit, relief, who, stream }, arrival)
     }
@@ -180,6 +184,20 @@ impl Diagnosis {
         self.metrics.ends.receipt_missing(desk.label(ticket.path));
     }
 
+    /// An open stream has been quiet for so long, in milliseconds, and was written to. Answers whether that is longer than the
+    /// limit that was found of its path: then it has been told, and once is enough.
+    ///
+    /// Cost: a look at an atomic, and only then a lock.
+    pub fn outlives(&self, ticket: &Ticket, quiet: u32) -> bool {
+        let limit = self.idle_limits[ticket.path.index()].load(Ordering::Relaxed);
+        let outlives = limit > 0 && quiet > limit + limit / 20;
+        if outlives {
+            let quiet = Duration::from_millis(quiet.into());
+            self.desk().outlives(ticket, quiet, self.now());
+        }
+        outlives
+    }
+
     /// A stream or poll has ended.
     pub fn depart(&self, ticket: Ticket, end: Departure, with_its_connection: bool) {
         self.metrics.ends.last_sign(end.transport, end.gone.as_str());
@@ -210,6 +228,9 @@ impl Diagnosis {
         for desk::Forgotten { label, product, transports } in self.desk().take_forgotten() {
             let kinds = FindingKind::ALL.map(|kind| (kind.as_str(), setting(product, kind)));
             self.metrics.ends.forget_path(&label, &transports, &ends, &kinds);
+        }
+        for (place, limit) in self.idle_limits.iter().zip(self.desk().idle_limits()) {
+            place.store(limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(0)), Ordering::Relaxed);
         }
         for path in self.report().paths {
             let is_found = |kind| path.findings.iter().any(|found| found.kind == kind);

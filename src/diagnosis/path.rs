@@ -149,7 +149,7 @@ impl Path {
     const AT_ONCE: Duration = Duration::from_millis(250);
 
     /// How many ends make a mass, whatever their share.
-    const MASS: u64 = 5;
+    pub(super) const MASS: u64 = 5;
 
     /// From how many ends on, and half of all streams, it is one though nobody comes back.
     const LARGE: u64 = 20;
@@ -221,6 +221,12 @@ impl Path {
         self.duration.outlived(end.age, when);
     }
 
+    /// Notes that a stream which is open got over such a quiet.
+    pub(super) fn outlives(&mut self, quiet: Duration, prefix: Option<NonZeroU32>, now: Duration) {
+        self.is_stale = true;
+        self.idle.outlived(quiet, End { at: now, prefix: prefix.map(|prefix| prefix.get().into()) });
+    }
+
     /// What came of streams lately; to be added to.
     pub(super) fn tally(&mut self) -> &mut Tally {
         &mut self.lately[0]
@@ -247,9 +253,10 @@ impl Path {
     /// With how many bytes a stream is to begin if that is to be let through: as many as it took, if that is known.
     pub(super) fn padding(&self) -> usize {
         const USUAL: u32 = 16 * 1024;
+        const MOST: u32 = 64 * 1024;
         match self.lately().padded.1 {
             0 => USUAL,
-            most => most.next_power_of_two(),
+            most => most.next_power_of_two().min(MOST),
         }
         .try_into()
         .unwrap_or(usize::MAX)

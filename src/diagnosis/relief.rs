@@ -3,6 +3,9 @@
 //! A path that lets nothing through until it has enough is given padding first; one that holds on even so gets streams that
 //! end after each event, as an answer that has ended is let through by everything. That is dearer, and slower by the time in
 //! which clients come back; so after a while it is tried without again.
+//!
+//! It changes how the streams of others end, so only clients that can be told apart by their addresses are believed, and of those
+//! three that are not one (`witnesses`). Who cannot be told apart is helped by itself alone (`delivery/receipts`).
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -44,10 +47,10 @@ impl Trial {
     const MOST: u32 = 32;
 
     /// For how long something is done, until it is tried without.
-    const LASTS: Duration = Duration::from_secs(30 * 60);
+    const LASTS: Duration = Duration::from_secs(10 * 60);
 
     /// For how long it is remembered that padding does not help.
-    const IN_VAIN: Duration = Duration::from_secs(24 * 3600);
+    const IN_VAIN: Duration = Duration::from_secs(3600);
 
     /// What is done for new streams.
     pub(super) fn relief(&self) -> Relief {
@@ -56,7 +59,7 @@ impl Trial {
 
     /// A stream for which this was done had everything come through.
     pub(super) fn fed(&mut self, by: Relief, prefix: Option<NonZeroU32>) {
-        if by == self.relief {
+        if by == self.relief && prefix.is_some() {
             self.fed.note(prefix);
             self.age();
         }
@@ -64,8 +67,8 @@ impl Trial {
 
     /// A stream for which this was done had nothing come through, or little of it.
     pub(super) fn starved(&mut self, by: Relief, prefix: Option<NonZeroU32>, now: Duration) {
-        if by != self.relief {
-            return; // What it says is known.
+        if by != self.relief || prefix.is_none() {
+            return; // What it says is known, or it may be any other's word again.
         }
         self.starved.note(prefix);
         self.age();
@@ -114,8 +117,13 @@ mod tests {
         Duration::from_secs(60 * minutes)
     }
 
+    /// Clients of as many prefixes.
     fn starve(trial: &mut Trial, times: u32, now: Duration) {
-        (0..times).for_each(|_| trial.starved(trial.relief(), None, now));
+        (1..=times).for_each(|prefix| trial.starved(trial.relief(), NonZeroU32::new(prefix), now));
+    }
+
+    fn feed(trial: &mut Trial, times: u32, by: Relief) {
+        (1..=times).for_each(|prefix| trial.fed(by, NonZeroU32::new(100 + prefix)));
     }
 
     #[test]
@@ -123,9 +131,9 @@ mod tests {
         let mut trial = Trial::default();
         starve(&mut trial, 2, minutes(1));
         assert_eq!(trial.relief(), Relief::None);
-        starve(&mut trial, 1, minutes(1));
+        starve(&mut trial, 3, minutes(1));
         assert_eq!(trial.relief(), Relief::Padding);
-        (0..9).for_each(|_| trial.starved(Relief::None, None, minutes(1)));
+        (1..9).for_each(|prefix| trial.starved(Relief::None, NonZeroU32::new(prefix), minutes(1)));
         assert_eq!(trial.relief(), Relief::Padding, "those that come late had none");
         starve(&mut trial, 3, minutes(2));
         assert_eq!(trial.relief(), Relief::Finishing);
@@ -135,7 +143,7 @@ mod tests {
     fn where_padding_helps_nothing_else_is_done() {
         let mut trial = Trial::default();
         starve(&mut trial, 3, minutes(1));
-        (0..20).for_each(|_| trial.fed(Relief::Padding, None));
+        feed(&mut trial, 20, Relief::Padding);
         starve(&mut trial, 5, minutes(2));
         assert_eq!(trial.relief(), Relief::Padding);
     }
@@ -144,7 +152,7 @@ mod tests {
     fn a_few_that_are_starved_among_many_are_the_network() {
         let mut trial = Trial::default();
         for _ in 0..200 {
-            (0..3).for_each(|_| trial.fed(Relief::None, None));
+            feed(&mut trial, 3, Relief::None);
             starve(&mut trial, 1, minutes(1));
         }
         assert_eq!(trial.relief(), Relief::None);
@@ -154,15 +162,15 @@ mod tests {
     fn it_is_tried_without_once_in_a_while_and_padding_that_did_not_help_is_passed_over() {
         let mut trial = Trial::default();
         starve(&mut trial, 6, minutes(1));
-        trial.look(minutes(30));
+        trial.look(minutes(10));
         assert_eq!(trial.relief(), Relief::Finishing);
-        trial.look(minutes(31));
+        trial.look(minutes(11));
         assert_eq!(trial.relief(), Relief::None);
-        starve(&mut trial, 3, minutes(32));
+        starve(&mut trial, 3, minutes(12));
         assert_eq!(trial.relief(), Relief::Finishing);
-        trial.look(minutes(62));
-        starve(&mut trial, 3, minutes(25 * 60));
-        assert_eq!(trial.relief(), Relief::Padding, "a day later it may have changed");
+        trial.look(minutes(22));
+        starve(&mut trial, 3, minutes(62));
+        assert_eq!(trial.relief(), Relief::Padding, "an hour later it may have changed");
     }
 
     #[test]
@@ -173,5 +181,12 @@ mod tests {
         assert_eq!(trial.relief(), Relief::None);
         (8..10).for_each(|other| trial.starved(Relief::None, NonZeroU32::new(other), minutes(1)));
         assert_eq!(trial.relief(), Relief::Padding);
+    }
+
+    #[test]
+    fn who_cannot_be_told_apart_is_not_believed() {
+        let mut trial = Trial::default();
+        (0..99).for_each(|_| trial.starved(Relief::None, None, minutes(1)));
+        assert_eq!(trial.relief(), Relief::None);
     }
 }

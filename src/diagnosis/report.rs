@@ -165,7 +165,7 @@ impl Path {
             idle_limit: self.idle_limit(),
             duration_limit: self.duration.limit(),
             idle_at_least: self.idle_at_least.filter(|_| self.idle_limit().is_none()),
-            buffering: lately.buffering(),
+            buffering: if self.trial.relief() == Relief::None { lately.buffering() } else { Buffering::Held },
             heartbeat,
             ends: EndReason::ALL.into_iter().zip(self.ends).filter(|(_, count)| *count > 0).collect(),
             returns: (
@@ -216,13 +216,14 @@ impl Path {
             );
         }
         let restarted = lately.ended(EndReason::ProxyRestart);
-        if restarted > 0 {
+        if restarted >= Self::MASS {
             let text = format!(
                 "{who} let go of many streams at once, {restarted} in all: it was restarted, or took a new configuration."
             );
             find(FindingKind::Restarts, text, advice::on_restart(product));
         }
-        if buffering == Buffering::Held {
+        // While something is done against it, nothing else shows it.
+        if buffering == Buffering::Held || self.trial.relief() != Relief::None {
             find(FindingKind::Buffering, lately.on_buffering(&who, self.trial.relief()), advice::on_buffering(product));
         }
         let (receipts, late) = (lately.receipts, lately.late.count());
@@ -318,6 +319,8 @@ impl Tally {
             format!(
                 "{who} holds back what is less than {kib} KiB: {cases} clients had their stream once so much was sent"
             )
+        } else if cases < ENOUGH {
+            format!("{who} held events back a while ago")
         } else {
             format!(
                 "{who} holds events back: {cases} clients that came back had not been given {events} events that had been \

@@ -10,6 +10,7 @@
 //! Deliberately absent: addresses, cookies, and every name or value that is not in `products`.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use super::agent::Agent;
 use super::products::Product;
@@ -56,6 +57,14 @@ pub struct PathKey {
 }
 
 impl Signature {
+    /// When Envoy will end the response, in milliseconds, if Envoy is nearest: others hand on what a client has made up. Not
+    /// what is too short to be meant for a stream.
+    #[must_use]
+    pub fn envoy_limit_ms(&self) -> Option<NonZeroU32> {
+        let limit = self.envoy_timeout_ms.filter(|limit| self.product == Product::Envoy && *limit >= 2_000)?;
+        NonZeroU32::new(limit)
+    }
+
     /// The signature of a raw HTTP/1 head, of which the first 4 KiB are looked at. It may be cut anywhere: a line
     /// without its end is left out. Any bytes are taken.
     ///

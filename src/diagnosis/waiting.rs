@@ -34,6 +34,8 @@ pub(super) struct Pending {
     pub(super) goodbye: bool,
     /// Its client, which came back.
     pub(super) back: Option<Back>,
+    /// Somebody who looks like it came, and had nothing.
+    pub(super) nothing: Option<Back>,
     /// Its reason is final, and was counted; this tells of it.
     pub(super) story: Option<StoryNumber>,
 }
@@ -119,14 +121,21 @@ impl Waiting {
     /// The same of somebody who does not say where it was, though it had been given an id.
     ///
     /// Only from an end that a timer of its path explains: at another it is likelier that a page was loaded again.
-    pub(super) fn arrive_with_nothing(&mut self, visitor: &Visitor, now: Duration) -> Option<Return> {
+    /// Who says where it was comes before it: many look like one, and a page that is loaded must not take the end of a stream
+    /// from which somebody is about to come back. So it only counts once the end has waited for that.
+    pub(super) fn arrive_with_nothing(&mut self, visitor: &Visitor, now: Duration) {
         if visitor.has.is_some() {
-            return None;
+            return;
         }
         let known = visitor.session.unwrap_or(visitor.who);
-        let is_cut = |pending: &Pending| !pending.goodbye && (pending.at_idle_limit || pending.at_duration_limit);
-        let number = self.find(known, is_cut)?;
-        self.comes_back(number, visitor.session.is_some(), now)
+        let is_cut = |pending: &Pending| {
+            let at_limit = pending.at_idle_limit || pending.at_duration_limit;
+            at_limit && !pending.goodbye && pending.nothing.is_none()
+        };
+        if let Some(pending) = self.find(known, is_cut).and_then(|number| self.get(number)) {
+            let after = now.saturating_sub(pending.at);
+            pending.nothing = Some(Back { after, is_strong: visitor.session.is_some(), missed: None });
+        }
     }
 
     /// An end of this client that fits and that nobody has come back from: of those that were given least, the oldest.
@@ -268,6 +277,7 @@ mod tests {
             at_idle_limit: false,
             goodbye: false,
             back: None,
+            nothing: None,
             story: None,
         }
     }
@@ -289,6 +299,18 @@ mod tests {
             "what it lacks is yet to be seen"
         );
         assert_eq!(arrive(visitor(None, 10, Some(5)), 104), None, "both are taken");
+    }
+
+    #[test]
+    fn a_page_that_is_loaded_does_not_take_the_end_from_which_another_is_about_to_come_back() {
+        let mut waiting = Waiting::default();
+        let stream = visitor(None, 10, None);
+        assert!(waiting.add(Pending { at_idle_limit: true, ..end(stream, 100, 7) }).is_none());
+        let nothing = |waiting: &mut Waiting| waiting.of(stream.stream).and_then(|pending| pending.nothing);
+        waiting.arrive_with_nothing(&visitor(None, 10, None), seconds(101));
+        assert!(nothing(&mut waiting).is_some(), "it may have been given nothing");
+        assert!(waiting.arrive(&visitor(None, 10, Some(7)), seconds(103)).is_some(), "but this one comes from there");
+        assert!(waiting.of(stream.stream).is_some_and(|pending| pending.back.is_some()));
     }
 
     #[test]

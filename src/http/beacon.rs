@@ -26,6 +26,9 @@ struct Beacon {
     stream: String,
     /// The id of the last event that it has.
     cursor: Option<String>,
+    /// That is the last id of anything that came: it hears events of every type.
+    #[serde(default)]
+    all: bool,
     /// For how long it has had the stream, in milliseconds.
     age_ms: Option<f64>,
     /// Why it says so.
@@ -50,11 +53,12 @@ pub(super) async fn beacon(State(app): State<Arc<App>>, request: Request<Body>) 
     let content = read.map_err(|_| large())?;
     let wrong =
         |detail: &str| Problem::bad(format!("a beacon is JSON with the `Encke-Stream` of its stream: {detail}"));
-    let Beacon { stream, cursor, age_ms, reason } =
+    let Beacon { stream, cursor, all, age_ms, reason } =
         serde_json::from_slice(&content).map_err(|_| wrong("{\"stream\":\"…\",\"reason\":\"goodbye\"}"))?;
     let id = StreamId::parse(&stream).ok_or_else(|| wrong("`stream` is 32 of the characters 0-9 and a-f"))?;
     // An id of another gateway, or of before the store was restored, says nothing here; it is no mistake of the client.
-    let upto = cursor.and_then(|cursor| cursor.parse::<Cursor>().ok()).map(|cursor| cursor.offset);
+    // An `EventSource` whose page does not listen to a type has the id of such an event, and does not know it.
+    let upto = cursor.filter(|_| all).and_then(|cursor| cursor.parse::<Cursor>().ok()).map(|cursor| cursor.offset);
     let age = age_ms.and_then(|milliseconds| Duration::try_from_secs_f64(milliseconds / 1000.0).ok());
     app.delivery.receipt(id, upto, age);
     if matches!(reason, Some(Reason::Goodbye)) {

@@ -231,12 +231,13 @@ impl Ends {
         }
         self.heartbeat.with_label_values(&[path]).set(heartbeat.as_secs_f64());
         for (kind, setting, found) in findings {
-            self.path_finding.with_label_values(&[path, *kind]).set((*found).into());
+            let finding = self.path_finding.with_label_values(&[path, *kind]);
             if *found {
                 self.path_setting.with_label_values(&[path, *kind, *setting]).set(1);
-            } else {
+            } else if finding.get() > 0 {
                 let _ = self.path_setting.remove_label_values(&[path, *kind, *setting]);
             }
+            finding.set((*found).into());
         }
     }
 

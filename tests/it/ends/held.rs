@@ -42,12 +42,19 @@ fn a_client_says_when_it_has_its_stream_and_up_to_where() {
     assert!(wrong.status == 400 && wrong.text().contains("`beacon` is a flag"), "{}", wrong.text());
 }
 
+/// A browser's request for a stream, through something that names its client.
+fn through(target: &str, client: usize) -> Request {
+    let request = Request::get(target).field("Via", "1.1 it").field("X-Forwarded-For", format!("203.0.{client}.1"));
+    request.field("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0")
+}
+
 /// Clients behind something that holds answers until they end: they say that they have their stream only then.
 fn held(gateway: &Gateway, names: [&str; 3]) -> String {
     thread::scope(|scope| {
-        let clients = names.map(|name| {
+        let clients = [0, 1, 2].map(|client| {
+            let name = names[client];
             let (mut stream, id, _) =
-                follow(gateway, &Request::get(&format!("/events/held?beacon=1&session={name}")).field("Via", "1.1 it"));
+                follow(gateway, &through(&format!("/events/held?beacon=1&session={name}"), client));
             (id, scope.spawn(move || stream.chunks_until("encke.bye")))
         });
         clients.map(|(id, reading)| {
@@ -84,17 +91,18 @@ fn a_path_that_holds_answers_is_given_padding_and_then_streams_that_end() {
         assert_eq!(stream.head().status, 200);
         stream.chunks_until("encke.hello").len()
     };
-    let through = |target: &str| Request::get(target).field("Via", "1.1 it");
-    assert!(first(through("/events/held")) > 16 * 1024);
+    assert!(first(through("/events/held", 9)) > 16 * 1024);
+    let curl = |target: &str| through(target, 9).without("User-Agent").field("User-Agent", "curl/8");
+    assert!(first(curl("/events/held")) < 1024, "it may not come back by itself");
     assert!(first(Request::get("/events/held")) < 1024);
 
-    let before = confusion::wait_for_ends(&gateway, 5);
+    let before = confusion::wait_for_ends(&gateway, 6);
     held(&gateway, ["a", "b", "c"]);
     told(&gateway, &before, 3);
     assert!(findings(&gateway).contains("streams end after each event"), "{}", findings(&gateway));
     let before = confusion::ends(&gateway);
     let mut stream = Connection::open(gateway.address());
-    stream.send(through("/events/held").bytes());
+    stream.send(through("/events/held", 9).bytes());
     assert_eq!(stream.head().status, 200);
     stream.chunks_until("encke.hello");
     assert_eq!(Request::post("/events/held", "at last").ask(gateway.address()).status, 201);
@@ -102,9 +110,9 @@ fn a_path_that_holds_answers_is_given_padding_and_then_streams_that_end() {
     assert!(end.contains("data: at last") && end.contains("\"reason\":\"held\""), "{end}");
     assert_eq!(stream.chunk(), None, "it has ended");
     told(&gateway, &before, 1);
-    // Other transports are left as they are: their clients may not come back by themselves.
+    // Others are left as they are: their clients may not come back by themselves.
     let mut lines = Connection::open(gateway.address());
-    lines.send(through("/events/held?transport=ndjson").bytes());
+    lines.send(through("/events/held?transport=ndjson", 9).bytes());
     assert_eq!(lines.head().status, 200);
     lines.chunks_until("encke.hello");
     for data in ["one", "two"] {
@@ -117,7 +125,7 @@ fn a_path_that_holds_answers_is_given_padding_and_then_streams_that_end() {
 const PAGE: &str = r#"
 let stream, begun, cursor;
 const say = () => stream && navigator.sendBeacon("BASE/beacon",
-  JSON.stringify({ stream, cursor, age_ms: performance.now() - begun }));
+  JSON.stringify({ stream, cursor, all: true, age_ms: performance.now() - begun }));
 const source = new EventSource("BASE/events/held/page?beacon=1&session=page");
 source.addEventListener("encke.hello", (event) => {
   [stream, begun, cursor] = [JSON.parse(event.data).stream, performance.now(), event.lastEventId || cursor];
