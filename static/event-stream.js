@@ -11,7 +11,7 @@ export const transport = {
 
 export function open({ topics, types, start }, report) {
   // The envelope tells topic and time, which plain `data` does not.
-  const url = eventsUrl(topics, { ...start, envelope: "json", beacon: "1" });
+  const url = eventsUrl(topics, { ...start, envelope: "json" });
   const source = new EventSource(url);
   const receipt = receipts();
   let stream = null;

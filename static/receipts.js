@@ -1,5 +1,6 @@
 // A page's word on its own stream, by which the gateway knows what came through: a receipt for the beginning, one now and
-// then, and a goodbye. It changes nothing of what is delivered.
+// then, and a goodbye. It changes nothing of what is delivered. The page does not promise
+// to speak (`beacon=1`): with a column for each transport a browser may have no connection left for it over HTTP/1.1.
 
 import { base } from "./gateway.js";
 
