@@ -62,6 +62,8 @@ fn story(gateway: &Gateway, id: &str) -> Value {
 fn open_streams_are_shown_by_the_beginnings_of_their_ids() {
     let gateway = Gateway::start(&["--dev"]);
     let (_one, first, _) = follow(&gateway, &Request::get("/events/a?heartbeat=300"));
+    // Each core says how old its own are, at its own moment.
+    wait_for("the first to be older", || streams(&gateway, "")["streams"][0]["age_s"].as_f64() >= Some(1.0));
     let (_other, second, _) = follow(&gateway, &Request::get("/events/b?transport=ndjson&session=a-session"));
     let told = streams(&gateway, "");
     let shown: Vec<_> = list(&told, "streams").iter().map(|live| (&live["stream"], &live["transport"])).collect();
