@@ -1,7 +1,7 @@
 // Server-sent events over the browser's own EventSource, which comes back by itself.
 
 import { cutStream, eventsUrl, whatItSays } from "./gateway.js";
-import { receipts } from "./receipts.js";
+import { goodbye } from "./goodbye.js";
 
 export const transport = {
   name: "sse",
@@ -13,20 +13,19 @@ export function open({ topics, types, start }, report) {
   // The envelope tells topic and time, which plain `data` does not.
   const url = eventsUrl(topics, { ...start, envelope: "json" });
   const source = new EventSource(url);
-  const receipt = receipts();
+  const leaving = goodbye();
   let stream = null;
   let wanted = true;
 
   const told = (type, tell) => source.addEventListener(type, (message) => {
     report.cursor(message.lastEventId);
-    receipt.got(message.lastEventId);
     tell(message);
   });
   const toldJson = (type, tell) => told(type, (message) => tell(JSON.parse(message.data)));
 
   toldJson("encke.hello", (hello) => {
     stream = hello.stream;
-    receipt.began(stream);
+    leaving.is(stream);
     report.hello(hello);
   });
   toldJson("encke.gap", (gap) => report.gap(gap));
@@ -44,7 +43,7 @@ export function open({ topics, types, start }, report) {
       return;
     }
     stream = null;
-    receipt.lost();
+    leaving.is(null);
     if (source.readyState === EventSource.CLOSED) {
       whyClosed(url).then((words) => wanted && report.state("closed", words));
     } else {
@@ -55,7 +54,7 @@ export function open({ topics, types, start }, report) {
   return {
     close() {
       wanted = false;
-      receipt.close();
+      leaving.close();
       source.close();
     },
     async cut() {

@@ -31,12 +31,12 @@ const FILES: &[(&str, &str, &[u8])] = files! {
     "event-stream.js": "text/javascript; charset=utf-8",
     "favicon.svg": "image/svg+xml",
     "gateway.js": "text/javascript; charset=utf-8",
+    "goodbye.js": "text/javascript; charset=utf-8",
     "json-lines.js": "text/javascript; charset=utf-8",
     "live.css": "text/css; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
     "long-poll.js": "text/javascript; charset=utf-8",
     "part.js": "text/javascript; charset=utf-8",
-    "receipts.js": "text/javascript; charset=utf-8",
     "returning.js": "text/javascript; charset=utf-8",
     "sequence.js": "text/javascript; charset=utf-8",
 };
