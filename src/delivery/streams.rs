@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::diagnosis::EndReason;
@@ -234,16 +234,14 @@ impl Cut {
     /// Resolves when the stream is to end, with the reason.
     pub async fn asked(&self) -> EndReason {
         let Some(entry) = &self.entry else { return std::future::pending().await };
-        let (send, asked) = oneshot::channel();
-        let send = Mutex::new(Some(send));
-        entry.reach.by(move |reason| {
-            if let Some(send) = send.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                let _ = send.send(reason);
+        let asked = Arc::new(Notify::new());
+        let told = Arc::clone(&asked);
+        entry.reach.by(move |_| told.notify_one());
+        loop {
+            if let Some(reason) = entry.reach.asked().reason {
+                return reason;
             }
-        });
-        match asked.await {
-            Ok(reason) => reason,
-            Err(_) => std::future::pending().await, // Somebody else waits for it now.
+            asked.notified().await;
         }
     }
 }

@@ -167,8 +167,7 @@ impl Desk {
         let back = self.waiting.arrive(visitor, now);
         if let Some(back) = &back {
             tell_of_return(&mut self.waiting, &mut self.stories, back.stream);
-            path.returns = (path.returns.0 + 1, path.returns.1 + back.outage);
-            path.tally().returns += 1;
+            path.came_back(back.outage);
             if back.is_strong && visitor.has.is_some_and(|has| has >= back.given) {
                 path.trial.fed(back.relief, visitor.prefix);
             }
@@ -422,12 +421,11 @@ impl Desk {
         let came_back = back.is_some() || pending.nothing.is_some();
         let of = &mut self.paths[path.index()];
         if let (None, Some(back)) = (back, pending.nothing) {
-            of.returns = (of.returns.0 + 1, of.returns.1 + back.after);
+            of.came_back(back.after);
             if back.is_strong {
                 of.trial.starved(pending.relief, pending.visitor.prefix, at);
             }
             of.tally().with_nothing.note(pending.visitor.prefix);
-            of.tally().returns += 1;
         }
         // The first that a timer cuts are explained when the rest have taught it.
         let known = Circumstances {

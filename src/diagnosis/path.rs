@@ -227,6 +227,12 @@ impl Path {
         self.idle.outlived(quiet, End { at: now, prefix: prefix.map(|prefix| prefix.get().into()) });
     }
 
+    /// Notes that a client came back that was away for so long.
+    pub(super) fn came_back(&mut self, outage: Duration) {
+        self.returns = (self.returns.0 + 1, self.returns.1 + outage);
+        self.tally().returns += 1;
+    }
+
     /// What came of streams lately; to be added to.
     pub(super) fn tally(&mut self) -> &mut Tally {
         &mut self.lately[0]

@@ -19,13 +19,8 @@ impl Witnesses {
 
     /// One more, by a client of this prefix.
     pub(super) fn note(&mut self, prefix: Option<NonZeroU32>) {
-        let place = prefix.and_then(|prefix| {
-            let known = self.of.iter().position(|place| place.is_some_and(|(of, _)| of == prefix));
-            let place = known.or_else(|| self.of.iter().position(Option::is_none))?;
-            Some(self.of[place].get_or_insert((prefix, 0)))
-        });
-        match place {
-            Some((_, count)) => *count = count.saturating_add(1),
+        match prefix.and_then(|prefix| self.place(prefix)) {
+            Some(count) => *count = count.saturating_add(1),
             None => self.others = self.others.saturating_add(1),
         }
     }
@@ -35,16 +30,19 @@ impl Witnesses {
     pub(super) fn and(mut self, more: &Self) -> Self {
         self.others = self.others.saturating_add(more.others);
         for (prefix, count) in more.of.iter().flatten() {
-            let known = self.of.iter().position(|place| place.is_some_and(|(of, _)| of == *prefix));
-            match known.or_else(|| self.of.iter().position(Option::is_none)) {
-                Some(place) => {
-                    let (_, counted) = self.of[place].get_or_insert((*prefix, 0));
-                    *counted = counted.saturating_add(*count);
-                }
+            match self.place(*prefix) {
+                Some(counted) => *counted = counted.saturating_add(*count),
                 None => self.others = self.others.saturating_add(1),
             }
         }
         self
+    }
+
+    /// Where a prefix is counted, if there is room for it.
+    fn place(&mut self, prefix: NonZeroU32) -> Option<&mut u32> {
+        let known = self.of.iter().position(|place| place.is_some_and(|(of, _)| of == prefix));
+        let place = known.or_else(|| self.of.iter().position(Option::is_none))?;
+        Some(&mut self.of[place].get_or_insert((prefix, 0)).1)
     }
 
     /// For how many they count.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::sniff::PREFACE;
+
 /// Follows the frames that a client sends, from its preface on.
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -88,9 +90,6 @@ impl Resets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// What a client begins with (RFC 9113 § 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes of a frame's header.
 const HEADER: usize = 9;
