@@ -62,7 +62,9 @@ impl Frames {
         self.pass = if is_reset { 0 } else { content };
         self.length = 0;
         // Codes beyond a byte are errors, too: none is defined there.
-        is_reset && (self.held[HEADER..HEADER + CODE - 1] != [0; CODE - 1] || !matches!(code, NO_ERROR | CANCEL))
+        is_reset
+            && (self.held[HEADER..HEADER + CODE - 1] != [0; CODE - 1]
+                || !matches!(code, NO_ERROR | STREAM_CLOSED | CANCEL))
     }
 }
 
@@ -99,6 +101,8 @@ const CODE: usize = 4;
 
 const RST_STREAM: u8 = 3;
 const NO_ERROR: u8 = 0;
+/// Said of a stream that was given up before, when something of it comes all the same (RFC 9113 § 5.4.2): of no open one.
+const STREAM_CLOSED: u8 = 5;
 const CANCEL: u8 = 8;
 
 /// How soon after its reset a stream ends. What was reset and is no stream of ours must not count for long.
@@ -121,8 +125,8 @@ mod tests {
     fn resets_for_an_error_are_counted_however_the_bytes_are_cut() {
         // What looks like a reset in the content of another frame is none.
         let data = frame(0, &reset(2));
-        let all = [PREFACE.to_vec(), frame(4, &[]), reset(2), data, reset(8), reset(0), reset(7), reset(0x0100_0008)]
-            .concat();
+        let errors = [reset(2), data, reset(7), reset(0x0100_0008)].concat();
+        let all = [PREFACE.to_vec(), frame(4, &[]), reset(8), reset(0), reset(5), errors].concat();
         for size in 1..all.len() {
             let mut frames = Frames::new();
             let counts: Vec<u32> = all.chunks(size).map(|piece| frames.follow(piece)).collect();
