@@ -172,6 +172,12 @@ impl Carrying {
         let is_time = this.timer.as_mut().poll(cx).is_ready();
         let due = if let Some(Poll::Ready(reason)) = this.cut.as_mut().map(|cut| cut.as_mut().poll(cx)) {
             this.stream.because(reason);
+            if reason == EndReason::Superseded {
+                this.stream.farewell(Bye::Superseded, this.delivery.retry_after_drain(), reason);
+                *this.cut = None;
+                *this.waits = false;
+                return Poll::Ready(Due::Step);
+            }
             // An error, so that the peer sees a broken transfer, as when a proxy cuts.
             Due::End(Some(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by request")))
         } else if let Some(Poll::Ready(page)) = this.fetch.as_mut().map(|fetch| fetch.poll_page(cx)) {

@@ -84,6 +84,8 @@ pub enum Bye {
     Limit,
     /// Something in between holds events until the answer ends; more come with the next one.
     Held,
+    /// Its client has come back, and has a newer one.
+    Superseded,
 }
 
 impl Resume {
@@ -109,6 +111,7 @@ impl Bye {
             Self::Gap => "gap",
             Self::Limit => "limit",
             Self::Held => "held",
+            Self::Superseded => "superseded",
         }
     }
 }

@@ -247,6 +247,7 @@ impl Shard {
             Call::News(news) => self.pump.start_train(news),
             Call::Arrival(arrival) => self.take_in(*arrival),
             Call::Loaded(loaded) => self.pump.give(*loaded),
+            Call::Cut(slot, EndReason::Superseded) => self.pump.supersede(slot, self.retry()()),
             Call::Cut(slot, reason) => self.pump.cut(slot, reason),
             Call::Show(listing) => self.listings.push(listing),
             Call::Rules => self.pump.heed_rules(self.retry()),

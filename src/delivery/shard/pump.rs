@@ -531,6 +531,19 @@ impl Pump {
         }
     }
 
+    /// Ends a stream whose client has a newer one: with a word, for whoever is in between, if there is room for it.
+    pub(super) fn supersede(&mut self, id: SlotId, retry: Duration) {
+        let Some(slot) = self.slots.tenant_mut(id) else { return };
+        match &mut slot.stream {
+            Some(stream) if slot.rest.is_none() => {
+                stream.because(EndReason::Superseded);
+                stream.farewell(Bye::Superseded, retry, EndReason::Superseded);
+                self.queue(id.index);
+            }
+            _ => self.cut(id, EndReason::Superseded),
+        }
+    }
+
     /// Lets a slot go, and with it its socket and its stream.
     fn remove(&mut self, index: u32) {
         let Some(slot) = self.slots.remove(index) else { return };

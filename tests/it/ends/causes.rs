@@ -135,6 +135,12 @@ fn streams_that_their_clients_have_lost_without_a_sign_are_superseded() {
     let ends = confusion::since(&before, &confusion::wait_for_ends(&gateway, 1 + lost.len() as u64));
     confusion::note_ends("superseded", Limit::Known, &ends);
     assert_eq!(ends, Ends::from([("superseded".to_owned(), 2 * EACH)]));
+    // Whoever is in between, or reads on all the same, is told, and has a whole answer.
+    for (mut stream, ..) in lost {
+        let said: Vec<u8> = std::iter::from_fn(|| stream.chunk()).flatten().collect();
+        let said = String::from_utf8(said).expect("text");
+        assert!(said.contains(r#"{"reason":"superseded","retry":"#), "{said}");
+    }
     publish(&gateway, "quiet", "news");
     for (mut stream, ..) in back {
         stream.chunks_until("news");
