@@ -103,6 +103,9 @@ pub enum ConfigError {
          rule that says read = \"public\""
     )]
     NothingPublic,
+    /// No proxy is trusted, and some are.
+    #[error("--trusted-proxy none trusts no proxy, and others are named beside it: leave out the one or the others")]
+    NoneAndOthers,
 }
 
 /// Everything that is wrong, as far as it can be told at once; at least one.

@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 
 use super::file::{self, Entry, File};
-use super::{Address, ConfigError, ConfigErrors, Keep, KeyKind, Passed, ServeArgs, TopicRule, Who, key, tls};
+use super::{Address, ConfigError, ConfigErrors, Keep, KeyKind, Network, Passed, ServeArgs, TopicRule, Who, key, tls};
 use crate::event::TopicSelector;
 
 /// The command line, to be read together with the environment and the file.
@@ -309,6 +309,9 @@ fn complete(args: &mut ServeArgs, settings: &[Setting], warnings: &mut Vec<Strin
     }
     if args.any_origin() && !args.anything_public() {
         errors.push(ConfigError::NothingPublic);
+    }
+    if args.trusted_proxy.len() > 1 && args.trusted_proxy.contains(&Network::None) {
+        errors.push(ConfigError::NoneAndOthers);
     }
     let hidden = |rule: &&super::TopicRule| rule.read.is_some_and(|read| read == Who::Key);
     if args.dev && args.topics.iter().any(|rule| hidden(&rule)) {

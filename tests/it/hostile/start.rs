@@ -55,6 +55,8 @@ fn a_start_that_cannot_be_says_what_to_mend() {
         let words = ["--cors-origin *", "--read public", "list the origins"];
         refuse(&["--cors-origin", origins], &[("ENCKE_PUBLISH_KEY", KEY)], &words);
     }
+    let words = ["--trusted-proxy none", "leave out the one or the others"];
+    refuse(&["--dev", "--trusted-proxy", "none,private"], &[], &words);
     refuse(&["--dev", "--heartbeat", "4"], &[], &["--heartbeat", "5..=3600"]);
     refuse(&["--dev", "--log-level", "encke=loud"], &[], &["--log-level"]);
     refuse(&["--dev", "--publish-key", KEY], &[], &["--publish-key"]);
