@@ -2,18 +2,18 @@
 //!
 //! No clock and no lock: the moment is given with each call. Bounded in paths and in ends that wait.
 
-use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::goodbyes::Goodbyes;
 use super::heartbeat::{BeatBounds, interval};
 use super::path::{Path, PathNumber, is_at_hint};
-use super::signature::{PathKey, Signature};
+use super::signature::Signature;
 use super::story::{Stories, Story, StoryNumber};
+use super::table::{Forgotten, Table};
 use super::verdict::{self, Circumstances, judge};
 use super::waiting::{Pending, Return, Waiting};
-use super::{Called, Departure, EndReason, Product, Receipt, Relief, ShortName, Ticket, Visitor};
+use super::{Called, Departure, EndReason, Receipt, Relief, ShortName, Ticket, Visitor};
 
 /// An end with its reason, which does not change any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,17 +62,6 @@ pub struct Manner {
     pub relief: Relief,
 }
 
-/// A path that is no more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forgotten {
-    /// What it was called.
-    pub label: String,
-    /// Its product.
-    pub product: Product,
-    /// By which transports somebody came.
-    pub transports: Vec<&'static str>,
-}
-
 /// How often streams beat.
 #[derive(Clone, Copy, Debug)]
 pub struct Beats {
@@ -85,11 +74,8 @@ pub struct Beats {
 /// The table of paths, and the ends that wait for their verdict.
 #[derive(Debug)]
 pub struct Desk {
-    paths: Vec<Path>,
-    by_key: HashMap<PathKey, PathNumber>,
+    paths: Table,
     waiting: Waiting,
-    /// Paths whose places were given away: to be taken out of what is shown.
-    forgotten: Vec<Forgotten>,
     grace: Duration,
     pub(super) beats: Beats,
     goodbyes: Goodbyes,
@@ -106,14 +92,7 @@ pub struct Desk {
 
 impl Desk {
     /// How many paths have a place of their own.
-    pub const PATHS: usize = 64;
-
-    /// How long nobody must have come by a path until its place may be given to another: where but few came ever, and where
-    /// more did. What a request says of its way anybody can write, and whoever does so must not keep others out for long.
-    const FORGOTTEN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
-
-    /// So many are no longer few.
-    const FEW: u64 = 50;
+    pub const PATHS: usize = Table::PLACES;
 
     /// What ended so long ago says nothing of a path any more, and how often that is seen to.
     const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -132,10 +111,8 @@ impl Desk {
     #[must_use]
     pub fn new(grace: Duration, beats: Beats) -> Self {
         Self {
-            paths: vec![Path::new(None)],
-            by_key: HashMap::new(),
+            paths: Table::new(2 * grace),
             waiting: Waiting::default(),
-            forgotten: Vec::new(),
             grace,
             beats,
             goodbyes: Goodbyes::default(),
@@ -156,11 +133,12 @@ impl Desk {
         transport: &'static str,
         now: Duration,
     ) -> Arrival {
-        let number = self.path_of(signature.path(), now);
+        let number = self.paths.number(signature.path(), visitor.prefix, now);
         let beats = self.beats;
-        let path = &mut self.paths[number.index()];
+        let path = &mut self.paths[number];
         path.streams += 1;
         path.opened += 1;
+        path.told_apart += u64::from(visitor.prefix.is_some());
         path.seen = now;
         path.names_limit = signature.envoy_limit_ms().is_some();
         path.tally().opened += 1;
@@ -204,7 +182,7 @@ impl Desk {
     /// even reached the next hop nobody is to blame for holding them.
     pub fn missed(&mut self, whose: &Ticket, back: &Return, events: u64, now: Duration) {
         if back.is_acknowledged {
-            let path = &mut self.paths[whose.path.index()];
+            let path = &mut self.paths[whose.path];
             // One is on the way when a connection breaks.
             if back.is_strong && events > 1 {
                 path.trial.starved(back.relief, whose.prefix, now);
@@ -233,7 +211,7 @@ impl Desk {
     /// A client says that it has its stream.
     pub fn receipt(&mut self, whose: &Ticket, receipt: Receipt, now: Duration) {
         let (had, prefix) = (whose.relief, whose.prefix);
-        let path = &mut self.paths[whose.path.index()];
+        let path = &mut self.paths[whose.path];
         let tally = path.tally();
         tally.receipts += 1;
         if receipt.late.is_some_and(|late| late >= Self::LATE) {
@@ -250,19 +228,19 @@ impl Desk {
 
     /// A client has not what was written, though it would have said so.
     pub fn held(&mut self, whose: &Ticket, now: Duration) {
-        let path = &mut self.paths[whose.path.index()];
+        let path = &mut self.paths[whose.path];
         path.tally().unanswered.note(whose.prefix);
         path.trial.starved(whose.relief, whose.prefix, now);
     }
 
     /// An open stream was quiet for longer than the limit of its path, and lives.
     pub fn outlives(&mut self, whose: &Ticket, quiet: Duration, now: Duration) {
-        self.paths[whose.path.index()].outlives(quiet, whose.prefix, now);
+        self.paths[whose.path].outlives(quiet, whose.prefix, now);
     }
 
     /// After what quiet streams are cut, by the number of their path, if it is known: the latest of the cuts.
     pub fn idle_limits(&self) -> impl Iterator<Item = Option<Duration>> {
-        self.paths.iter().map(|path| path.idle_limit().map(|limit| limit.latest))
+        self.paths.all().iter().map(|path| path.idle_limit().map(|limit| limit.latest))
     }
 
     /// A stream or poll has ended. Verdicts that are final are put behind `settled`.
@@ -275,7 +253,7 @@ impl Desk {
         now: Duration,
         settled: &mut Vec<Settled>,
     ) {
-        let of = &mut self.paths[path.index()];
+        let of = &mut self.paths[path];
         of.streams = of.streams.saturating_sub(1);
         of.seen = now;
         let is_evidence = verdict::is_evidence(&end);
@@ -331,16 +309,16 @@ impl Desk {
     pub fn settle(&mut self, now: Duration, settled: &mut Vec<Settled>) {
         if now >= self.looked + Self::LOOK {
             self.looked = now;
-            self.paths.iter_mut().for_each(|path| path.look(now));
+            self.paths.all_mut().for_each(|path| path.look(now));
         }
         if now >= self.turned + Self::LATELY {
             self.turned = now;
-            self.paths.iter_mut().for_each(Path::turn);
+            self.paths.all_mut().for_each(Path::turn);
         }
         if now >= self.forgot + Self::OFTEN {
             self.forgot = now;
             let than = now.saturating_sub(Self::OLD);
-            self.paths.iter_mut().for_each(|path| path.forget_older(than));
+            self.paths.all_mut().for_each(|path| path.forget_older(than));
         }
         while let Some(pending) = self.waiting.next_due(now, self.grace) {
             if pending.story.is_none() {
@@ -358,14 +336,20 @@ impl Desk {
         }
     }
 
+    /// Forgets what a path was taught, or all were: an operator has changed something there. Answers whether there is one.
+    pub fn unlearn(&mut self, label: Option<&str>) -> bool {
+        let of = self.paths.all_mut().filter(|path| path.opened > 0 && label.is_none_or(|label| path.label() == label));
+        of.map(Path::unlearn).count() > 0 || label.is_none()
+    }
+
     /// How many ends were decided before their time, as too many waited; since this was asked last.
     pub fn take_early(&mut self) -> u64 {
         std::mem::take(&mut self.early)
     }
 
     /// The paths that are no more, since this was asked last.
-    pub fn take_forgotten(&mut self) -> Vec<Forgotten> {
-        std::mem::take(&mut self.forgotten)
+    pub(super) fn take_forgotten(&mut self) -> Vec<Forgotten> {
+        self.paths.take_forgotten()
     }
 
     /// How many ends wait for their verdict, or for their client.
@@ -377,11 +361,11 @@ impl Desk {
     /// The name of a path, as metrics are labelled with it.
     #[must_use]
     pub fn label(&self, path: PathNumber) -> &str {
-        self.paths[path.index()].label()
+        self.paths[path].label()
     }
 
     pub(super) fn paths(&self) -> &[Path] {
-        &self.paths
+        self.paths.all()
     }
 
     pub(super) fn ends(&self) -> impl Iterator<Item = (EndReason, u64)> {
@@ -397,7 +381,7 @@ impl Desk {
 
     fn tell(&mut self, pending: &Pending, reason: EndReason) -> StoryNumber {
         let Pending { at, path, end, .. } = *pending;
-        let of = &self.paths[path.index()];
+        let of = &self.paths[path];
         let limit = match reason {
             EndReason::ProxyIdleTimeout => of.idle_limit().map(|limit| limit.at),
             EndReason::ProxyMaxDuration if is_at_hint(&end) => end.time_limit,
@@ -419,7 +403,7 @@ impl Desk {
     fn decide(&mut self, pending: &Pending) -> Settled {
         let Pending { at, path, end, back, .. } = *pending;
         let came_back = back.is_some() || pending.nothing.is_some();
-        let of = &mut self.paths[path.index()];
+        let of = &mut self.paths[path];
         if let (None, Some(back)) = (back, pending.nothing) {
             of.came_back(back.after);
             if back.is_strong {
@@ -458,39 +442,6 @@ impl Desk {
         }
         self.ends[reason as usize] += 1;
         Settled { name: end.name, transport: end.transport, path, reason, age: end.age, idle: end.idle }
-    }
-
-    fn path_of(&mut self, key: PathKey, now: Duration) -> PathNumber {
-        if let Some(number) = self.by_key.get(&key) {
-            return *number;
-        }
-        let Some(number) = self.place(now) else { return PathNumber::OTHER };
-        let path = &mut self.paths[number.index()];
-        if let Some(before) = path.key {
-            self.by_key.remove(&before);
-            let (label, product) = (path.label().to_owned(), before.product());
-            self.forgotten.push(Forgotten { label, product, transports: std::mem::take(&mut path.transports) });
-        }
-        *path = Path::new(Some(key));
-        self.by_key.insert(key, number);
-        number
-    }
-
-    /// A place for one more path: a new one, or that of a path by which nobody has come for long.
-    fn place(&mut self, now: Duration) -> Option<PathNumber> {
-        if self.paths.len() < Self::PATHS {
-            self.paths.push(Path::new(None));
-            return u8::try_from(self.paths.len() - 1).ok().map(PathNumber);
-        }
-        let places = self.paths.iter().enumerate().skip(1);
-        let forgotten = places.filter(|(_, path)| {
-            let (few, many) = Self::FORGOTTEN;
-            // Ends of it that wait are told with its name.
-            let long = if path.opened < Self::FEW { few } else { many }.max(self.grace * 2);
-            path.streams == 0 && path.seen + long < now
-        });
-        let oldest = forgotten.min_by_key(|(_, path)| path.seen);
-        oldest.and_then(|(index, _)| u8::try_from(index).ok()).map(PathNumber)
     }
 }
 

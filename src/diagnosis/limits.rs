@@ -66,6 +66,8 @@ pub struct Limit {
     pub hazard: f64,
     /// The evidence: the recent cuts that count, with at most two of one moment.
     pub cuts: u32,
+    /// When the last stream was cut there, by the moments of the ends, to a tenth of a second.
+    pub last_cut: Duration,
 }
 
 impl Timer {
@@ -109,6 +111,7 @@ impl Timer {
             grade: found.grade,
             hazard: found.hazard,
             cuts: found.cuts,
+            last_cut: Duration::from_millis(u64::from(found.last_cut) * 100),
         })
     }
 

@@ -20,6 +20,7 @@ mod relief;
 mod report;
 mod signature;
 mod story;
+mod table;
 mod verdict;
 mod waiting;
 mod witnesses;
@@ -225,7 +226,7 @@ impl Diagnosis {
         let setting = |product, kind| advice::setting(product, kind).unwrap_or("unknown");
         let ends = EndReason::ALL.map(EndReason::as_str);
         self.metrics.ends.decided_early(self.desk().take_early());
-        for desk::Forgotten { label, product, transports } in self.desk().take_forgotten() {
+        for table::Forgotten { label, product, transports } in self.desk().take_forgotten() {
             let kinds = FindingKind::ALL.map(|kind| (kind.as_str(), setting(product, kind)));
             self.metrics.ends.forget_path(&label, &transports, &ends, &kinds);
         }
@@ -249,7 +250,16 @@ impl Diagnosis {
     #[must_use]
     pub fn report(&self) -> Report {
         self.settle();
-        self.desk().report()
+        self.desk().report(self.now())
+    }
+
+    /// Forgets what a path was taught, by its name, or all were: an operator has changed something there. What was counted
+    /// stays. Answers whether there is such a path.
+    #[must_use]
+    pub fn unlearn(&self, path: Option<&str>) -> bool {
+        let is_known = self.desk().unlearn(path);
+        self.publish();
+        is_known
     }
 
     /// What became of the streams that ended last, so many at most and the newest first, or of one; now; and how many ends wait.

@@ -37,8 +37,11 @@ pub(super) struct Path {
     label: String,
     /// Streams that are open.
     pub(super) streams: u64,
-    /// Streams that were opened.
+    /// Streams that were opened, and those of them whose clients can be told apart by their addresses.
     pub(super) opened: u64,
+    pub(super) told_apart: u64,
+    /// Of which prefix all are that came by it. None: of several.
+    pub(super) only: Option<Option<NonZeroU32>>,
     /// By which transports somebody came.
     pub(super) transports: Vec<&'static str>,
     /// When somebody came by it last.
@@ -163,6 +166,8 @@ impl Path {
             label: key.map_or_else(|| "other".to_owned(), |key| key.to_string()),
             streams: 0,
             opened: 0,
+            told_apart: 0,
+            only: None,
             transports: Vec::new(),
             seen: Duration::ZERO,
             idle: Timer::default(),
@@ -179,6 +184,15 @@ impl Path {
             rate: Rate { second: 0, counts: [0; Rate::SECONDS] },
             masses: VecDeque::new(),
         }
+    }
+
+    /// Forgets what it was taught, as its intermediaries are not what they were. What was counted stays.
+    pub(super) fn unlearn(&mut self) {
+        let new = Self::new(self.key);
+        let Self { idle, idle_at_least, is_stale, canaries, trial, duration, lately, recent, rate, masses, .. } = new;
+        (self.idle, self.idle_at_least, self.is_stale, self.duration) = (idle, idle_at_least, is_stale, duration);
+        (self.canaries, self.trial, self.lately) = (canaries, trial, lately);
+        (self.recent, self.rate, self.masses) = (recent, rate, masses);
     }
 
     /// Its name, as metrics are labelled with it.
@@ -337,15 +351,19 @@ impl Path {
     }
 
     /// Whether the recent ends are of streams of several ages and from several places: else it is one timer, or the network
-    /// of one client.
+    /// of one client. People who leave while a timer cuts many of one age make it no restart: three of four must not be alike.
     fn is_of_many(&self) -> bool {
-        let ages = self.recent.iter().map(|recent| recent.age);
-        let (least, most) = (ages.clone().min().unwrap_or_default(), ages.max().unwrap_or_default());
-        let spread = most.saturating_sub(least);
+        let mut ages: Vec<Duration> = self.recent.iter().map(|recent| recent.age).collect();
+        ages.sort_unstable();
+        let alike = |from: usize| {
+            let oldest = ages[from] + Self::TOGETHER.max(ages[from] / 10);
+            ages[from..].partition_point(|age| *age <= oldest)
+        };
+        let is_one_age = (0..ages.len()).any(|from| alike(from) * 4 >= ages.len() * 3);
         let mut prefixes = self.recent.iter().map(|recent| recent.prefix);
         let first = prefixes.next().flatten();
         let is_one_place = first.is_some() && prefixes.all(|prefix| prefix == first);
-        spread > Self::TOGETHER && spread > most / 10 && !is_one_place
+        !is_one_age && !is_one_place
     }
 
     /// Whether an end was one of many at once. Few of them that do not come back are people who leave together.

@@ -24,6 +24,18 @@ pub enum Relief {
     Finishing,
 }
 
+impl Relief {
+    /// Its name, if anything is done.
+    #[must_use]
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Padding => Some("padding"),
+            Self::Finishing => Some("finishing"),
+        }
+    }
+}
+
 /// What was tried on a path, and what came of it.
 #[derive(Debug, Default)]
 pub(super) struct Trial {
@@ -55,6 +67,11 @@ impl Trial {
     /// What is done for new streams.
     pub(super) fn relief(&self) -> Relief {
         self.relief
+    }
+
+    /// For how long that is done still, until it is tried without.
+    pub(super) fn left(&self, now: Duration) -> Option<Duration> {
+        (self.relief != Relief::None).then(|| (self.since + Self::LASTS).saturating_sub(now))
     }
 
     /// A stream for which this was done had everything come through.
@@ -163,9 +180,9 @@ mod tests {
         let mut trial = Trial::default();
         starve(&mut trial, 6, minutes(1));
         trial.look(minutes(10));
-        assert_eq!(trial.relief(), Relief::Finishing);
+        assert_eq!((trial.relief(), trial.left(minutes(10))), (Relief::Finishing, Some(minutes(1))));
         trial.look(minutes(11));
-        assert_eq!(trial.relief(), Relief::None);
+        assert_eq!((trial.relief(), trial.left(minutes(11))), (Relief::None, None));
         starve(&mut trial, 3, minutes(12));
         assert_eq!(trial.relief(), Relief::Finishing);
         trial.look(minutes(22));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::heartbeat::{Interval, interval};
 use super::limits::{Grade, Limit};
 use super::path::{Path, Tally};
-use super::{Beats, Desk, EndReason, Product, Relief, advice};
+use super::{Beats, Desk, EndReason, Product, Relief, Span, advice};
 
 /// All that is known.
 #[derive(Clone, Debug)]
@@ -38,8 +38,14 @@ pub struct PathReport {
     pub duration_limit: Option<Limit>,
     /// So long a quiet is outlived, where no limit is known.
     pub idle_at_least: Option<Duration>,
+    /// For how long no stream was cut at the idle limit, or else at the duration limit.
+    pub not_cut_for: Option<Duration>,
     /// Whether events are held back.
     pub buffering: Buffering,
+    /// What is done against that, and for how long still.
+    pub relief: Option<(&'static str, Duration)>,
+    /// Whether most of those who came can be told apart by their addresses.
+    pub told_apart: bool,
     /// How often streams are given a sign of life.
     pub heartbeat: Duration,
     /// How many streams and polls ended for each reason.
@@ -138,45 +144,54 @@ impl Buffering {
 const ENOUGH: u64 = 3;
 
 impl Desk {
-    /// All that is known. `heartbeat`: how often streams of a path are given a sign of life.
+    /// All that is known at this moment.
     #[must_use]
-    pub fn report(&self) -> Report {
+    pub fn report(&self, now: Duration) -> Report {
         let known = self.paths().iter().filter(|path| path.opened > 0);
-        let mut paths: Vec<_> = known.map(|path| path.report(self.beats)).collect();
+        let mut paths: Vec<_> = known.map(|path| path.report(self.beats, now)).collect();
         paths.sort_by_key(|path| std::cmp::Reverse((path.streams, path.opened)));
         Report { ends: self.ends().collect(), waiting: self.waiting(), paths }
     }
 }
 
 impl Path {
-    fn report(&self, beats: Beats) -> PathReport {
+    fn report(&self, beats: Beats, now: Duration) -> PathReport {
         let interval = self.idle_limit().map(|limit| interval(beats.default, beats.bounds, Some(&limit), 0));
         let heartbeat = interval.map_or(beats.default, Interval::every);
         let is_too_short = matches!(interval, Some(Interval::TooShort(_)));
-        let product = self.key.map_or(Product::Unknown, |key| key.product());
         let (returns, away) = self.returns;
         let lately = self.lately();
+        let relief = self.trial.relief();
+        let limit = self.idle_limit().or_else(|| self.duration.limit());
         PathReport {
             path: self.label().to_owned(),
-            product,
+            product: self.product(),
             hops: self.key.map_or(0, |key| key.hops()),
             streams: self.streams,
             opened: self.opened,
             idle_limit: self.idle_limit(),
             duration_limit: self.duration.limit(),
             idle_at_least: self.idle_at_least.filter(|_| self.idle_limit().is_none()),
-            buffering: if self.trial.relief() == Relief::None { lately.buffering() } else { Buffering::Held },
+            not_cut_for: limit.map(|limit| now.saturating_sub(limit.last_cut)),
+            buffering: if relief == Relief::None { lately.buffering() } else { Buffering::Held },
+            relief: relief.as_str().zip(self.trial.left(now)),
+            told_apart: self.told_apart * 2 >= self.opened,
             heartbeat,
             ends: EndReason::ALL.into_iter().zip(self.ends).filter(|(_, count)| *count > 0).collect(),
             returns: (
                 returns,
                 u32::try_from(returns).map_or(Duration::ZERO, |count| away.checked_div(count).unwrap_or_default()),
             ),
-            findings: self.findings(&lately, product, heartbeat, is_too_short),
+            findings: self.findings(&lately, heartbeat, is_too_short, now),
         }
     }
 
-    fn findings(&self, lately: &Tally, product: Product, heartbeat: Duration, is_too_short: bool) -> Vec<Finding> {
+    fn product(&self) -> Product {
+        self.key.map_or(Product::Unknown, |key| key.product())
+    }
+
+    fn findings(&self, lately: &Tally, heartbeat: Duration, is_too_short: bool, now: Duration) -> Vec<Finding> {
+        let product = self.product();
         let (who, buffering) = (Who(product), lately.buffering());
         let mut findings = Vec::new();
         let mut find = |kind, text: String, advice: String| findings.push(Finding { kind, text, advice });
@@ -190,7 +205,11 @@ impl Path {
             };
             find(
                 FindingKind::IdleLimit,
-                format!("{who} cuts streams that are quiet for {}: {}; {tuned}.", Seconds(limit.at), evidence(&limit)),
+                format!(
+                    "{who} cuts streams that are quiet for {}: {}; {tuned}.",
+                    Seconds(limit.at),
+                    evidence(&limit, now)
+                ),
                 advice::on_idle_limit(product, limit.at),
             );
         }
@@ -201,7 +220,7 @@ impl Path {
                 format!(
                     "{who} cuts streams when they are {} old, however much is sent: {}.",
                     Seconds(limit.at),
-                    evidence(&limit)
+                    evidence(&limit, now)
                 ),
                 advice::on_duration_limit(product, limit.at),
             );
@@ -224,7 +243,11 @@ impl Path {
         }
         // While something is done against it, nothing else shows it.
         if buffering == Buffering::Held || self.trial.relief() != Relief::None {
-            find(FindingKind::Buffering, lately.on_buffering(&who, self.trial.relief()), advice::on_buffering(product));
+            find(
+                FindingKind::Buffering,
+                lately.on_buffering(&who, self.trial.relief(), self.trial.left(now)),
+                advice::on_buffering(product),
+            );
         }
         let (receipts, late) = (lately.receipts, lately.late.count());
         if late >= ENOUGH && late * 2 >= receipts && buffering != Buffering::Held {
@@ -301,7 +324,7 @@ impl Tally {
     }
 
     /// What was seen of events that are held, and what is done about it.
-    fn on_buffering(&self, who: &Who, relief: Relief) -> String {
+    fn on_buffering(&self, who: &Who, relief: Relief, left: Option<Duration>) -> String {
         let Self { undelivered: (cases, events), with_nothing, padded, unanswered, .. } = self;
         let [cases, with_nothing, unanswered] = [cases, with_nothing, unanswered].map(|witnesses| witnesses.count());
         let seen = if self.holds_all() {
@@ -334,17 +357,19 @@ impl Tally {
                 "; streams end after each event there, so that clients still get them, late and at a price (`held`)"
             }
         };
-        format!("{seen}{done}.")
+        let until = left.map(|left| format!(", for {} more", Span(left))).unwrap_or_default();
+        format!("{seen}{done}{until}.")
     }
 }
 
-/// Of those that came as far, how many were cut.
-fn evidence(limit: &Limit) -> String {
-    let share = (limit.hazard * 100.0).round();
-    match limit.grade {
-        Grade::Certain => format!("{} were cut there, nearly all that came so far", limit.cuts),
-        Grade::Mixed => format!("{} were cut there, {share:.0} % of those that came so far", limit.cuts),
-    }
+/// Of those that came as far, how many were cut, and when the last.
+fn evidence(limit: &Limit, now: Duration) -> String {
+    let (cuts, ago) = (limit.cuts, Span(now.saturating_sub(limit.last_cut)));
+    let share = match limit.grade {
+        Grade::Certain => "nearly all".to_owned(),
+        Grade::Mixed => format!("{:.0} % of those", (limit.hazard * 100.0).round()),
+    };
+    format!("{cuts} were cut there, {share} that came so far, the last {ago} ago")
 }
 
 /// A product as the subject of a sentence.

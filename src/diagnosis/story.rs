@@ -153,7 +153,7 @@ impl Story {
             EndReason::GapClose => "the gateway ended it, as events were gone and it had asked for that",
             EndReason::Limit => "the gateway ended it, as it had been given all that it had asked for",
             EndReason::SourceError => "the gateway ended it, as the log could not be read",
-            EndReason::Held => "the gateway ended it, as nothing is handed on before the end",
+            EndReason::Held => "the gateway ended it, as its client had not what was written",
             _ => "the gateway ended it",
         })
     }
@@ -184,8 +184,8 @@ impl Story {
             | EndReason::Superseded
             | EndReason::GapClose
             | EndReason::Limit
-            | EndReason::SourceError
-            | EndReason::Held => "The gateway did that itself".to_owned(),
+            | EndReason::SourceError => "The gateway did that itself".to_owned(),
+            EndReason::Held => "Something on the way seems to hold events until an answer ends".to_owned(),
         };
         format!("{why}: `{reason}`.")
     }
@@ -196,6 +196,7 @@ impl Story {
         };
         let by = if is_strong { "its session" } else { "its address and what it reads" };
         let missed = match missed {
+            Some(0) if self.reason == EndReason::Held => " and had all of it then".to_owned(),
             Some(0) => " and had missed nothing".to_owned(),
             Some(1) => " and had not been given 1 event that had been written".to_owned(),
             Some(events) => format!(" and had not been given {events} events that had been written"),

@@ -1,4 +1,5 @@
-//! `GET /diagnosis`: why streams die here, as a page for people and as JSON for programs.
+//! `GET /diagnosis`: why streams die here, as a page for people and as JSON for programs. `DELETE /diagnosis`: what was learnt of
+//! a path that is not what it was.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -6,18 +7,34 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::Request;
+use axum::http::{Request, StatusCode, Uri};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::App;
 use super::insight::{self, Text, seconds};
+use super::problem::Problem;
+use super::query::Query;
+use super::{App, parameter};
 use crate::diagnosis::{EndReason, Finding, Grade, PathReport, Report, Seconds};
 
 /// It tells how the network is made.
 pub(super) async fn diagnosis(State(app): State<Arc<App>>, request: Request<Body>) -> Response {
     let report = app.delivery.diagnosis().report();
     insight::answer(request.headers(), || page(&report), || value(&report))
+}
+
+/// What was learnt is forgotten; what was counted stays.
+pub(super) async fn forget(State(app): State<Arc<App>>, uri: Uri) -> Result<StatusCode, Problem> {
+    let query = Query::of(&uri)?;
+    parameter::known(parameter::DIAGNOSIS, &query)?;
+    parameter::once(parameter::DIAGNOSIS, &query)?;
+    let path = query.first(&[parameter::OF_PATH.name]);
+    if !app.delivery.diagnosis().unlearn(path) {
+        let detail = "`path` is none of the paths by which somebody came; GET /diagnosis lists them";
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    }
+    tracing::info!(path, "what was learnt of the paths of streams is forgotten, as was asked for");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn value(report: &Report) -> Value {
@@ -47,6 +64,10 @@ fn path_value(path: &PathReport) -> Value {
         "idle_at_least_s": path.idle_at_least.map(seconds),
         "buffering": path.buffering.as_str(),
         "confidence": confidence,
+        "not_cut_for_s": path.not_cut_for.map(seconds),
+        "relief": path.relief.map(|(relief, _)| relief),
+        "relief_left_s": path.relief.map(|(_, left)| seconds(left)),
+        "told_apart": path.told_apart,
         "heartbeat_s": seconds(path.heartbeat),
         "returns": path.returns.0,
         "outage_s": seconds(path.returns.1),
@@ -100,7 +121,19 @@ fn page(report: &Report) -> String {
             path.returns.0,
         );
     }
-    page.push_str("</tbody></table><h2>Ends</h2><table><thead><tr><th>reason<th>all");
+    page.push_str("</tbody></table>");
+    let alike: Vec<_> = report.paths.iter().filter(|path| path.hops > 0 && !path.told_apart).collect();
+    if !alike.is_empty() {
+        page.push_str("<p class=\"quiet\">Clients cannot be told apart by their addresses on ");
+        for (nth, path) in alike.iter().enumerate() {
+            let _ = write!(page, "{}<code>{}</code>", if nth == 0 { "" } else { ", " }, Text(&path.path));
+        }
+        page.push_str(
+            ": what is found there may be the doing of one of them. Have the intermediary set <code>X-Forwarded-For</code>, and \
+             name it with <code>--trusted-proxy</code>. Clients of private networks are never told apart.</p>",
+        );
+    }
+    page.push_str("<h2>Ends</h2><table><thead><tr><th>reason<th>all");
     for path in &report.paths {
         let _ = write!(page, "<th><code>{}</code>", Text(&path.path));
     }
@@ -143,7 +176,10 @@ mod tests {
             idle_limit: None,
             duration_limit: None,
             idle_at_least: Some(Duration::from_secs(70)),
+            not_cut_for: None,
             buffering: Buffering::None,
+            relief: None,
+            told_apart: false,
             heartbeat: Duration::from_secs(15),
             ends: vec![(EndReason::ProxyRestart, 2)],
             returns: (2, Duration::from_millis(2500)),
@@ -152,9 +188,15 @@ mod tests {
         let report =
             Report { ends: vec![(EndReason::ProxyRestart, 2), (EndReason::Unknown, 0)], waiting: 1, paths: vec![path] };
         let page = page(&report);
-        for part in
-            ["It &lt;was&gt; restarted", "set <code>x</code>", "nginx/h1.0/1", "&gt; 70 s", "2.5 s", "has for that: 1."]
-        {
+        for part in [
+            "It &lt;was&gt; restarted",
+            "apart by their addresses on <code>nginx/h1.0/1</code>",
+            "set <code>x</code>",
+            "nginx/h1.0/1",
+            "&gt; 70 s",
+            "2.5 s",
+            "has for that: 1.",
+        ] {
             assert!(page.contains(part), "{part} is missing in\n{page}");
         }
         let value = value(&report);

@@ -141,7 +141,7 @@ pub fn admin(app: App, guards: Guards) -> Site {
 fn admin_routes(operators: &Operators) -> Router<Arc<App>> {
     let only = middleware::from_fn_with_state(Arc::new(operators.clone()), operator::only);
     let for_operators = Router::new()
-        .route("/diagnosis", get(diagnosis::diagnosis))
+        .route("/diagnosis", get(diagnosis::diagnosis).delete(diagnosis::forget))
         .route("/streams", get(streams::streams))
         .route_layer(only);
     Router::new()

@@ -98,7 +98,8 @@ pub(crate) fn known(table: &[&Parameter], query: &Query) -> Result<(), Problem> 
 /// Refuses what is given twice though an event has one of it.
 pub(crate) fn once(table: &[&Parameter], query: &Query) -> Result<(), Problem> {
     let twice = table.iter().find(|row| !row.many && query.all(row.name).nth(1).is_some());
-    let refused = |row: &&Parameter| Problem::bad(format!("`{}` is given more than once; an event has one", row.name));
+    let refused =
+        |row: &&Parameter| Problem::bad(format!("`{}` is given more than once, and can be but once", row.name));
     twice.map_or(Ok(()), |row| Err(refused(row)))
 }
 
@@ -270,6 +271,11 @@ pub(crate) static SORT: Parameter = row(
     "lag",
     "which streams are shown first: the oldest (if not said), those furthest behind, those that are quiet for longest",
 );
+
+/// Of `DELETE /diagnosis`. Others are refused.
+pub(crate) static DIAGNOSIS: &[&Parameter] = &[&OF_PATH];
+pub(crate) static OF_PATH: Parameter =
+    row("path", Takes::Text(1, 64), "nginx/h1.0/1", "a path, as `GET /diagnosis` names it; all of them if not said");
 
 /// Of `GET /health/ready`.
 pub(crate) static READY: &[&Parameter] = &[&FOR];

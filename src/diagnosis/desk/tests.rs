@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 
 use super::*;
-use crate::diagnosis::{BeatBounds, Finding, FindingKind, Gone, Protocol, ShortName};
+use crate::diagnosis::{BeatBounds, Finding, FindingKind, Gone, ShortName};
 
 const GRACE: Duration = Duration::from_secs(35);
 const BEATS: Beats =
@@ -59,7 +59,7 @@ impl Place {
     }
 
     fn depart(&mut self, who: u64, end: Departure, at: f64) {
-        let path = self.desk.path_of(self.signature.path(), seconds(at));
+        let path = self.desk.paths.number(self.signature.path(), None, seconds(at));
         let said = self.signature.envoy_timeout_ms.map(|milliseconds| Duration::from_millis(milliseconds.into()));
         let end = Departure { time_limit: said, ..end };
         self.desk.depart(path, visitor(who, None), end, Manner::default(), seconds(at), &mut self.settled);
@@ -71,7 +71,7 @@ impl Place {
     }
 
     fn finding(&self, kind: FindingKind) -> Option<Finding> {
-        let paths = self.desk.report().paths;
+        let paths = self.desk.report(seconds(200.0)).paths;
         paths.into_iter().flat_map(|path| path.findings).find(|found| found.kind == kind)
     }
 }
@@ -90,7 +90,7 @@ fn a_timer_is_learnt_within_ten_cuts_and_explains_those_that_taught_it() {
     let reasons = place.reasons(200.0);
     let explained = reasons.iter().filter(|reason| **reason == EndReason::ProxyIdleTimeout).count();
     assert!(reasons.len() == 10 && explained >= 9, "{reasons:?}");
-    let report = place.desk.report();
+    let report = place.desk.report(seconds(200.0));
     let limit = report.paths[0].idle_limit.expect("it is found");
     assert!((limit.at.as_secs_f64() - 6.0).abs() < 0.18, "{limit:?}");
     let finding = place.finding(FindingKind::IdleLimit).expect("it is told");
@@ -143,6 +143,49 @@ fn many_ends_at_once_of_streams_of_all_ages_that_come_back_are_a_restart() {
 }
 
 #[test]
+fn a_first_wave_of_a_timer_is_no_restart_though_people_leave_meanwhile() {
+    let mut place = Place::new(NGINX);
+    for who in 1..=38 {
+        place.arrive(who, None, 0.0);
+    }
+    for who in 1..=38 {
+        // Every fifth leaves; the others are cut at one age, and come back.
+        let (leaves, at) = (who % 5 == 0, 1000.0 + who as f64 / 50.0);
+        place.depart(who, end(if leaves { 20.0 * who as f64 } else { 60.0 + who as f64 / 100.0 }, 3.0), at);
+        if !leaves {
+            place.arrive(who, Some(10), at + 2.0);
+        }
+    }
+    let reasons = place.reasons(1100.0);
+    assert!(reasons.len() == 38 && !reasons.contains(&EndReason::ProxyRestart), "{reasons:?}");
+}
+
+#[test]
+fn what_was_learnt_of_a_path_is_forgotten_at_will_and_what_was_counted_is_not() {
+    let mut place = Place::new(NGINX);
+    for who in 1..=12 {
+        let at = 20.0 + 3.0 * who as f64;
+        place.arrive(who, None, at - 7.0);
+        place.depart(who, end(7.0 + who as f64, 6.02), at);
+        assert!(place.arrive(who, Some(10), at + 2.0).back.is_some());
+    }
+    place.reasons(200.0);
+    let of = |place: &Place| place.desk.report(seconds(200.0)).paths.swap_remove(0);
+    let before = of(&place);
+    assert!(
+        before.idle_limit.is_some() && before.not_cut_for.is_some_and(|quiet| quiet.as_secs() == 144),
+        "{before:?}"
+    );
+    assert!(!place.desk.unlearn(Some("squid/h1.1/1")), "there is no such path");
+    assert_eq!(of(&place).findings, before.findings);
+    assert!(place.desk.unlearn(Some(&before.path)));
+    let after = of(&place);
+    assert_eq!((after.idle_limit, after.not_cut_for, &after.findings[..]), (None, None, &[][..]));
+    assert_eq!((after.streams, after.opened, &after.ends), (before.streams, before.opened, &before.ends));
+    assert_eq!(place.arrive(99, None, 201.0).heartbeat, None);
+}
+
+#[test]
 fn one_client_that_comes_again_and_again_is_no_restart() {
     let mut place = Place::new(NGINX);
     for nth in 0..40 {
@@ -180,7 +223,7 @@ fn people_who_leave_are_no_finding() {
     }
     let reasons = place.reasons(20_000.0);
     assert!(reasons.iter().all(|reason| *reason == EndReason::ClientLeft), "somebody is blamed");
-    assert_eq!(place.desk.report().paths[0].findings, []);
+    assert_eq!(place.desk.report(seconds(200.0)).paths[0].findings, []);
 }
 
 #[test]
@@ -263,52 +306,6 @@ fn what_requests_no_longer_say_of_their_time_is_no_finding() {
 }
 
 #[test]
-fn paths_are_bounded_and_those_that_nobody_uses_make_room() {
-    let mut desk = Desk::new(GRACE, BEATS);
-    let marks = [
-        ("via", "1.1 h (squid/5.7)"),
-        ("x-varnish", "1"),
-        ("cf-ray", "1"),
-        ("x-amzn-trace-id", "1"),
-        ("x-azure-ref", "1"),
-        ("fastly-ff", "1"),
-        ("x-cloud-trace-context", "1"),
-        ("x-host", "a"),
-        ("x-amz-cf-id", "1"),
-        ("x-appgw-trace-id", "1"),
-        ("disguised-host", "a"),
-    ];
-    let mut heads = Vec::new();
-    for (mark, hops) in marks.into_iter().flat_map(|mark| (1..4).map(move |hops| (mark, hops))) {
-        for protocol in [Protocol::Http11, Protocol::Http2] {
-            let forwarded = vec!["192.0.2.1"; hops].join(", ");
-            let fields = [mark, ("x-forwarded-for", &forwarded), ("User-Agent", "curl/8"), ("Accept", "*/*")];
-            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-            heads.push(Signature::of_fields(protocol, fields));
-        }
-    }
-    let arrive = |desk: &mut Desk, head: &Signature, at| desk.arrive(head, &visitor(1, None), "sse", seconds(at)).path;
-    for head in &heads {
-        arrive(&mut desk, head, 0.0);
-    }
-    assert_eq!(desk.paths().len(), Desk::PATHS);
-    let crowded = heads.iter().filter(|head| arrive(&mut desk, head, 1.0) == PathNumber::OTHER).count();
-    assert!(crowded > 0, "there are more than have room");
-    // A place is given away once all its streams have ended, and nobody has come for a while.
-    let other = heads.iter().find(|head| arrive(&mut desk, head, 2.0) == PathNumber::OTHER).expect("there are some");
-    let first = arrive(&mut desk, &heads[0], 2.0);
-    let mut settled = Vec::new();
-    for _ in 0..desk.paths()[first.index()].streams {
-        desk.depart(first, visitor(1, None), end(1.0, 1.0), Manner::default(), seconds(3.0), &mut settled);
-    }
-    assert_eq!(arrive(&mut desk, other, 72.0), PathNumber::OTHER);
-    assert_eq!(desk.take_forgotten(), []);
-    assert_eq!(arrive(&mut desk, other, 74.0), first);
-    let (label, product) = (heads[0].path().to_string(), heads[0].product);
-    assert_eq!(desk.take_forgotten(), [Forgotten { label, product, transports: vec!["sse"] }]);
-}
-
-#[test]
 fn who_says_goodbye_around_its_end_has_left_by_itself_and_does_not_come_back() {
     let mut place = Place::new(NGINX);
     for who in 1..=3_u64 {
@@ -335,16 +332,20 @@ fn a_fault_that_was_mended_is_no_finding_for_long() {
     assert!(place.finding(FindingKind::SlowReaders).is_some(), "half an hour may just have begun when it was");
     place.reasons(3600.0);
     assert_eq!(place.finding(FindingKind::SlowReaders), None);
-    assert_eq!(place.desk.report().paths[0].ends, [(EndReason::SlowReader, 3)], "what is counted is not forgotten");
+    assert_eq!(
+        place.desk.report(seconds(200.0)).paths[0].ends,
+        [(EndReason::SlowReader, 3)],
+        "what is counted is not forgotten"
+    );
 }
 
 #[test]
 fn a_new_default_holds_for_paths_that_are_known() {
     let mut place = Place::new(NGINX);
     place.arrive(1, None, 0.0);
-    assert_eq!(place.desk.report().paths[0].heartbeat, BEATS.default);
+    assert_eq!(place.desk.report(seconds(200.0)).paths[0].heartbeat, BEATS.default);
     place.desk.beat(Beats { default: seconds(40.0), ..BEATS });
-    assert_eq!(place.desk.report().paths[0].heartbeat, seconds(40.0));
+    assert_eq!(place.desk.report(seconds(200.0)).paths[0].heartbeat, seconds(40.0));
 }
 
 /// How a client came back: after how many seconds, whether it is known strongly, and how much it had missed.

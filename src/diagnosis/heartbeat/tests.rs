@@ -7,7 +7,7 @@ const DEFAULT: Duration = Duration::from_secs(15);
 
 fn limit(at: f64, grade: Grade) -> Limit {
     let at = Duration::from_secs_f64(at);
-    Limit { at, latest: at, grade, hazard: 1.0, cuts: 10 }
+    Limit { at, latest: at, grade, hazard: 1.0, cuts: 10, last_cut: Duration::ZERO }
 }
 
 /// The least and the most that streams of such a path are given, in seconds, rounded to tenths.

@@ -47,7 +47,7 @@ fn document(options: &Options) -> Value {
                 "servers": admin.clone(),
                 "get": health("ready", "whether clients may be sent here", parameter::READY),
             },
-            "/diagnosis": { "servers": admin.clone(), "get": diagnosis() },
+            "/diagnosis": { "servers": admin.clone(), "get": diagnosis(), "delete": forget() },
             "/streams": { "servers": admin.clone(), "get": streams() },
             "/openapi.json": { "servers": admin, "get": description() },
         },
@@ -248,6 +248,14 @@ fn diagnosis() -> Value {
     json!({
         "operationId": "diagnosis", "summary": "Why streams end, and what to change", "security": for_operators(),
         "responses": responses([("200", json!({ "description": "All that is known; a page for who accepts HTML.", "content": forms }))], &[401, 403, 421]),
+    })
+}
+
+fn forget() -> Value {
+    json!({
+        "operationId": "forgetDiagnosis", "summary": "Forget what was learnt of a path, or of all", "security": for_operators(),
+        "parameters": parameter::DIAGNOSIS.iter().map(|row| in_query(row, 1)).collect::<Value>(),
+        "responses": responses([("204", json!({ "description": "It is forgotten. What was counted stays." }))], &[400, 401, 403, 404, 421]),
     })
 }
 

@@ -34,6 +34,7 @@ pub(super) async fn streams(State(app): State<Arc<App>>, request: Request<Body>)
 
 fn asked(query: &Query, delivery: &Delivery) -> Result<Asked, Problem> {
     parameter::known(parameter::STREAMS, query)?;
+    parameter::once(parameter::STREAMS, query)?;
     let sort = match parameter::SORT.word(query)? {
         Some("lag") => Sort::Lag,
         Some("quiet") => Sort::Quiet,

@@ -15,8 +15,8 @@ const QUIET: Duration = Duration::from_millis(2500);
 /// How many are cut.
 const CUTS: u32 = 12;
 
-/// Streams that are all cut at the same quiet, each at a moment of its own. Answers whether that taught a limit.
-fn learns(trusted: &str, client_of: fn(u32) -> String) -> bool {
+/// Streams that are all cut at the same quiet, each at a moment of its own.
+fn taught(trusted: &str, client_of: fn(u32) -> String) -> Gateway {
     let gateway = Gateway::start(&["--dev", "--trusted-proxy", trusted]);
     let request = |number| Request::get("/events/quiet").field("X-Forwarded-For", client_of(number));
     // The timer of the proxy that is played here: time is what it is about.
@@ -35,10 +35,16 @@ fn learns(trusted: &str, client_of: fn(u32) -> String) -> bool {
         }
     });
     wait_for("all ends", || gateway.metric("encke_stream_ends_total", &[]) == f64::from(CUTS));
+    gateway
+}
+
+/// What is known of the one path.
+#[track_caller]
+fn path(gateway: &Gateway) -> Value {
     let report: Value = serde_json::from_str(&Request::get("/diagnosis").ask(gateway.address()).text()).expect("JSON");
     let paths = report["paths"].as_array().expect("paths");
     assert_eq!(paths.len(), 1, "{report:#}");
-    paths[0]["idle_limit_s"].is_number()
+    paths[0].clone()
 }
 
 fn one_network(number: u32) -> String {
@@ -51,11 +57,44 @@ fn many_networks(number: u32) -> String {
 
 #[test]
 fn clients_of_one_network_teach_nothing_and_those_of_many_do() {
-    let learnt = thread::scope(|scope| {
+    let places = thread::scope(|scope| {
         [("127.0.0.1", one_network as fn(u32) -> String), ("private", many_networks), ("none", one_network)]
-            .map(|(trusted, client_of)| scope.spawn(move || learns(trusted, client_of)))
-            .map(|learning| learning.join().expect("no panic"))
+            .map(|(trusted, client_of)| scope.spawn(move || taught(trusted, client_of)))
+            .map(|teaching| teaching.join().expect("no panic"))
     });
     // Who is not believed says nothing of others: all come from this machine then, which is nobody in particular.
-    assert_eq!(learnt, [false, true, true]);
+    let known = places.each_ref().map(|gateway| {
+        let path = path(gateway);
+        (path["idle_limit_s"].is_number(), path["not_cut_for_s"].is_number(), path["told_apart"].clone())
+    });
+    assert_eq!(known, [(false, false, true.into()), (true, true, true.into()), (true, true, false.into())]);
+    forgets_what_it_was_taught(&places[1]);
+}
+
+#[track_caller]
+fn forgets_what_it_was_taught(gateway: &Gateway) {
+    let before = path(gateway);
+    let name = before["path"].as_str().expect("a name");
+    let forget = |query: &str| {
+        let answer = Request::new("DELETE", &format!("/diagnosis{query}")).ask(gateway.address());
+        (answer.status, answer.text())
+    };
+    for (query, status, words) in [
+        ("?path=squid%2Fh1.1%2F1", 404, "GET /diagnosis lists them"),
+        ("?of=direct", 400, "there is no parameter `of`; there are path"),
+        ("?path=other&path=other", 400, "`path` is given more than once"),
+    ] {
+        let (refused, text) = forget(query);
+        assert!(refused == status && text.contains(words), "{query}: {refused} {text}");
+    }
+    assert_eq!(path(gateway)["findings"], before["findings"], "nothing is forgotten that was not named");
+    let is_exported =
+        || Request::get("/metrics").ask(gateway.address()).text().contains("encke_path_idle_limit_seconds{");
+    wait_for("the limit among the metrics", is_exported);
+    assert_eq!(forget(&format!("?path={}", name.replace('/', "%2F"))), (204, String::new()));
+    let after = path(gateway);
+    assert_eq!((&after["idle_limit_s"], &after["findings"]), (&Value::Null, &Value::Array(Vec::new())), "{after:#}");
+    assert_eq!((&after["opened"], &after["ends"]), (&before["opened"], &before["ends"]), "what was counted stays");
+    assert!(!is_exported());
+    assert_eq!(forget(""), (204, String::new()));
 }
