@@ -42,8 +42,8 @@ fn settings(product: Product) -> Settings {
         },
         Product::HaProxy => Settings {
             idle: Some(
-                "raise `timeout server` and `timeout client` (50s in Debian's file) in that `backend` and `frontend`; \
-                 `timeout tunnel` has no effect on event streams",
+                "raise `timeout server` (50s in Debian's file) in that `backend`; `timeout client` ends readers that take \
+                 nothing, and `timeout tunnel` has no effect on event streams",
             ),
             buffering: Some(
                 "set `option http-no-delay` in that `backend`, and leave `compression` out for `text/event-stream`",
@@ -56,7 +56,7 @@ fn settings(product: Product) -> Settings {
                 "raise `ProxyTimeout`, or `timeout=` of that `ProxyPass` (`Timeout` by default: 60, or 300 in Debian's file)",
             ),
             buffering: Some("set `flushpackets=on` at that `ProxyPass`"),
-            restart: Some("use `apachectl graceful` with `GracefulShutdownTimeout 0`"),
+            restart: Some("use `apachectl graceful`, or `graceful-stop` with `GracefulShutdownTimeout 0`, its default"),
             ..none
         },
         Product::Squid => Settings {
@@ -69,15 +69,17 @@ fn settings(product: Product) -> Settings {
                 "raise `between_bytes_timeout` (60s by default), in VCL by `set bereq.between_bytes_timeout = 1h;` in `vcl_backend_fetch`",
             ),
             buffering: Some(
-                "return `pipe` for event streams in `vcl_recv`, or keep `beresp.do_stream` true in `vcl_backend_response`",
+                "return `pipe` for event streams in `vcl_recv` (they are subject to `pipe_timeout` then, 60s by default), or \
+                 keep `beresp.do_stream` true in `vcl_backend_response`",
             ),
             ..none
         },
         Product::Caddy => Settings {
-            idle: Some("raise `read_timeout` of that `transport http`, and `write_idle_timeout` of its server"),
+            idle: Some("raise `read_timeout` of that `transport http`, or leave it out (none by default)"),
             buffering: Some("set `flush_interval -1` in that `reverse_proxy`"),
             restart: Some(
-                "set `stream_close_delay` in that `reverse_proxy`: a new configuration closes streams at once without it",
+                "set `grace_period` generously, or leave it out, and have its service manager wait as long: a stopped one \
+                 ends streams after that. A new configuration does not",
             ),
             ..none
         },
@@ -89,16 +91,19 @@ fn settings(product: Product) -> Settings {
             restart: Some("raise `drain-time-s` and `parent-shutdown-time-s` of its command line"),
             ..none
         },
+        // Measured: its `idleTimeout` and `readTimeout` end no event stream, silent or not, over HTTP/1.1 or HTTP/2.
         Product::Traefik => Settings {
-            idle: Some("raise `transport.respondingTimeouts.idleTimeout` of that entry point"),
-            duration: Some("set `transport.respondingTimeouts.writeTimeout: 0` of that entry point"),
+            duration: Some(
+                "set `transport.respondingTimeouts.writeTimeout: 0` of that entry point, as it is by default",
+            ),
             buffering: Some(
                 "leave the `buffering` middleware out, and `compress` with `excludedContentTypes: text/event-stream`",
             ),
-            restart: Some("raise `transport.lifeCycle.graceTimeOut`"),
+            restart: Some("raise `transport.lifeCycle.graceTimeOut` (10s by default)"),
+            ..none
         },
         Product::Lighttpd => Settings {
-            idle: Some("raise `read-timeout` of that `proxy.server`, and `server.max-write-idle`"),
+            idle: Some("raise `read-timeout` of that `proxy.server`, and `server.max-write-idle` (360s by default)"),
             buffering: Some("set `server.stream-response-body = 2`; it does not heed `X-Accel-Buffering`"),
             ..none
         },
@@ -107,24 +112,35 @@ fn settings(product: Product) -> Settings {
             ..none
         },
         Product::AwsApiGateway => Settings {
-            duration: Some(
-                "set the integration's response transfer mode to `STREAM` (29s otherwise), or go past the API Gateway",
+            idle: Some(
+                "set the integration's response transfer mode to `STREAM`, and keep heartbeats below 5 minutes, or below 30s \
+                 if it is edge-optimised",
             ),
-            buffering: Some("set the integration's response transfer mode to `STREAM`"),
+            duration: Some(
+                "set the integration's response transfer mode to `STREAM` (15 minutes at most, REST APIs only; else it is 29s \
+                 by default, and 30s of an HTTP API), or go past the API Gateway",
+            ),
+            buffering: Some("set the integration's response transfer mode to `STREAM` (REST APIs only)"),
             ..none
         },
         Product::CloudFront => Settings {
-            idle: Some("raise the origin's response timeout (30s by default, up to 180)"),
+            idle: Some("raise the origin's response timeout (30s by default, up to 120, or more on request)"),
             duration: Some("leave the origin's response completion timeout out"),
             ..none
         },
         Product::Cloudflare => Settings {
-            idle: Some("keep heartbeats below 100s, which only an Enterprise plan can raise (`proxy_read_timeout`)"),
+            idle: Some(
+                "keep heartbeats below 100s (of late its documents say 120s or 125s), which only an Enterprise plan can raise \
+                 (`proxy_read_timeout`, up to 6000s)",
+            ),
             buffering: Some("use a named tunnel: quick tunnels hold event streams until they end"),
             ..none
         },
         Product::Fastly => Settings {
-            idle: Some("raise the backend's `between_bytes_timeout` (10s by default)"),
+            idle: Some(
+                "raise the backend's `between_bytes_timeout` (10s by default; beyond 60s only for what is passed: clustering and \
+                 shielding cap it)",
+            ),
             buffering: Some("`return(pass)` for event streams in `vcl_recv`, and `set beresp.do_stream = true;`"),
             ..none
         },
@@ -133,19 +149,21 @@ fn settings(product: Product) -> Settings {
             ..none
         },
         Product::AzureAppGateway => Settings {
-            idle: Some("raise the request timeout of that HTTP setting (20s by default)"),
-            buffering: Some("switch response buffers off"),
+            idle: Some(
+                "raise the request timeout of its backend settings (20s or 30s by default, by how they were made)",
+            ),
+            buffering: Some("switch response buffers off (`globalConfiguration.enableResponseBuffering=false`)"),
             ..none
         },
         Product::AzureFrontDoor => {
-            Settings { idle: Some("raise the origin response timeout (30s by default, up to 240)"), ..none }
+            Settings { idle: Some("raise the origin response timeout (30s by default, 16 to 240)"), ..none }
         }
         Product::AzureAppService => {
             Settings { idle: Some("keep heartbeats below 230s, which cannot be raised"), ..none }
         }
         Product::Heroku => Settings { idle: Some("keep heartbeats below 55s, which cannot be raised"), ..none },
         Product::Iis => Settings {
-            idle: Some("raise the proxy's `timeout` in ARR (120s by default)"),
+            idle: Some("raise the proxy's `timeout` in ARR (120s, by reports)"),
             buffering: Some(
                 "set ARR's `minResponseBuffer` to 0, and switch dynamic compression off for `text/event-stream`",
             ),
@@ -170,21 +188,28 @@ const BY_VALUE: &[(u64, &str)] = &[
     (29, "AWS API Gateway (integration timeout)"),
     (
         30,
-        "CloudFront and Azure Front Door (origin response timeout), Google Cloud (`timeoutSec`), AWS HTTP APIs, Next.js (`proxyTimeout`)",
+        "CloudFront and Azure Front Door (origin response timeout), Google Cloud (`timeoutSec`), AWS HTTP APIs, Azure \
+         Application Gateway (request timeout), OpenShift (`haproxy.router.openshift.io/timeout`), Next.js (`proxyTimeout`)",
     ),
-    (50, "HAProxy (`timeout server`, `timeout client`)"),
+    (50, "HAProxy (`timeout server` of Debian's file)"),
     (55, "Heroku"),
     (
         60,
         "nginx (`proxy_read_timeout`), AWS ALB (`idle_timeout.timeout_seconds`), Varnish (`between_bytes_timeout`), Apache (`ProxyTimeout`)",
     ),
     (100, "Cloudflare"),
-    (120, "IIS with ARR (`timeout`)"),
+    (120, "Cloudflare, IIS with ARR (`timeout`)"),
+    (125, "Cloudflare"),
     (230, "Azure App Service"),
-    (240, "ingress-nginx (`worker-shutdown-timeout`)"),
-    (300, "Apache (Debian's `Timeout`), Envoy (`stream_idle_timeout`)"),
+    (240, "ingress-nginx (`worker-shutdown-timeout`), Azure Load Balancer (idle timeout)"),
+    (
+        300,
+        "Apache (Debian's `Timeout`), Envoy (`stream_idle_timeout`), Google Cloud Run (request timeout), AWS API Gateway \
+         (silence, with `STREAM`)",
+    ),
     (350, "AWS NLB (`tcp.idle_timeout.seconds`), NAT gateways"),
-    (900, "Squid (`read_timeout`)"),
+    (360, "lighttpd (`server.max-write-idle`)"),
+    (900, "Squid (`read_timeout`), AWS API Gateway (age, with `STREAM`)"),
     (3600, "AWS ALB or nginx with a timer that was raised"),
 ];
 
@@ -213,7 +238,10 @@ fn timer(product: Product, limit: Duration, setting: Option<&'static str>) -> St
     match (setting, by_value(limit)) {
         (Some(setting), _) => known(product, setting),
         (None, Some(who)) => {
-            format!("look for a timer of {:.0} s on the way; these have one: {who}", limit.as_secs_f64())
+            format!(
+                "look for a timer of {:.0} s on the way; these have one by default, or by their makers' documents: {who}",
+                limit.as_secs_f64()
+            )
         }
         (None, None) => format!("look for a timer of {:.1} s on the way, and raise it", limit.as_secs_f64()),
     }
@@ -251,7 +279,8 @@ pub fn on_delay(product: Product) -> String {
 pub fn on_zombies(product: Product) -> String {
     let setting = match product {
         Product::HaProxy => {
-            "set `option abortonclose` in that `backend`: without it, it learns of a client that left at a write"
+            "set `option abortonclose` in `defaults` (2.6 does not heed it in a `backend`; 3.3 has it by default): without \
+             it, it learns of a client that left at a write"
         }
         Product::Apache | Product::Varnish | Product::Lighttpd => {
             "shorten `--heartbeat` of this gateway: it learns of a client that left at a write"

@@ -119,7 +119,7 @@ listen public
     short: "timeout client 6s\n    timeout server 6s",
     late: Late::No,
     mended: "timeout client 1h\n    timeout server 1h",
-    setting: "`timeout server` and `timeout client`",
+    setting: "`timeout server`",
     holds: None,
 };
 
