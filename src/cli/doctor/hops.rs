@@ -71,6 +71,22 @@ impl Hop {
             Self::Node => "a proxy in Node.js",
         }
     }
+
+    /// Whether tests met it. What is said of the others rests on documents alone.
+    pub(super) fn is_tested(self) -> bool {
+        matches!(
+            self,
+            Self::Nginx
+                | Self::HaProxy
+                | Self::Apache
+                | Self::Envoy
+                | Self::Varnish
+                | Self::Caddy
+                | Self::Traefik
+                | Self::Lighttpd
+                | Self::Squid
+        )
+    }
 }
 
 /// A field, a word in its value (lower case; empty: any), and whom that names.

@@ -384,7 +384,7 @@ impl Facts {
                         that left.";
             Finding::advice("half-close", says)
                 .by("open for 2 s after shutdown(SHUT_WR)")
-                .mended_by(["HAProxy: `option abortonclose`", "a shorter heartbeat: it finds them by writing"])
+                .mended_by(["HAProxy: `option abortonclose` in `defaults`", "a shorter heartbeat: it finds them by writing"])
         })
     }
 }

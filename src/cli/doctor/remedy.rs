@@ -13,23 +13,40 @@ const IDLE: &[Timer] = &[
     (
         Hop::HaProxy,
         &[50],
-        "HAProxy: raise `timeout server` and `timeout client` (50s in Debian's file); `timeout tunnel` has no effect here",
+        "HAProxy: raise `timeout server` (50s in Debian's file); `timeout client` and `timeout tunnel` have no effect here",
     ),
     (Hop::Apache, &[60, 300], "Apache httpd: raise `ProxyTimeout`, or `timeout=` of `ProxyPass`"),
     (Hop::Varnish, &[60], "Varnish: raise `between_bytes_timeout` (60s by default) of the backend"),
     (Hop::Envoy, &[300], "Envoy: raise `stream_idle_timeout` (5m by default) of the connection manager"),
-    (Hop::Alb, &[60], "AWS ALB: raise `idle_timeout.timeout_seconds` (60 by default)"),
-    (Hop::Nlb, &[350], "AWS NLB: raise `tcp.idle_timeout.seconds` (350 by default)"),
-    (Hop::Cloudflare, &[100], "Cloudflare: its 100 s can be raised by Enterprise only: let the server beat more often"),
-    (Hop::CloudFront, &[30], "CloudFront: raise the origin response timeout (30 s by default)"),
-    (Hop::Fastly, &[10], "Fastly: raise `between_bytes_timeout` (10 s by default) of the backend"),
+    (Hop::Alb, &[60], "AWS ALB: raise `idle_timeout.timeout_seconds` (60 by default, up to 4000)"),
+    (
+        Hop::Nlb,
+        &[350],
+        "AWS NLB: raise `tcp.idle_timeout.seconds` (350 by default, up to 6000; fixed for TLS listeners)",
+    ),
+    (
+        Hop::Cloudflare,
+        &[100, 120, 125],
+        "Cloudflare: its 100 to 125 s can be raised by Enterprise only: let the server beat more often",
+    ),
+    (Hop::CloudFront, &[30], "CloudFront: raise the origin response timeout (30 s by default, up to 120)"),
+    (
+        Hop::Fastly,
+        &[10],
+        "Fastly: raise `between_bytes_timeout` (10 s by default) of the backend; beyond 60 s only for what is passed",
+    ),
     (Hop::Heroku, &[55], "Heroku: its 55 s are fixed: let the server beat more often"),
-    (Hop::ApiGateway, &[29, 30, 300], "AWS API Gateway: response transfer mode STREAM, or a way past it"),
-    (Hop::AzureAppGateway, &[20], "Azure Application Gateway: raise the request timeout of the backend settings"),
-    (Hop::AzureFrontDoor, &[30, 60, 90], "Azure Front Door: raise the origin response timeout"),
+    (
+        Hop::ApiGateway,
+        &[29, 30, 300],
+        "AWS API Gateway: response transfer mode STREAM (silent for 5 minutes at most, edge-optimised for 30 s), or a way \
+         past it",
+    ),
+    (Hop::AzureAppGateway, &[20, 30], "Azure Application Gateway: raise the request timeout of the backend settings"),
+    (Hop::AzureFrontDoor, &[30, 60], "Azure Front Door: raise the origin response timeout (up to 240 s)"),
     (Hop::AzureAppService, &[230], "Azure App Service: its 230 s are fixed: let the server beat more often"),
     (Hop::AzureLoadBalancer, &[240], "Azure Load Balancer: raise its idle timeout (4 minutes by default)"),
-    (Hop::Iis, &[120], "IIS with ARR: raise the proxy's time-out (120 s by default)"),
+    (Hop::Iis, &[120], "IIS with ARR: raise the proxy's time-out (120 s, by reports)"),
     (Hop::Squid, &[900], "Squid: raise `read_timeout` (15 minutes by default)"),
     (
         Hop::Node,
@@ -37,7 +54,11 @@ const IDLE: &[Timer] = &[
         "a proxy in Node.js: raise its `proxyTimeout` and `timeout`; Next.js: `experimental.proxyTimeout`",
     ),
     (Hop::Caddy, &[], "Caddy: raise `read_timeout` of the `transport http` block"),
-    (Hop::Lighttpd, &[], "lighttpd: raise `read-timeout` of the host in `proxy.server`"),
+    (
+        Hop::Lighttpd,
+        &[360],
+        "lighttpd: raise `server.max-write-idle` (360s by default), and `read-timeout` of the host in `proxy.server`",
+    ),
 ];
 
 /// Timers that end a stream however busy it is.
@@ -49,8 +70,9 @@ const DURATION: &[Timer] = &[
     ),
     (
         Hop::Google,
-        &[30],
-        "Google Cloud: raise `timeoutSec` of the backend service (30 by default, of the whole answer)",
+        &[30, 300],
+        "Google Cloud: raise `timeoutSec` of the backend service (30 by default, of the whole answer), or the request \
+         timeout of Cloud Run (300 by default, up to 3600)",
     ),
     (Hop::ApiGateway, &[29, 30, 900], "AWS API Gateway: response transfer mode STREAM (15 minutes), or a way past it"),
     (Hop::CloudFront, &[], "CloudFront: take the response completion timeout away"),
@@ -60,12 +82,7 @@ const DURATION: &[Timer] = &[
         "ingress-nginx: raise `worker-shutdown-timeout` (240s by default); each reload ends what is older",
     ),
     (Hop::Node, &[30, 120], "a server or proxy in Go or Node.js: no write timeout for streams (120 s in some)"),
-    (Hop::AzureAppService, &[230], "Azure App Service: its 230 s are fixed"),
-    (
-        Hop::Traefik,
-        &[60],
-        "Traefik: raise `respondingTimeouts.readTimeout` (60s by default) and `writeTimeout` of the entry point",
-    ),
+    (Hop::Traefik, &[], "Traefik: `respondingTimeouts.writeTimeout: 0` of the entry point, as it is by default"),
     (Hop::Nginx, &[], "nginx: `worker_shutdown_timeout` ends streams at a reload; nothing else does by age"),
     (Hop::HaProxy, &[], "HAProxy: `hard-stop-after` ends streams at a reload; nothing else does by age"),
 ];
@@ -90,12 +107,17 @@ fn by(timers: &[Timer], hops: &[Hop], limit: Duration) -> Vec<String> {
     let known = |timer: &&Timer| hops.contains(&timer.0);
     let (fitting, other): (Vec<_>, Vec<_>) = timers.iter().filter(known).partition(fits);
     let everybody: Vec<_> = timers.iter().filter(|timer| fitting.is_empty() && fits(timer) && !known(timer)).collect();
-    let words: Vec<_> = [fitting, other, everybody].concat().into_iter().map(|timer| timer.2.to_owned()).collect();
+    let words: Vec<_> = [fitting, other, everybody].concat().into_iter().map(|timer| told(timer.0, timer.2)).collect();
     if words.is_empty() {
         let nobody = "no hop names itself, and none has this value by default: look for it in the timeouts of each";
         return vec![nobody.to_owned()];
     }
     words
+}
+
+/// What to change in a hop; of one that was not met in tests it is said that it rests on documents.
+fn told(hop: Hop, words: &str) -> String {
+    if hop.is_tested() { words.to_owned() } else { format!("{words} (by documents; not tested here)") }
 }
 
 /// Whether a measured limit is that of a timer of so many seconds.
@@ -124,8 +146,8 @@ pub(super) fn holding(hops: &[Hop]) -> Vec<String> {
             ),
             (Hop::Lighttpd, "lighttpd: `server.stream-response-body = 2`; it does not look at X-Accel-Buffering"),
             (Hop::Iis, "IIS with ARR: response buffer threshold 0 (`minResponseBuffer`), and no `urlCompression`"),
-            (Hop::AzureAppGateway, "Azure Application Gateway: switch response buffers off"),
-            (Hop::ApiGateway, "AWS API Gateway: response transfer mode STREAM"),
+            (Hop::AzureAppGateway, "Azure Application Gateway: `globalConfiguration.enableResponseBuffering=false`"),
+            (Hop::ApiGateway, "AWS API Gateway: response transfer mode STREAM (REST APIs only)"),
             (Hop::Fastly, "Fastly: `set beresp.do_stream = true;` and pass"),
             (Hop::Varnish, "Varnish: `set beresp.do_stream = true;` and `return (pass)`"),
             (Hop::Cloudflare, "Cloudflare: a named tunnel in place of a quick one; `response_buffering` off"),
@@ -167,10 +189,9 @@ pub(super) fn compression(hops: &[Hop]) -> Vec<String> {
 
 /// The settings of known hops, or all.
 fn chosen(settings: &[(Hop, &str)], hops: &[Hop], other: &str) -> Vec<String> {
-    let known: Vec<_> = settings.iter().filter(|(hop, _)| hops.contains(hop)).map(|(_, words)| *words).collect();
-    let chosen =
-        if known.is_empty() { settings.iter().map(|(_, words)| *words).chain([other]).collect() } else { known };
-    chosen.into_iter().map(str::to_owned).collect()
+    let words = |(hop, words): &(Hop, &str)| told(*hop, words);
+    let known: Vec<_> = settings.iter().filter(|(hop, _)| hops.contains(hop)).map(words).collect();
+    if known.is_empty() { settings.iter().map(words).chain([other.to_owned()]).collect() } else { known }
 }
 
 #[cfg(test)]
@@ -194,6 +215,13 @@ mod tests {
         check(&holding(&[Hop::Nginx]), &["proxy_ignore_headers"]);
         check(&coalescing(&[Hop::HaProxy]), &["http-no-delay"]);
         check(&coalescing(&[Hop::Nginx])[..1], &["http-no-delay"]);
+    }
+
+    #[test]
+    fn what_rests_on_documents_says_so() {
+        let says = |words: &[String]| words.iter().map(|words| words.ends_with("not tested here)")).collect::<Vec<_>>();
+        assert_eq!(says(&idle(&[Hop::Nginx, Hop::Alb], Duration::from_secs(60))), [false, true]);
+        assert_eq!(says(&holding(&[Hop::Nginx, Hop::ApiGateway])), [false, true]);
     }
 
     #[test]
