@@ -199,6 +199,7 @@ mod tests {
                 session: None,
                 who: self.diagnosis.hash(1),
                 prefix: None,
+                browser: None,
                 has: None,
                 stream: self.diagnosis.hash(1),
             };

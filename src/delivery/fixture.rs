@@ -110,8 +110,14 @@ impl Fixture {
             Duration::ZERO,
             Beats { default: Duration::from_secs(15), bounds: BeatBounds::default() },
         ));
-        let visitor =
-            Visitor { session: None, who: diagnosis.hash(""), prefix: None, has: None, stream: diagnosis.hash("") };
+        let visitor = Visitor {
+            session: None,
+            who: diagnosis.hash(""),
+            prefix: None,
+            browser: None,
+            has: None,
+            stream: diagnosis.hash(""),
+        };
         let (ticket, _) = diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse");
         let shutdown = self.shutdown.clone();
         let ending = Ending::open(&metrics, &diagnosis, ("sse", "new"), (ticket, ShortName(0)), peer, false, shutdown);

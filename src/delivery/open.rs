@@ -257,6 +257,8 @@ impl Delivery {
             session: wanted.session.as_ref().map(|session| self.diagnosis.hash((session, &wanted.selection))),
             who: self.diagnosis.hash((address, wanted.described, &wanted.selection)),
             prefix: wanted.client.map(|client| self.diagnosis.short_hash(prefix(client))),
+            browser: (wanted.signature.is_direct_browser() && wanted.client.is_none())
+                .then(|| self.diagnosis.short_hash((address, wanted.described))),
             has,
             stream: self.diagnosis.hash(id),
         };

@@ -253,7 +253,7 @@ mod tests {
         let beats = Beats { default: Duration::from_secs(15), bounds: BeatBounds::default() };
         let diagnosis = Diagnosis::new(Arc::new(Metrics::new(labels)), Duration::from_secs(35), beats);
         let (who, stream) = (diagnosis.hash(1), diagnosis.hash(2));
-        let visitor = Visitor { session: None, who, prefix: None, has: None, stream };
+        let visitor = Visitor { session: None, who, prefix: None, browser: None, has: None, stream };
         diagnosis.arrive(&Signature::of_head(b""), &visitor, "sse").0
     }
 

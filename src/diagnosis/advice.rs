@@ -290,6 +290,10 @@ pub fn on_zombies(product: Product) -> String {
     if product == Product::Unknown { setting.to_owned() } else { known(product, setting) }
 }
 
+/// What gives a browser room for more streams.
+pub const ON_H1_STARVED: &str = "serve HTTPS (`--tls-cert`, or a proxy that speaks HTTP/2 with browsers): one connection has room for many \
+                                 streams then; or have the tabs of a page share one stream (`SharedWorker`, `BroadcastChannel`)";
+
 /// The name of the setting that a finding is about, if its product is known.
 #[must_use]
 pub fn setting(product: Product, kind: FindingKind) -> Option<&'static str> {
@@ -299,7 +303,7 @@ pub fn setting(product: Product, kind: FindingKind) -> Option<&'static str> {
         FindingKind::DurationLimit => of.duration,
         FindingKind::Restarts => of.restart,
         FindingKind::Buffering | FindingKind::Delayed => of.buffering,
-        FindingKind::NatIdle | FindingKind::SlowReaders | FindingKind::Zombies => None,
+        FindingKind::NatIdle | FindingKind::SlowReaders | FindingKind::Zombies | FindingKind::H1Starved => None,
     };
     advice?.split('`').nth(1)
 }

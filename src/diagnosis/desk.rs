@@ -5,6 +5,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::browsers::Browsers;
 use super::goodbyes::Goodbyes;
 use super::heartbeat::{BeatBounds, interval};
 use super::path::{Path, PathNumber, is_at_hint};
@@ -79,6 +80,7 @@ pub struct Desk {
     grace: Duration,
     pub(super) beats: Beats,
     goodbyes: Goodbyes,
+    browsers: Browsers,
     /// When it was last looked what paths outlive, and when they last forgot what is old.
     looked: Duration,
     /// When the half hour began that runs.
@@ -116,6 +118,7 @@ impl Desk {
             grace,
             beats,
             goodbyes: Goodbyes::default(),
+            browsers: Browsers::default(),
             looked: Duration::ZERO,
             turned: Duration::ZERO,
             forgot: Duration::ZERO,
@@ -142,6 +145,10 @@ impl Desk {
         path.seen = now;
         path.names_limit = signature.envoy_limit_ms().is_some();
         path.tally().opened += 1;
+        if let Some(browser) = visitor.browser {
+            let tally = path.tally();
+            tally.of_one_browser = tally.of_one_browser.max(self.browsers.open(browser));
+        }
         let back = self.waiting.arrive(visitor, now);
         if let Some(back) = &back {
             tell_of_return(&mut self.waiting, &mut self.stories, back.stream);
@@ -256,6 +263,9 @@ impl Desk {
         let of = &mut self.paths[path];
         of.streams = of.streams.saturating_sub(1);
         of.seen = now;
+        if let Some(browser) = visitor.browser {
+            self.browsers.close(browser);
+        }
         let is_evidence = verdict::is_evidence(&end);
         // Looked at before it is noted: an end is no evidence for itself, unless it is the one that completes it.
         let before = (of.is_at_duration_limit(&end), of.is_at_idle_limit(&end));

@@ -124,6 +124,9 @@ pub struct Visitor {
     pub who: NonZeroU64,
     /// A keyed hash of its client's address prefix. None if that is not known, or if it is one's own.
     pub prefix: Option<NonZeroU32>,
+    /// A keyed hash of its address and user agent, if both are those of one browser: it comes straight, from an address of
+    /// one's own.
+    pub browser: Option<NonZeroU32>,
     /// Up to which offset it says that it has everything: it was here before.
     pub has: Option<u64>,
     /// A keyed hash of what the stream is called.

@@ -7,6 +7,7 @@
 
 pub mod advice;
 mod agent;
+mod browsers;
 mod desk;
 mod facts;
 mod goodbyes;
@@ -80,6 +81,7 @@ pub struct Ticket {
     path: PathNumber,
     session: Option<NonZeroU64>,
     prefix: Option<NonZeroU32>,
+    browser: Option<NonZeroU32>,
     /// Milliseconds.
     canary: Option<NonZeroU32>,
     /// How old its request said that it may become, in milliseconds.
@@ -150,10 +152,10 @@ impl Diagnosis {
             self.metrics.ends.came_back(back.outage);
         }
         let canary = arrival.canary.and_then(|gap| u32::try_from(gap.as_millis()).ok()).and_then(NonZeroU32::new);
-        let Visitor { session, prefix, who, stream, has: _ } = *visitor;
+        let Visitor { session, prefix, browser, who, stream, has: _ } = *visitor;
         let time_limit = signature.envoy_limit_ms();
         let relief = arrival.relief;
-        (Ticket { path, session, prefix, canary, time_limit, relief, who, stream }, arrival)
+        (Ticket { path, session, prefix, browser, canary, time_limit, relief, who, stream }, arrival)
     }
 
     /// Streams that are opened from now on beat so where nothing is known.
@@ -202,11 +204,11 @@ impl Diagnosis {
     /// A stream or poll has ended.
     pub fn depart(&self, ticket: Ticket, end: Departure, with_its_connection: bool) {
         self.metrics.ends.last_sign(end.transport, end.gone.as_str());
-        let Ticket { path, session, prefix, canary, time_limit, relief, who, stream } = ticket;
+        let Ticket { path, session, prefix, browser, canary, time_limit, relief, who, stream } = ticket;
         let time_limit = time_limit.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
         let end = Departure { time_limit, ..end };
         let canary = canary.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
-        let visitor = Visitor { session, prefix, who, stream, has: None };
+        let visitor = Visitor { session, prefix, browser, who, stream, has: None };
         let manner = Manner { with_its_connection, canary, relief };
         self.deciding(|desk, now, settled| desk.depart(path, visitor, end, manner, now, settled));
     }

@@ -104,6 +104,8 @@ pub(super) struct Tally {
     /// Those of the ends that any client can bring about by itself, for a finding.
     pub(super) forgotten: Witnesses,
     pub(super) left_open: Witnesses,
+    /// The most streams that one browser had at once, each on a connection of its own.
+    pub(super) of_one_browser: u32,
     /// The limit that requests of streams named which ended at it (Envoy: `x-envoy-expected-rq-timeout-ms`).
     pub(super) hint: Option<Duration>,
 }
@@ -266,6 +268,7 @@ impl Path {
         all.unanswered = all.unanswered.and(&before.unanswered);
         all.forgotten = all.forgotten.and(&before.forgotten);
         all.left_open = all.left_open.and(&before.left_open);
+        all.of_one_browser = all.of_one_browser.max(before.of_one_browser);
         all.hint = all.hint.or(before.hint);
         all
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::browsers::Browsers;
 use super::heartbeat::{Interval, interval};
 use super::limits::{Grade, Limit};
 use super::path::{Path, Tally};
@@ -97,11 +98,13 @@ pub enum FindingKind {
     Delayed,
     /// Streams stay open though their clients have gone.
     Zombies,
+    /// A browser has all the connections in use that it opens to one host over HTTP/1.1.
+    H1Starved,
 }
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::IdleLimit,
         Self::DurationLimit,
         Self::Restarts,
@@ -110,6 +113,7 @@ impl FindingKind {
         Self::SlowReaders,
         Self::Delayed,
         Self::Zombies,
+        Self::H1Starved,
     ];
 
     /// Its name in metrics.
@@ -124,6 +128,7 @@ impl FindingKind {
             Self::SlowReaders => "slow_readers",
             Self::Delayed => "delayed",
             Self::Zombies => "zombies",
+            Self::H1Starved => "h1_starved",
         }
     }
 }
@@ -264,6 +269,14 @@ impl Path {
                 lately.opened
             );
             find(FindingKind::Zombies, text, advice::on_zombies(product));
+        }
+        let most = lately.of_one_browser;
+        if most >= Browsers::CONNECTIONS {
+            let text = format!(
+                "A browser had {most} streams open at once over HTTP/1.1: it opens no more connections to one host, over all \
+                 tabs, so whatever else its pages asked for had to wait."
+            );
+            find(FindingKind::H1Starved, text, advice::ON_H1_STARVED.to_owned());
         }
         let forgotten = lately.forgotten.count();
         if forgotten >= ENOUGH {

@@ -95,6 +95,12 @@ impl Signature {
         reading.signature()
     }
 
+    /// Whether a browser seems to have sent it itself, over HTTP/1.
+    #[must_use]
+    pub fn is_direct_browser(&self) -> bool {
+        self.hops == 0 && self.protocol != Protocol::Http2 && self.agent.is_browser()
+    }
+
     /// What statistics of this way are kept by.
     #[must_use]
     pub fn path(&self) -> PathKey {

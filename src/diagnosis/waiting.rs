@@ -247,7 +247,14 @@ mod tests {
     fn visitor(session: Option<u64>, who: u64, has: Option<u64>) -> Visitor {
         let number = |number: u64| NonZeroU64::new(number).expect("not 0");
         let stream = STREAM.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Visitor { session: session.map(number), who: number(who), prefix: None, has, stream: number(stream) }
+        Visitor {
+            session: session.map(number),
+            who: number(who),
+            prefix: None,
+            browser: None,
+            has,
+            stream: number(stream),
+        }
     }
 
     fn end(visitor: Visitor, at: u64, given: u64) -> Pending {

@@ -15,13 +15,13 @@ fn seconds(seconds: f64) -> Duration {
 
 fn visitor(who: u64, has: Option<u64>) -> Visitor {
     let who = who.try_into().expect("not 0");
-    Visitor { session: None, who, prefix: None, has, stream: who }
+    Visitor { session: None, who, prefix: None, browser: None, has, stream: who }
 }
 
 /// A stream of this path, of a client of this prefix.
 fn ticket(path: PathNumber, prefix: Option<NonZeroU32>) -> Ticket {
     let (who, relief) = (NonZeroU64::MIN, Relief::None);
-    Ticket { path, session: None, prefix, canary: None, time_limit: None, relief, who, stream: who }
+    Ticket { path, session: None, prefix, browser: None, canary: None, time_limit: None, relief, who, stream: who }
 }
 
 /// An end by the other side: so old, and quiet for so long.

@@ -23,7 +23,7 @@ macro_rules! in_both {
 in_both! {
     pages_that_are_left_have_left_and_those_that_say_goodbye_are_believed
     a_browser_that_is_killed_has_left
-    a_seventh_stream_of_one_page_waits_for_a_place_and_nothing_is_called_a_fault
+    a_seventh_stream_of_one_page_waits_for_a_place_and_that_is_told
     a_long_sleep_is_a_slow_reader_that_comes_back_and_has_missed_nothing
     a_short_sleep_ends_nothing
 }
@@ -106,7 +106,7 @@ for (const name of ["a", "b", "c"]) {
 
 /// Browsers open six connections of HTTP/1.1 to one origin. The seventh stream is in nobody's hands but the browser's: what the
 /// gateway sees are six streams, and then one that leaves and one that comes.
-fn a_seventh_stream_of_one_page_waits_for_a_place_and_nothing_is_called_a_fault(kind: Kind) {
+fn a_seventh_stream_of_one_page_waits_for_a_place_and_that_is_told(kind: Kind) {
     let gateway = Gateway::start(&["--dev"]);
     let server = PageServer::of_script(&SEVEN.replace("GATEWAY", gateway.url()));
     let _browser = Browser::open(kind, &server.url("/"), &[]);
@@ -119,7 +119,7 @@ fn a_seventh_stream_of_one_page_waits_for_a_place_and_nothing_is_called_a_fault(
     }
     assert_eq!(opened_and_active(&gateway), (6.0, 6.0), "the seventh is not even asked for");
     assert_eq!(confusion::ends(&gateway), Ends::new());
-    finds_nothing(&gateway);
+    finds_that_all_connections_are_used(&gateway);
 
     publish(&gateway, "seven", "close the first");
     assert_eq!(server.result(), json!({ "open": 7 }));
@@ -127,7 +127,7 @@ fn a_seventh_stream_of_one_page_waits_for_a_place_and_nothing_is_called_a_fault(
     confusion::note_ends("client_left", Limit::Known, &ends);
     assert_eq!(ends, of("client_left", 1));
     assert_eq!(opened_and_active(&gateway), (7.0, 6.0));
-    finds_nothing(&gateway);
+    finds_that_all_connections_are_used(&gateway);
 }
 
 const SEVEN: &str = r#"
@@ -228,6 +228,19 @@ fn finds_nothing(gateway: &Gateway) {
     let report = confusion::report(gateway);
     let paths = report["paths"].as_array().expect("a list of paths");
     assert!(paths.iter().all(|path| path["findings"] == json!([])), "{report:#}");
+}
+
+#[track_caller]
+fn finds_that_all_connections_are_used(gateway: &Gateway) {
+    let report = confusion::report(gateway);
+    let findings =
+        report["paths"].as_array().expect("a list of paths").iter().flat_map(|path| path["findings"].as_array());
+    let [found] = &findings.flatten().collect::<Vec<_>>()[..] else { panic!("one finding: {report:#}") };
+    let told = (&found["kind"], found["text"].as_str().expect("a text"));
+    assert!(
+        told.0 == "h1_starved" && told.1.starts_with("A browser had 6 streams open at once over HTTP/1.1"),
+        "{report:#}"
+    );
 }
 
 fn of(reason: &str, count: u64) -> Ends {
