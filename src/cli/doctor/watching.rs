@@ -51,6 +51,8 @@ struct Seen {
     /// The heartbeat it asked for.
     beat: Option<u64>,
     asked: Instant,
+    /// When its time is up: what happens later it does not see.
+    until: Instant,
     /// When the head came.
     head: Option<Instant>,
     last: Instant,
@@ -92,22 +94,29 @@ pub(super) async fn probe(path: &Arc<Path>, is_encke: bool, horizon: Horizon, wa
     while streams.join_next().await.is_some() {}
 }
 
+impl Seen {
+    /// A stream that is asked for now.
+    fn asked(beat: Option<u64>, until: Instant) -> Self {
+        let now = Instant::now();
+        Self {
+            beat,
+            asked: now,
+            until,
+            head: None,
+            last: now,
+            longest: Duration::ZERO,
+            end: None,
+            is_farewell: false,
+            clumps: 0,
+            has_failed: false,
+        }
+    }
+}
+
 impl Watched {
     async fn follow(&self, path: &Path, parameters: &[Parameter<'_>], beat: Option<u64>, until: Instant) {
-        let now = Instant::now();
         let number = self.change(|all| {
-            let asked = Seen {
-                beat,
-                asked: now,
-                head: None,
-                last: now,
-                longest: Duration::ZERO,
-                end: None,
-                is_farewell: false,
-                clumps: 0,
-                has_failed: false,
-            };
-            all.push(asked);
+            all.push(Seen::asked(beat, until));
             all.len() - 1
         });
         let request = path.target.stream(parameters);
@@ -143,7 +152,7 @@ impl Watched {
     pub(super) fn lives(&self) -> Vec<Life> {
         let now = Instant::now();
         let life = |seen: &Seen| {
-            let until = seen.end.as_ref().map_or(now, |(at, _)| *at);
+            let until = seen.end.as_ref().map_or(now.min(seen.until), |(at, _)| *at);
             // Of an answer that came when it was at its end, nothing came when it was written.
             let was_held = seen.end.is_some() && seen.head.is_some_and(|head| until - head < AT_ONCE);
             Life {
@@ -162,5 +171,21 @@ impl Watched {
     /// How many streams were watched, and how many of them got no answer.
     pub(super) fn failed(&self) -> (usize, usize) {
         self.change(|all| (all.len(), all.iter().filter(|seen| seen.has_failed).count()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_time_is_up_grows_no_older_while_others_are_watched() {
+        let (watched, now) = (Watched::default(), Instant::now());
+        let [three, ninety] = [3, 90].map(Duration::from_secs);
+        watched.change(|all| all.extend([three, ninety].map(|time| Seen::asked(Some(BUSY), now + time))));
+        tokio::time::advance(ninety).await;
+        let lives = watched.lives();
+        let seen: Vec<_> = lives.iter().map(|life| (life.age, life.overdue())).collect();
+        assert_eq!(seen, [(three, None), (ninety, Some(ninety))]);
     }
 }
