@@ -46,6 +46,18 @@ fn problems(report: &Value) -> Vec<&str> {
     problems.map(|finding| finding["name"].as_str().expect("a name")).collect()
 }
 
+/// What is claimed of the path.
+#[track_caller]
+fn verdict(report: &Value) -> &str {
+    report["verdict"]["is"].as_str().expect("a verdict")
+}
+
+/// Whether limits of silence, and of age, were looked for.
+#[track_caller]
+fn looked_for(report: &Value) -> [bool; 2] {
+    ["idle", "duration"].map(|limit| report[limit]["isLookedFor"].as_bool().expect("it says so"))
+}
+
 /// What to change, of a finding.
 #[track_caller]
 fn remedy<'a>(report: &'a Value, name: &str) -> &'a str {
@@ -82,11 +94,16 @@ fn of_a_gateway_that_is_asked_directly_there_is_nothing_to_mend() {
     assert_eq!(told["delay"]["late"].as_array().map(Vec::len), Some(12), "{told}");
     assert_eq!((&told["halfClose"], &told["atOnce"]["open"]), (&"cut".into(), &12.into()), "{told}");
     assert_eq!((&told["idle"]["limit"], &told["duration"]["limit"]), (&Value::Null, &Value::Null), "{told}");
+    // Of limits of time three seconds say nothing, and it says so.
+    assert_eq!((verdict(&told), looked_for(&told)), ("incomplete", [false, false]), "{told}");
+    assert_eq!((&told["idle"]["watched"], &told["duration"]["watched"]), (&3e3.into(), &3e3.into()), "{told}");
 
     // As its stream's URL, without a key: it is recognised all the same.
     let (code, printed, errors) = doctor([&format!("{}/events/t/1", gateway.url()), "--quick"]).ended();
     assert_eq!(code, Some(0), "{errors}");
-    assert!(printed.contains("HTTP/1.1, Encke, no hop names itself") && printed.contains("healthy:"), "{printed}");
+    assert!(printed.contains("HTTP/1.1, Encke, no hop names itself") && !printed.contains("healthy"), "{printed}");
+    let last = "\nincomplete: nothing wrong in what shows within 3.00 s; longer limits of time were not looked for: run without --quick";
+    assert!(printed.contains(last), "{printed}");
 }
 
 #[test]

@@ -8,12 +8,13 @@ use super::finding::Finding;
 use super::half_close::HalfClose;
 use super::judging::{Facts, Judgement};
 use super::lifetimes::Limit;
-use super::watching::Horizon;
+use super::reach::{Reach, Reached};
 
 /// The report.
-pub(super) fn report(place: &str, facts: &Facts, judgement: &Judgement, horizon: Horizon, is_early: bool) -> String {
+pub(super) fn report(place: &str, facts: &Facts, judgement: &Judgement, reach: &Reach) -> String {
     let (opening, limits) = (&facts.opening, &judgement.limits);
     let version = opening.answer.as_ref().map(|answer| if answer.is_1_1 { "1.1" } else { "1.0" });
+    let verdict = reach.verdict(judgement);
     let hops = judgement.marks.iter().map(|mark| json!({ "name": mark.hop.name(), "by": mark.by }));
     let report = json!({
         "url": place,
@@ -31,8 +32,8 @@ pub(super) fn report(place: &str, facts: &Facts, judgement: &Judgement, horizon:
             "releasedBy": facts.holding.released_by,
             "compressed": opening.compressed.as_ref().map(|compressed| &compressed.coding),
         },
-        "idle": limit(limits.idle.as_ref(), limits.silence, horizon.idle),
-        "duration": limit(limits.duration.as_ref(), limits.age, horizon.duration),
+        "idle": limit(limits.idle.as_ref(), limits.silence, reach.idle),
+        "duration": limit(limits.duration.as_ref(), limits.age, reach.duration),
         "isUnsure": limits.is_unsure,
         "isMixed": limits.is_mixed,
         "watched": { "streams": facts.watched.0, "failed": facts.watched.1 },
@@ -47,19 +48,22 @@ pub(super) fn report(place: &str, facts: &Facts, judgement: &Judgement, horizon:
             HalfClose::Cut => "cut".into(),
             HalfClose::Kept => "kept".into(),
         },
-        "endedEarly": is_early,
+        "endedEarly": reach.is_early,
+        "verdict": { "is": verdict.name, "says": verdict.says },
         "findings": judgement.findings.iter().map(finding).collect::<Vec<_>>(),
     });
     format!("{report}\n")
 }
 
-fn limit(limit: Option<&Limit>, outlived: Duration, horizon: Duration) -> Value {
+fn limit(limit: Option<&Limit>, outlived: Duration, reached: Reached) -> Value {
     json!({
         "limit": limit.map(|limit| milliseconds(limit.at)),
         "end": limit.map(|limit| limit.end.name()),
         "streams": limit.map(|limit| limit.streams),
         "outlived": milliseconds(outlived),
-        "horizon": milliseconds(horizon),
+        "horizon": milliseconds(reached.horizon),
+        "watched": milliseconds(reached.watched),
+        "isLookedFor": reached.is_looked_for,
     })
 }
 

@@ -70,7 +70,7 @@ const SLACK: Duration = Duration::from_millis(200);
 const SHARE: f64 = 0.03;
 
 /// Whether two times are of the same timer.
-fn is_same(a: Duration, b: Duration) -> bool {
+pub(super) fn is_same(a: Duration, b: Duration) -> bool {
     a.abs_diff(b) <= SLACK + a.max(b).mul_f64(SHARE)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each probe measures one thing and leaves it where it can be looked at (`opening`, `together`, `holding`, `delay`,
 //! `half_close`, `watching`); what the measurements mean is decided elsewhere, without a socket or a clock (`hops`, `lifetimes`,
-//! `judging`, `remedy`), and told by `report` and `json`. So a run that is ended early tells what it has learnt.
+//! `judging`, `reach`, `remedy`), and told by `report` and `json`. So a run that is ended early tells what it has learnt.
 //!
 //! Streams are read over HTTP/1.1, by hand (`wire`), as only so it is seen how a connection was cut.
 
@@ -17,6 +17,7 @@ mod judging;
 mod lifetimes;
 mod opening;
 mod path;
+mod reach;
 mod remedy;
 mod report;
 mod stream;
@@ -42,6 +43,7 @@ use self::holding::Holding;
 use self::judging::Facts;
 use self::opening::Opening;
 use self::path::Path;
+use self::reach::Reach;
 use self::together::Together;
 use self::watching::{Horizon, Watched};
 use super::console::Console;
@@ -54,8 +56,8 @@ use super::{CliError, Credentials, Secret, time};
 use crate::event::Topic;
 
 /// What the help ends with: other than of the other commands.
-const EXIT_CODES: &str = "Exit codes: 0 healthy, 1 problems were found, 2 it could not be measured, or wrong usage, 130 interrupted \
-                          with no problem found until then";
+const EXIT_CODES: &str = "Exit codes: 0 no problem was found, 1 problems were found, 2 it could not be measured, or wrong usage, \
+                          130 interrupted with no problem found until then";
 
 /// How long what should come at once may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -137,9 +139,9 @@ pub async fn run(args: DoctorArgs) -> Result<(), CliError> {
     outcome.unwrap_or(Ok(()))?;
     let Some(facts) = found.facts(&target) else { return Err(CliError::Interrupted) };
     let judgement = facts.judged();
-    let horizon = args.horizon();
+    let reach = Reach::of(&judgement.limits, args.horizon(), is_early);
     let tell = if args.json { json::report } else { report::text };
-    print(&tell(&target.place(), &facts, &judgement, horizon, is_early))?;
+    print(&tell(&target.place(), &facts, &judgement, &reach))?;
     let problems = judgement.findings.iter().filter(|finding| finding.level == Level::Problem).count();
     match came.get() {
         _ if problems > 0 => Err(CliError::Unwell { problems }),

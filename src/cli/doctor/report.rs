@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::delay::Verdict;
-use super::finding::{Finding, Level};
+use super::finding::Finding;
 use super::half_close::HalfClose;
 use super::judging::{Facts, Judgement};
 use super::lifetimes::Limit;
-use super::watching::Horizon;
+use super::reach::Reach;
 use crate::cli::console::shown;
 use crate::cli::progress::took;
 
 /// The report.
-pub(super) fn text(place: &str, facts: &Facts, judgement: &Judgement, horizon: Horizon, is_early: bool) -> String {
+pub(super) fn text(place: &str, facts: &Facts, judgement: &Judgement, reach: &Reach) -> String {
     let mut text = String::new();
     let mut line = |name: &str, words: String| {
         writeln!(text, "{name:<12} {}", shown(&words)).expect("a string takes every write");
@@ -21,20 +21,20 @@ pub(super) fn text(place: &str, facts: &Facts, judgement: &Judgement, horizon: H
     line("stream", place.to_owned());
     line("path", path(facts, judgement));
     line("beginning", beginning(facts));
-    line("silence", limit(judgement.limits.idle.as_ref(), judgement.limits.silence, horizon.idle, "silent"));
-    line("age", limit(judgement.limits.duration.as_ref(), judgement.limits.age, horizon.duration, "open"));
+    let Reach { idle, duration, silence, .. } = reach;
+    line("silence", limit(judgement.limits.idle.as_ref(), *silence, idle.horizon, "silent"));
+    line("age", limit(judgement.limits.duration.as_ref(), duration.watched, duration.horizon, "open"));
     line("delay", delay(facts));
     line("at once", at_once(facts));
     line("half-close", half_close(facts.half_close).to_owned());
-    if is_early {
+    if reach.is_early {
         line("ended early", "what follows is what was learnt until then".into());
     }
     for finding in &judgement.findings {
         text += &told(finding);
     }
-    if judgement.findings.iter().all(|finding| finding.level == Level::Advice) {
-        text += "\nhealthy: nothing was found that would cut or hold back event streams here\n";
-    }
+    let verdict = reach.verdict(judgement);
+    writeln!(text, "\n{}: {}", verdict.name, verdict.says).expect("a string takes every write");
     text
 }
 
@@ -86,7 +86,7 @@ fn beginning(facts: &Facts) -> String {
 fn limit(limit: Option<&Limit>, outlived: Duration, horizon: Duration, what: &str) -> String {
     match limit {
         Some(Limit { at, end, .. }) => format!("{what} for {}, then {end}", took(*at)),
-        None => format!("{what} for {} of {} without a cut", took(outlived.min(horizon)), took(horizon)),
+        None => format!("{what} for {} of {} without a cut", took(outlived), took(horizon)),
     }
 }
 

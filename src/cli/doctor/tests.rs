@@ -101,11 +101,11 @@ async fn the_report_tells_no_credentials() {
     let args = parse(&url, &["--header=Cookie: s3cret", "--publish-key=s3cret", "--quick"]).expect("arguments");
     let target = Target::new(&args.url.0, None, &args.credentials, &args.header).expect("a target");
     let found = Found::default();
-    let (horizon, facts) = (args.horizon(), found.facts(&target));
-    assert!(facts.is_none(), "nothing was measured");
+    assert!(found.facts(&target).is_none(), "nothing was measured");
     let facts = Facts::default();
     let judgement = facts.judged();
-    for told in [report::text, json::report].map(|tell| tell(&target.place(), &facts, &judgement, horizon, true)) {
+    let reach = Reach::of(&judgement.limits, args.horizon(), true);
+    for told in [report::text, json::report].map(|tell| tell(&target.place(), &facts, &judgement, &reach)) {
         assert!(!told.contains("s3cret") && told.contains("127.0.0.1"), "{told}");
     }
     assert!(!format!("{args:?}").contains("s3cret"));

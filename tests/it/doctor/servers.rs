@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{doctor, problems, read, report, report_of_a_limit};
+use super::{doctor, looked_for, problems, read, report, report_of_a_limit, verdict};
 use crate::support::wait_for;
 
 /// A server of event streams that knows nothing but its one event, which every stream begins with. It may end each stream
@@ -87,11 +87,22 @@ fn a_server_that_is_no_gateway_is_looked_at_too() {
 }
 
 #[test]
+fn who_has_looked_for_long_enough_says_that_it_is_healthy_and_for_how_long() {
+    let server = Plain::start();
+    let (code, printed, errors) = doctor([&server.url(), "--max-idle=5", "--max-duration=5"]).ended();
+    assert_eq!(code, Some(0), "{errors}");
+    let last = "\nhealthy: nothing was found that would cut or hold back event streams here, silent for up to 5.00 s and open \
+                for up to 5.00 s";
+    assert!(printed.trim_end().ends_with(last), "{printed}");
+}
+
+#[test]
 fn an_age_at_which_busy_streams_are_cut_is_found() {
     let server = Plain::ending_at(Duration::from_secs(3));
     let arguments = [&*server.url(), "--max-idle=5", "--max-duration=5"];
     let told = report_of_a_limit(&arguments, &["duration-limit"], "/duration/limit", 3.0);
     assert_eq!((&told["duration"]["end"], &told["idle"]["limit"]), (&"cut".into(), &serde_json::Value::Null), "{told}");
+    assert_eq!((verdict(&told), looked_for(&told)[1]), ("problems", true), "{told}");
 }
 
 #[test]
@@ -123,5 +134,7 @@ fn an_interruption_ends_it_with_what_was_learnt() {
         assert_eq!(code, Some(expected), "{told}");
         assert_eq!((&told["endedEarly"], &told["atOnce"]["open"]), (&true.into(), &12.into()), "{told}");
         assert_eq!(told["idle"]["horizon"], 360_000.0, "{told}");
+        assert_eq!((verdict(&told), looked_for(&told)), ("incomplete", [false, false]), "{told}");
+        assert!(told["verdict"]["says"].as_str().is_some_and(|says| says.ends_with("let it run to its end")), "{told}");
     }
 }
