@@ -114,4 +114,5 @@ fn over_tls_it_is_told_what_browsers_would_speak() {
     let (code, told) = report(&[gateway.own_url(), "--topic=t", "--quick", "--ca", certificate]);
     assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
     assert_eq!((&told["alpn"], &told["findings"]), (&"h2".into(), &Value::Array(vec![])), "{told}");
+    assert_eq!(told["halfClose"], "cut", "{told}");
 }

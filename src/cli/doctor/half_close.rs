@@ -2,6 +2,10 @@
 //!
 //! Both are in order. A hop that keeps it does not take this for leaving, and some of those do not hear of a client that has
 //! left either, before they have something to write.
+//!
+//! Over TLS it is said twice, as by a client that leaves: `close_notify`, which closes one direction only (RFC 8446 § 6.1), and
+//! then the FIN. Before TLS 1.3 whoever reads the first had to close (RFC 5246 § 7.2.1), so a hop that keeps such a stream takes
+//! no notice of either.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,11 +26,8 @@ pub(super) enum HalfClose {
     Kept,
 }
 
-/// Opens a stream, says it, and waits. Not over TLS, where it is a word of TLS that not everybody hears.
+/// Opens a stream, says it, and waits.
 pub(super) async fn probe(path: &Path, found: &RefCell<HalfClose>) {
-    if path.target.url().scheme() == "https" {
-        return;
-    }
     let Ok(mut stream) = path.open(&path.target.stream(&[])).await else { return };
     if stream.half_close().await.is_err() {
         return;

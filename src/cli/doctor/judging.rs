@@ -382,8 +382,9 @@ impl Facts {
         (self.half_close == HalfClose::Kept).then(|| {
             let says = "A hop keeps streams whose client has said that it asks nothing more; some that do so hear late of clients \
                         that left.";
+            let said = if self.is_https { "close_notify and shutdown(SHUT_WR)" } else { "shutdown(SHUT_WR)" };
             Finding::advice("half-close", says)
-                .by("open for 2 s after shutdown(SHUT_WR)")
+                .by(format!("open for 2 s after {said}"))
                 .mended_by(["HAProxy: `option abortonclose` in `defaults`", "a shorter heartbeat: it finds them by writing"])
         })
     }

@@ -194,7 +194,8 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more will be asked (`shutdown(SHUT_WR)`), which some take for leaving.
+    /// Says that nothing more will be asked (`shutdown(SHUT_WR)`, over TLS behind a `close_notify`), which some take for
+    /// leaving. It can be read on.
     pub(super) async fn half_close(&mut self) -> std::io::Result<()> {
         self.io.shutdown().await
     }

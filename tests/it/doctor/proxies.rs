@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 
 use super::{gateway, problems, remedy, report, report_of_a_limit};
@@ -9,22 +10,10 @@ use crate::support::gateway::Gateway;
 use crate::support::nginx::{Configuration, Nginx};
 use crate::support::process::Process;
 use crate::support::server::started;
+use crate::support::tls::Certificate;
 
 /// `HAProxy` with its defaults, but for the timers, and further lines in `defaults`.
-fn haproxy(gateway: &Gateway, directory: &std::path::Path, more: &str) -> (Process, String) {
-    let file = directory.join("haproxy.cfg");
-    let command = |port| {
-        let text = format!(
-            "defaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    timeout server 4s\n    {more}\n\
-             frontend web\n    bind 127.0.0.1:{port}\n    default_backend encke\n\
-             backend encke\n    server encke {}\n",
-            gateway.address()
-        );
-        std::fs::write(&file, text).expect("it can be written");
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(&file);
-        command
-    };
+fn haproxy(gateway: &Gateway, directory: &Path, more: &str) -> (Process, String) {
     // Not by connecting alone: whoever else has that port would take the connection.
     let passes = |port| {
         let mut connection = TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -33,8 +22,48 @@ fn haproxy(gateway: &Gateway, directory: &std::path::Path, more: &str) -> (Proce
         connection.read_to_string(&mut answer).ok()?;
         answer.contains("\"cursor\":").then_some(())
     };
-    let (process, port) = started(command, |_, port| passes(port).is_some());
+    let (process, port) = haproxy_with(gateway, directory, more, "", |port| passes(port).is_some());
     (process, format!("http://127.0.0.1:{port}"))
+}
+
+/// The same over TLS, where it speaks HTTP/2, too.
+fn haproxy_over_tls(gateway: &Gateway, directory: &Path, certificate: &Certificate, more: &str) -> (Process, String) {
+    let both = directory.join("both.pem");
+    let parts = [certificate.file(), certificate.key()].map(|part| std::fs::read(part).expect("it was written"));
+    std::fs::write(&both, parts.concat()).expect("it can be written");
+    let passes = |port| {
+        let mut command = Command::new("curl");
+        let url = format!("https://127.0.0.1:{port}/events/t?transport=long-poll&timeout=0");
+        let answer = command.arg("-s").arg("--cacert").arg(certificate.authority()).arg(url).output();
+        String::from_utf8_lossy(&answer.expect("there is curl").stdout).contains("\"cursor\":")
+    };
+    let tls = format!("ssl crt {} alpn h2,http/1.1", both.display());
+    let (process, port) = haproxy_with(gateway, directory, more, &tls, passes);
+    (process, format!("https://127.0.0.1:{port}"))
+}
+
+/// The same with what its `bind` says, once `is_up`.
+fn haproxy_with(
+    gateway: &Gateway,
+    directory: &Path,
+    more: &str,
+    bind: &str,
+    is_up: impl Fn(u16) -> bool,
+) -> (Process, u16) {
+    let file = directory.join("haproxy.cfg");
+    let command = |port| {
+        let text = format!(
+            "defaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    timeout server 4s\n    {more}\n\
+             frontend web\n    bind 127.0.0.1:{port} {bind}\n    default_backend encke\n\
+             backend encke\n    server encke {}\n",
+            gateway.address()
+        );
+        std::fs::write(&file, text).expect("it can be written");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(&file);
+        command
+    };
+    started(command, |_, port| is_up(port))
 }
 
 fn directory() -> tempfile::TempDir {
@@ -108,4 +137,18 @@ fn haproxy_that_is_told_not_to_wait_is_healthy() {
     let (_haproxy, url) = haproxy(&gateway, directory.path(), "option http-no-delay");
     let (code, told) = report(&[&url, "--topic=t", "--quick"]);
     assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
+}
+
+#[test]
+fn over_tls_it_is_seen_that_haproxy_keeps_half_closed_streams_unless_it_is_told_not_to() {
+    let (gateway, directory, certificate) = (gateway(), directory(), Certificate::new());
+    let authority = certificate.authority();
+    let authority = authority.to_str().expect("a path in UTF-8");
+    for (more, expected) in [("", "kept"), ("\n    option abortonclose", "cut")] {
+        let more = format!("option http-no-delay{more}");
+        let (_haproxy, url) = haproxy_over_tls(&gateway, directory.path(), &certificate, &more);
+        let (code, told) = report(&[&url, "--topic=t", "--quick", "--ca", authority]);
+        assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
+        assert_eq!((&told["halfClose"], &told["alpn"]), (&expected.into(), &"h2".into()), "{told}");
+    }
 }

@@ -181,5 +181,6 @@ fn what_browsers_will_meet_is_told() {
     let together = Together { tried: 12, open: 5, troubles: vec!["the answer has the status 429".into()] };
     check(&Facts { together, ..healthy() }, Level::Problem, "at-once", "limit_conn");
     let facts = Facts { half_close: HalfClose::Kept, ..healthy() };
-    check(&facts, Level::Advice, "half-close", "abortonclose");
+    let finding = check(&facts, Level::Advice, "half-close", "abortonclose");
+    assert!(finding.evidence.contains("close_notify"), "{finding:?}");
 }
