@@ -115,4 +115,6 @@ fn over_tls_it_is_told_what_browsers_would_speak() {
     assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
     assert_eq!((&told["alpn"], &told["findings"]), (&"h2".into(), &Value::Array(vec![])), "{told}");
     assert_eq!(told["halfClose"], "cut", "{told}");
+    assert_eq!((&told["http2"]["status"], &told["http2"]["end"]), (&200.into(), &Value::Null), "{told}");
+    assert!(told["http2"]["firstEvent"].is_number(), "{told}");
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::finding::Finding;
 use super::half_close::HalfClose;
+use super::http2::{End, Http2};
 use super::judging::{Facts, Judgement};
 use super::lifetimes::Limit;
 use super::reach::{Reach, Reached};
@@ -42,6 +43,7 @@ pub(super) fn report(place: &str, facts: &Facts, judgement: &Judgement, reach: &
             "late": facts.delay.late.iter().copied().map(milliseconds).collect::<Vec<_>>(),
             "each": judgement.late.map(milliseconds),
         },
+        "http2": facts.http2.as_ref().map(http2),
         "atOnce": { "tried": facts.together.tried, "open": facts.together.open },
         "halfClose": match facts.half_close {
             HalfClose::Unknown => Value::Null,
@@ -64,6 +66,18 @@ fn limit(limit: Option<&Limit>, outlived: Duration, reached: Reached) -> Value {
         "horizon": milliseconds(reached.horizon),
         "watched": milliseconds(reached.watched),
         "isLookedFor": reached.is_looked_for,
+    })
+}
+
+fn http2(stream: &Http2) -> Value {
+    let end = stream.end.as_ref();
+    json!({
+        "status": stream.head.as_ref().map(|head| head.status),
+        "head": stream.head.as_ref().map(|head| milliseconds(head.after)),
+        "firstEvent": stream.first_event.map(milliseconds),
+        "age": milliseconds(stream.age),
+        "end": end.map(End::name),
+        "code": end.and_then(End::code),
     })
 }
 

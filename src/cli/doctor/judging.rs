@@ -1,5 +1,6 @@
 //! What the measurements mean: facts in, findings out. Pure.
 
+mod http2;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use super::finding::Finding;
 use super::half_close::HalfClose;
 use super::holding::Holding;
 use super::hops::{self, Hop, Mark};
+use super::http2::Http2;
 use super::lifetimes::{Life, Limit, Limits, limits};
 use super::opening::Opening;
 use super::remedy;
@@ -32,6 +34,8 @@ pub(super) struct Facts {
     pub(super) delay: Delay,
     pub(super) half_close: HalfClose,
     pub(super) together: Together,
+    /// The stream over HTTP/2, where there was one to be.
+    pub(super) http2: Option<Http2>,
     pub(super) lives: Vec<Life>,
     /// Of so many watched streams, so many had no answer.
     pub(super) watched: (usize, usize),
@@ -81,6 +85,7 @@ impl Facts {
         findings.extend(self.idle(&limits, &hops));
         findings.extend(self.duration(&limits, &hops));
         findings.extend(cuts(&limits));
+        findings.extend(self.http2(&limits, &hops));
         findings.extend(self.head(fields, &hops));
         findings.extend(self.together());
         findings.extend(self.unanswered());
@@ -332,7 +337,12 @@ impl Facts {
             return None;
         }
         let words: Vec<_> = troubles.iter().map(|words| crate::cli::console::shown(words)).collect();
-        let says = format!("Of {tried} streams of one client only {open} are answered at once.");
+        let mut says = format!("Of {tried} streams of one client only {open} are answered at once.");
+        if self.chosen.as_deref() == Some("h2") {
+            // https://nginx.org/en/docs/http/ngx_http_limit_conn_module.html
+            says += " They had a connection each; browsers get HTTP/2 here, where all streams share one, so a limit of connections \
+                     meets other clients only (but nginx's `limit_conn` counts each stream of HTTP/2).";
+        }
         Some(Finding::problem("at-once", says).by(words.join("; ")).mended_by([
             "the limit of connections of one address (nginx: `limit_conn`; HAProxy: `maxconn`, stick tables; Apache: workers)",
             "or let pages share one stream, and a proxy speak HTTP/2",

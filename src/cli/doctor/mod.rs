@@ -1,10 +1,11 @@
 //! `encke doctor URL`: why event streams die or are late on the way from the server to here, and what to change.
 //!
 //! Each probe measures one thing and leaves it where it can be looked at (`opening`, `together`, `holding`, `delay`,
-//! `half_close`, `watching`); what the measurements mean is decided elsewhere, without a socket or a clock (`hops`, `lifetimes`,
+//! `half_close`, `http2`, `watching`); what the measurements mean is decided elsewhere, without a socket or a clock (`hops`, `lifetimes`,
 //! `judging`, `reach`, `remedy`), and told by `report` and `json`. So a run that is ended early tells what it has learnt.
 //!
-//! Streams are read over HTTP/1.1, by hand (`wire`), as only so it is seen how a connection was cut.
+//! Streams are read over HTTP/1.1, by hand (`wire`), as only so it is seen how a connection was cut. One over HTTP/2 stands
+//! beside them, where browsers would speak that.
 
 mod asking;
 mod delay;
@@ -12,6 +13,7 @@ mod finding;
 mod half_close;
 mod holding;
 mod hops;
+mod http2;
 mod json;
 mod judging;
 mod lifetimes;
@@ -110,6 +112,7 @@ struct Found {
     delay: RefCell<Delay>,
     half_close: RefCell<HalfClose>,
     together: RefCell<Together>,
+    http2: http2::Watched,
     watched: Watched,
     /// When streams began to be watched.
     since: Cell<Option<Instant>>,
@@ -162,15 +165,25 @@ impl DoctorArgs {
         let path = Arc::new(Path { target, dialer, patience: PATIENCE });
         let opening = opening::probe(&path).await.map_err(|trouble| CliError::Unmeasured(trouble.words))?;
         *found.opening.borrow_mut() = Some(opening.clone());
-        *found.chosen.borrow_mut() = together::chosen(&path, ca).await.map_err(unmeasured)?;
+        let browser = http2::browser(&path, ca).await.map_err(unmeasured)?;
+        if let Some(browser) = &browser {
+            *found.chosen.borrow_mut() = http2::chosen(browser).await;
+        }
         if opening.answer.is_some() {
             together::probe(&path, &found.together).await;
         }
         found.since.set(Some(Instant::now()));
+        let http2 = async {
+            if let Some(browser) = browser.filter(|_| found.chosen.borrow().as_deref() == Some("h2")) {
+                // Boxed: HTTP/2 is large.
+                Box::pin(http2::probe(&path, &browser, opening.is_encke, self.horizon(), &found.http2)).await;
+            }
+        };
         tokio::join!(
             holding::probe(&path, &opening, &found.holding),
             delay::probe(&path, &opening, &found.delay),
             half_close::probe(&path, &found.half_close),
+            http2,
             watching::probe(&path, opening.is_encke, self.horizon(), &found.watched),
         );
         Ok(())
@@ -211,6 +224,7 @@ impl Found {
             delay: self.delay.borrow().clone(),
             half_close: *self.half_close.borrow(),
             together: self.together.borrow().clone(),
+            http2: self.http2.seen(),
             lives: self.watched.lives(),
             watched: self.watched.failed(),
         })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::delay::Verdict;
 use super::finding::Finding;
 use super::half_close::HalfClose;
+use super::http2::Http2;
 use super::judging::{Facts, Judgement};
 use super::lifetimes::Limit;
 use super::reach::Reach;
@@ -25,6 +26,9 @@ pub(super) fn text(place: &str, facts: &Facts, judgement: &Judgement, reach: &Re
     line("silence", limit(judgement.limits.idle.as_ref(), *silence, idle.horizon, "silent"));
     line("age", limit(judgement.limits.duration.as_ref(), duration.watched, duration.horizon, "open"));
     line("delay", delay(facts));
+    if let Some(stream) = &facts.http2 {
+        line("http/2", http2(stream, facts.opening.patience));
+    }
     line("at once", at_once(facts));
     line("half-close", half_close(facts.half_close).to_owned());
     if reach.is_early {
@@ -87,6 +91,21 @@ fn limit(limit: Option<&Limit>, outlived: Duration, horizon: Duration, what: &st
     match limit {
         Some(Limit { at, end, .. }) => format!("{what} for {}, then {end}", took(*at)),
         None => format!("{what} for {} of {} without a cut", took(outlived), took(horizon)),
+    }
+}
+
+fn http2(stream: &Http2, patience: Duration) -> String {
+    let first = match (&stream.head, stream.first_event) {
+        (Some(head), _) if head.status != 200 => format!("an answer with the status {}", head.status),
+        (_, Some(first)) => format!("first event after {}", took(first)),
+        (_, None) if stream.is_overdue => format!("no event in {}", took(patience)),
+        (_, None) => "no event".into(),
+    };
+    let age = took(stream.age);
+    match &stream.end {
+        Some(end) => format!("{first}; {end} after {age}"),
+        None if stream.head.is_none() => first,
+        None => format!("{first}, open for {age} without a cut"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Probe: how many streams one client may have open at once, and which version of HTTP browsers would speak here.
+//! Probe: how many streams one client may have open at once, each on a connection of its own.
 //!
 //! Over HTTP/1.1 a browser has six connections to a host, over all its pages: the seventh stream waits for ever.
 
@@ -9,8 +9,6 @@ use tokio::task::JoinSet;
 
 use super::path::Path;
 use super::stream::Stream;
-use crate::cli::CliError;
-use crate::cli::wire::dial::{Dialer, Traffic};
 use crate::cli::wire::trouble::Trouble;
 
 /// How many are tried: more than the pages of one user need.
@@ -46,14 +44,4 @@ pub(super) async fn probe(path: &Arc<Path>, found: &RefCell<Together>) {
     }
     together.open = open.len();
     *found.borrow_mut() = together;
-}
-
-/// What a browser would be given over TLS: the name of the version that is chosen if it offers HTTP/2, too.
-pub(super) async fn chosen(path: &Path, ca: Option<&std::path::Path>) -> Result<Option<String>, CliError> {
-    if path.target.url().scheme() != "https" {
-        return Ok(None);
-    }
-    let dialer = Dialer::new(path.target.url(), &["h2", "http/1.1"], ca).await?;
-    let io = dialer.dial(&Arc::new(Traffic::default())).await;
-    Ok(io.ok().map(|io| io.chosen().unwrap_or_else(|| "http/1.1".into())))
 }

@@ -18,7 +18,7 @@ use super::stream::{End, Stream};
 /// How long a gateway may be asked to be silent, in seconds.
 pub(super) const SILENT: u64 = 3600;
 /// The shortest heartbeat it can be asked for, in seconds.
-const BUSY: u64 = 5;
+pub(super) const BUSY: u64 = 5;
 /// Heartbeats between, in seconds: which of them keep a stream alive.
 const BETWEEN: [u64; 5] = [15, 30, 45, 90, 180];
 /// An event type that nobody publishes: a stream of it is silent.
@@ -39,6 +39,13 @@ pub(super) struct Horizon {
     pub(super) idle: Duration,
     /// All others.
     pub(super) duration: Duration,
+}
+
+impl Horizon {
+    /// For how long a stream is watched on which something is sent. Of another server nobody knows whether it is.
+    pub(super) fn of_busy(self, is_encke: bool) -> Duration {
+        if is_encke { self.duration } else { self.idle.max(self.duration) }
+    }
 }
 
 /// Streams and what is known of them; it can be looked at while they are watched.
@@ -85,7 +92,7 @@ pub(super) async fn probe(path: &Arc<Path>, is_encke: bool, horizon: Horizon, wa
             watch(Some(beat), true, Duration::ZERO, horizon.idle);
         }
     }
-    let longest = if is_encke { horizon.duration } else { horizon.idle.max(horizon.duration) };
+    let longest = horizon.of_busy(is_encke);
     for number in 0..3 {
         // Within a short horizon they are closer together.
         let wait = APART.min(longest / 10) * number;

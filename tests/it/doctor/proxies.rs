@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::{gateway, problems, remedy, report, report_of_a_limit};
 use crate::support::gateway::Gateway;
 use crate::support::nginx::{Configuration, Nginx};
@@ -22,40 +24,45 @@ fn haproxy(gateway: &Gateway, directory: &Path, more: &str) -> (Process, String)
         connection.read_to_string(&mut answer).ok()?;
         answer.contains("\"cursor\":").then_some(())
     };
-    let (process, port) = haproxy_with(gateway, directory, more, "", |port| passes(port).is_some());
+    let (process, port) = haproxy_with(gateway, directory, [more, "", ""], |port| passes(port).is_some());
     (process, format!("http://127.0.0.1:{port}"))
 }
 
-/// The same over TLS, where it speaks HTTP/2, too.
-fn haproxy_over_tls(gateway: &Gateway, directory: &Path, certificate: &Certificate, more: &str) -> (Process, String) {
+/// The same over TLS, where it speaks HTTP/2, too, with further lines in `defaults` and in its backend.
+fn haproxy_over_tls(
+    gateway: &Gateway,
+    directory: &Path,
+    certificate: &Certificate,
+    [defaults, rules]: [&str; 2],
+) -> (Process, String) {
     let both = directory.join("both.pem");
     let parts = [certificate.file(), certificate.key()].map(|part| std::fs::read(part).expect("it was written"));
     std::fs::write(&both, parts.concat()).expect("it can be written");
     let passes = |port| {
         let mut command = Command::new("curl");
         let url = format!("https://127.0.0.1:{port}/events/t?transport=long-poll&timeout=0");
-        let answer = command.arg("-s").arg("--cacert").arg(certificate.authority()).arg(url).output();
+        let answer = command.args(["-s", "--http1.1", "--cacert"]).arg(certificate.authority()).arg(url).output();
         String::from_utf8_lossy(&answer.expect("there is curl").stdout).contains("\"cursor\":")
     };
     let tls = format!("ssl crt {} alpn h2,http/1.1", both.display());
-    let (process, port) = haproxy_with(gateway, directory, more, &tls, passes);
+    let (process, port) =
+        haproxy_with(gateway, directory, [&format!("option http-no-delay\n    {defaults}"), &tls, rules], passes);
     (process, format!("https://127.0.0.1:{port}"))
 }
 
-/// The same with what its `bind` says, once `is_up`.
+/// The same with lines in `defaults`, what `bind` says, and lines in the backend, once `is_up`.
 fn haproxy_with(
     gateway: &Gateway,
     directory: &Path,
-    more: &str,
-    bind: &str,
+    [defaults, bind, rules]: [&str; 3],
     is_up: impl Fn(u16) -> bool,
 ) -> (Process, u16) {
     let file = directory.join("haproxy.cfg");
     let command = |port| {
         let text = format!(
-            "defaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    timeout server 4s\n    {more}\n\
+            "defaults\n    mode http\n    timeout connect 5s\n    timeout client 60s\n    timeout server 4s\n    {defaults}\n\
              frontend web\n    bind 127.0.0.1:{port} {bind}\n    default_backend encke\n\
-             backend encke\n    server encke {}\n",
+             backend encke\n    server encke {}\n    {rules}\n",
             gateway.address()
         );
         std::fs::write(&file, text).expect("it can be written");
@@ -98,7 +105,7 @@ fn the_silence_that_nginx_allows_is_found_with_its_setting() {
     let arguments = [&*nginx.url(), "--topic=t", "--max-idle=7", "--max-duration=7"];
     let told = report_of_a_limit(&arguments, &["idle-limit"], "/idle/limit", 4.0);
     assert!(remedy(&told, "idle-limit").contains("proxy_read_timeout"), "{told}");
-    assert_eq!((&told["idle"]["end"], &told["duration"]["limit"]), (&"cut".into(), &serde_json::Value::Null), "{told}");
+    assert_eq!((&told["idle"]["end"], &told["duration"]["limit"]), (&"cut".into(), &Value::Null), "{told}");
 }
 
 #[test]
@@ -108,11 +115,7 @@ fn an_nginx_that_does_not_hear_that_it_must_not_buffer_is_found() {
     let nginx = Nginx::start(&deaf);
     let (code, told) = report(&[&nginx.url(), "--topic=t", "--quick"]);
     assert_eq!((code, problems(&told)), (Some(1), vec!["held"]), "{told}");
-    assert_eq!(
-        (&told["isEncke"], &told["beginning"]["releasedBy"]),
-        (&true.into(), &serde_json::Value::Null),
-        "{told}"
-    );
+    assert_eq!((&told["isEncke"], &told["beginning"]["releasedBy"]), (&true.into(), &Value::Null), "{told}");
     assert!(remedy(&told, "held").contains("proxy_ignore_headers"), "{told}");
 }
 
@@ -140,15 +143,42 @@ fn haproxy_that_is_told_not_to_wait_is_healthy() {
 }
 
 #[test]
-fn over_tls_it_is_seen_that_haproxy_keeps_half_closed_streams_unless_it_is_told_not_to() {
+fn over_tls_haproxy_is_healthy_and_keeps_half_closed_streams_unless_it_is_told_not_to() {
     let (gateway, directory, certificate) = (gateway(), directory(), Certificate::new());
-    let authority = certificate.authority();
-    let authority = authority.to_str().expect("a path in UTF-8");
-    for (more, expected) in [("", "kept"), ("\n    option abortonclose", "cut")] {
-        let more = format!("option http-no-delay{more}");
-        let (_haproxy, url) = haproxy_over_tls(&gateway, directory.path(), &certificate, &more);
-        let (code, told) = report(&[&url, "--topic=t", "--quick", "--ca", authority]);
+    for (defaults, expected) in [("", "kept"), ("option abortonclose", "cut")] {
+        let (_haproxy, url) = haproxy_over_tls(&gateway, directory.path(), &certificate, [defaults, ""]);
+        let (code, told) = report_over_tls(&certificate, &[&url, "--topic=t", "--quick"]);
         assert_eq!((code, problems(&told)), (Some(0), vec![]), "{told}");
         assert_eq!((&told["halfClose"], &told["alpn"]), (&expected.into(), &"h2".into()), "{told}");
+        assert_eq!((&told["http2"]["status"], &told["http2"]["end"]), (&200.into(), &Value::Null), "{told}");
+        assert!(told["http2"]["firstEvent"].is_number(), "{told}");
     }
+}
+
+#[test]
+fn what_haproxy_does_to_http2_alone_is_found() {
+    let (gateway, directory, certificate) = (gateway(), directory(), Certificate::new());
+    let refuses = "http-request deny if { fc_http_major 2 }";
+    let (_haproxy, url) = haproxy_over_tls(&gateway, directory.path(), &certificate, ["", refuses]);
+    let (code, told) = report_over_tls(&certificate, &[&url, "--topic=t", "--quick"]);
+    assert_eq!((code, problems(&told)), (Some(1), vec!["http2-refused"]), "{told}");
+    assert_eq!(told["http2"]["status"], 403, "{told}");
+
+    // Something comes every 5 s, as nothing is published.
+    let cuts = "timeout server 60s\n    http-request set-timeout server 2s if { fc_http_major 2 }";
+    let (_haproxy, url) = haproxy_over_tls(&gateway, directory.path(), &certificate, ["", cuts]);
+    let (code, told) = report_over_tls(&certificate, &[&format!("{url}/events/t"), "--max-idle=5", "--max-duration=5"]);
+    assert_eq!((code, problems(&told)), (Some(1), vec!["http2-cut"]), "{told}");
+    let age = told["http2"]["age"].as_f64().expect("it is known");
+    assert!((2_000.0..4_000.0).contains(&age), "{told}");
+    // HAProxy 2.6 cuts it by saying that it is at its end.
+    assert_eq!((&told["http2"]["end"], &told["idle"]["limit"]), (&"ended".into(), &Value::Null), "{told}");
+}
+
+/// The report of a proxy over TLS, whose certificate is trusted.
+#[track_caller]
+fn report_over_tls(certificate: &Certificate, arguments: &[&str]) -> (Option<i32>, Value) {
+    let authority = certificate.authority();
+    let authority = authority.to_str().expect("a path in UTF-8");
+    report(&[arguments, &["--ca", authority]].concat())
 }

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::*;
 use crate::cli::doctor::finding::Level;
+use crate::cli::doctor::http2::{End as End2, Head};
 use crate::cli::doctor::opening::Compressed;
 use crate::cli::doctor::stream::Answer;
 
@@ -179,8 +180,62 @@ fn what_browsers_will_meet_is_told() {
     let facts = Facts { chosen: Some("http/1.1".into()), ..healthy() };
     check(&facts, Level::Problem, "no-http2", "speak HTTP/2");
     let together = Together { tried: 12, open: 5, troubles: vec!["the answer has the status 429".into()] };
-    check(&Facts { together, ..healthy() }, Level::Problem, "at-once", "limit_conn");
+    let finding = check(&Facts { together, ..healthy() }, Level::Problem, "at-once", "limit_conn");
+    assert!(finding.says.contains("browsers get HTTP/2 here"), "{finding:?}");
     let facts = Facts { half_close: HalfClose::Kept, ..healthy() };
     let finding = check(&facts, Level::Advice, "half-close", "abortonclose");
     assert!(finding.evidence.contains("close_notify"), "{finding:?}");
+}
+
+/// A gateway's stream over HTTP/2 that is as it should be after so many seconds, beside older ones over HTTP/1.1.
+fn over_http2(seconds: u64) -> (Facts, Http2) {
+    let head = Head { status: 200, media_type: "text/event-stream".into(), after: Duration::from_millis(1) };
+    let (age, first_event) = (Duration::from_secs(seconds), Some(Duration::from_millis(2)));
+    let lives = vec![Life { end: None, ..life(60.0, 1.0, 5.0) }; 3];
+    (Facts { lives, ..healthy() }, Http2 { head: Some(head), first_event, age, ..Http2::default() })
+}
+
+#[track_caller]
+fn check_http2(facts: &Facts, stream: Http2, level: Level, name: &str, evidence: &str) {
+    let finding = check(&Facts { http2: Some(stream), ..facts.clone() }, level, name, "");
+    assert!(finding.evidence.contains(evidence), "{finding:?}");
+}
+
+#[test]
+fn over_http2_that_is_told_which_is_otherwise_over_http1() {
+    let (facts, stream) = over_http2(20);
+    assert_eq!(Facts { http2: Some(stream.clone()), ..facts.clone() }.judged().findings, []);
+
+    let head = stream.head.clone().map(|head| Head { status: 502, ..head });
+    let ended = Some(End2::Ended);
+    let answered = Http2 { head, end: ended.clone(), ..stream.clone() };
+    check_http2(&facts, answered, Level::Problem, "http2-refused", "status 502");
+    let reset = Some(End2::Reset(h2::Reason::REFUSED_STREAM));
+    let refused = Http2 { head: None, first_event: None, end: reset, ..stream.clone() };
+    check_http2(&facts, refused, Level::Problem, "http2-refused", "RST_STREAM, REFUSED_STREAM");
+
+    let held = Http2 { first_event: None, is_overdue: true, ..stream.clone() };
+    check_http2(&facts, held.clone(), Level::Problem, "http2-held", "over HTTP/1.1 the first event came after 2.00 ms");
+    let mut anybodys = facts.clone();
+    anybodys.opening.is_encke = false;
+    check_http2(&anybodys, held, Level::Advice, "http2-held", "but no event");
+
+    let away = Some(End2::GoAway(h2::Reason::NO_ERROR));
+    let cut = Http2 { end: away, ..stream.clone() };
+    check_http2(&facts, cut, Level::Problem, "http2-cut", "(GOAWAY, NO_ERROR), 20.0 s after the request");
+    check_http2(&anybodys, Http2 { end: ended, ..stream }, Level::Advice, "http2-cut", "streams became 60.0 s old");
+}
+
+#[test]
+fn what_is_so_over_http1_or_was_announced_is_no_matter_of_http2() {
+    let (facts, stream) = over_http2(20);
+    let cut = Http2 { end: Some(End2::Cut), ..stream };
+    let farewell = Http2 { is_farewell: true, ..cut.clone() };
+    assert_eq!(Facts { http2: Some(farewell), ..facts.clone() }.judged().findings, []);
+    let lives = vec![life(20.0, 1.0, 5.0), life(20.1, 1.0, 5.0)];
+    check(&Facts { http2: Some(cut), lives, ..facts }, Level::Problem, "duration-limit", "");
+    let mut held = healthy();
+    held.opening.first_event = None;
+    held.http2 = Some(Http2 { is_overdue: true, ..Http2::default() });
+    check(&held, Level::Problem, "held", "");
 }
