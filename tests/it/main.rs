@@ -5,6 +5,7 @@
 mod support;
 
 mod bench;
+mod beside;
 mod board;
 mod clients;
 mod configuration;
