@@ -330,7 +330,10 @@ impl Desk {
             let than = now.saturating_sub(Self::OLD);
             self.paths.all_mut().for_each(|path| path.forget_older(than));
         }
-        while let Some(pending) = self.waiting.next_due(now, self.grace) {
+        loop {
+            let paths = &self.paths;
+            let may_be = |pending: &Pending| paths[pending.path].may_be_at_unknown_limit(&pending.end);
+            let Some(pending) = self.waiting.next_due(now, self.grace, may_be) else { break };
             if pending.story.is_none() {
                 settled.push(self.conclude(&pending));
             }

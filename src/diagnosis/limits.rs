@@ -19,7 +19,7 @@ mod judge;
 mod tests;
 
 use evidence::{Entry, Evidence, Kind};
-use judge::{ENOUGH_CUTS, Found, judge, outlived_since_last_cut};
+use judge::{ENOUGH_CUTS, Found, SHORTEST_LIMIT, judge, outlived_since_last_cut};
 use std::{mem, time::Duration};
 
 /// When a stream ended, and whose it was.
@@ -119,6 +119,13 @@ impl Timer {
     #[must_use]
     pub(super) fn explains(&self, after: Duration) -> bool {
         self.found.is_some_and(|found| found.explains(millis(after)))
+    }
+
+    /// Whether several were cut after so long: it may be a limit that is not known yet.
+    #[must_use]
+    pub(super) fn may_cut(&self, after: Duration) -> bool {
+        let (after, beside) = (millis(after), millis(after) / 32);
+        after >= SHORTEST_LIMIT && self.evidence.cuts(after - beside, after + beside).len() > 1
     }
 
     /// What enough streams have reached while no limit is known: the limit, if there is one, is above this.

@@ -320,6 +320,12 @@ impl Path {
         is_at_hint(end) || self.duration.explains(end.age)
     }
 
+    /// Whether others ended at the same age or quiet, and no limit explains that yet.
+    pub(super) fn may_be_at_unknown_limit(&self, end: &Departure) -> bool {
+        let is_explained = self.is_at_duration_limit(end) || self.is_at_idle_limit(end);
+        !is_explained && (self.idle.may_cut(end.idle) || self.duration.may_cut(end.age))
+    }
+
     fn note_mass(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
         // Nobody is blamed where nobody was seen: a program that is done closes all it had at once, too.
         if self.key.is_none_or(|key| key.hops() == 0) {

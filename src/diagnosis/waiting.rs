@@ -166,11 +166,18 @@ impl Waiting {
         self.get(number)
     }
 
-    /// The next end whose time is over: the grace window, or a moment after its client came back.
-    pub(super) fn next_due(&mut self, now: Duration, grace: Duration) -> Option<Pending> {
+    /// The next end whose time is over: the grace window, or a moment after its client came back, unless it may yet be
+    /// explained by what others teach meanwhile.
+    pub(super) fn next_due(
+        &mut self,
+        now: Duration,
+        grace: Duration,
+        may_yet_be_explained: impl Fn(&Pending) -> bool,
+    ) -> Option<Pending> {
         while let Some(&number) = self.back.front() {
-            match self.get(number).and_then(|pending| pending.back.map(|_| pending.at)) {
-                Some(at) if now < at + Self::SETTLING => break,
+            match self.get(number).filter(|pending| pending.back.is_some()) {
+                Some(pending) if now < pending.at + Self::SETTLING => break,
+                Some(pending) if may_yet_be_explained(pending) => drop(self.back.pop_front()),
                 Some(_) => {
                     self.back.pop_front();
                     return self.take(number);
@@ -362,7 +369,21 @@ mod tests {
     }
 
     fn waiting_due(waiting: &mut Waiting, now: u64) -> Option<u64> {
-        waiting.next_due(seconds(now), seconds(35)).map(|pending| pending.visitor.who.get())
+        waiting.next_due(seconds(now), seconds(35), |_| false).map(|pending| pending.visitor.who.get())
+    }
+
+    #[test]
+    fn who_is_back_from_what_may_yet_be_explained_waits_for_the_whole_grace() {
+        let mut waiting = Waiting::default();
+        for who in [1, 2] {
+            assert!(waiting.add(end(visitor(None, who, None), 100, 7)).is_none());
+            assert!(waiting.arrive(&visitor(None, who, Some(7)), seconds(101)).is_some());
+        }
+        let mut due = |now| {
+            let next = waiting.next_due(seconds(now), seconds(35), |pending| pending.visitor.who.get() == 1);
+            next.map(|pending| pending.visitor.who.get())
+        };
+        assert_eq!([due(102), due(102), due(134), due(135), due(135)], [Some(2), None, None, Some(1), None]);
     }
 
     #[test]

@@ -99,6 +99,30 @@ fn a_timer_is_learnt_within_ten_cuts_and_explains_those_that_taught_it() {
 }
 
 #[test]
+fn the_first_that_an_unknown_timer_cuts_are_told_as_its_though_their_clients_are_back_at_once() {
+    let mut place = Place::new(NGINX);
+    let mut reasons = Vec::new();
+    for second in 10..120_u64 {
+        let at = second as f64;
+        // One every three seconds, and one that is dropped at an age and a quiet of its own.
+        if second % 3 == 0 && second < 46 {
+            place.depart(second, end(20.0 + 2.5 * at, 6.02), at);
+            assert!(place.arrive(second, Some(10), at + 0.5).back.is_some());
+        }
+        if second == 20 {
+            place.depart(999, end(300.0, 2.5), at);
+            assert!(place.arrive(999, Some(10), at + 0.5).back.is_some());
+        }
+        if second == 22 {
+            assert!(place.reasons(at).contains(&EndReason::DroppedCameBack), "what is like no other is told at once");
+        }
+        reasons.extend(place.reasons(at));
+    }
+    let explained = reasons.iter().filter(|reason| **reason == EndReason::ProxyIdleTimeout).count();
+    assert!(reasons.len() + 1 >= 12 && explained + 2 >= reasons.len(), "{reasons:?}");
+}
+
+#[test]
 fn what_was_silent_from_its_beginning_is_a_matter_of_quiet_unless_streams_that_beat_are_cut_at_the_same_age() {
     let mut place = Place::new(NGINX);
     let cut = |place: &mut Place, nth: u64, idle: f64| {
@@ -378,7 +402,7 @@ fn the_story_of_an_end_is_told_when_it_is_final_and_goes_on_when_its_client_come
     assert_eq!(newest(&place), Some((EndReason::ServerRecycle, false, Some((3, false, Some(2))))));
 
     // What was missed may be known only when the end has been decided.
-    place.depart(3, end(80.0, 4.0), 80.0);
+    place.depart(3, end(80.0, 9.0), 80.0);
     let back = place.arrive(3, Some(8), 83.0).back.expect("it is back");
     assert_eq!(place.reasons(83.0), [EndReason::ServerRecycle, EndReason::DroppedCameBack]);
     place.desk.missed(&ticket(PathNumber::OTHER, None), &back, 1, seconds(100.0));

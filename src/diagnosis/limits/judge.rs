@@ -34,7 +34,7 @@ const SURPRISE: f64 = 22.0;
 const STANDING: (f64, f64, f64) = (LEAST_HAZARD / 2.0, TIMES_FLANKS / 2.0, SURPRISE / 2.0);
 
 /// Nothing below is called a limit: the flank below it would not be remembered.
-const SHORTEST_LIMIT: u32 = 2 * SHORTEST;
+pub(super) const SHORTEST_LIMIT: u32 = 2 * SHORTEST;
 
 /// Widths of windows, in thousandths of the value, and at least so many milliseconds.
 ///
