@@ -409,11 +409,23 @@ fn is_silent(life: &Life) -> bool {
 fn cuts(limits: &Limits) -> Option<Finding> {
     let (first, end) = limits.others.iter().min_by_key(|(age, _)| *age)?;
     let ages: Vec<_> = limits.others.iter().map(|(age, _)| took(*age)).collect();
-    let says =
-        "Streams were cut though they were busy, and not at one age: a restart or reload on the way, or the network.";
+    if let End::Other(words) = end {
+        return Some(
+            Finding::problem("unread", "What came could not be read on as an event stream.")
+                .by(format!("at the age of {}: {words}", ages.join(", ")))
+                .mended_by(["see whether the URL is that of an event stream, and what it sends: `curl -N`"]),
+        );
+    }
+    let (says, when) = match &ages[..] {
+        [_] => ("A stream was cut though it was busy: a restart or reload on the way, or the network.", String::new()),
+        _ => (
+            "Streams were cut though they were busy, and not at one age: a restart or reload on the way, or the network.",
+            format!("at the age of {}; ", ages.join(", ")),
+        ),
+    };
     Some(
         Finding::problem("cut", says)
-            .by(format!("at the age of {}; the first, after {}, was {end}", ages.join(", "), took(*first)))
+            .by(format!("{when}the first, after {}, was {end}", took(*first)))
             .mended_by(["measure again; look into the log of each hop for that moment"]),
     )
 }

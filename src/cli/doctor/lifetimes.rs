@@ -81,7 +81,9 @@ pub(super) fn limits(lives: &[Life], late: Duration) -> Limits {
     let oldest = lives.iter().map(|life| life.age).max().unwrap_or_default();
     let was_silent = |life: &Life| life.quiet >= SHORTEST && life.quiet + SLACK / 4 >= longest.mul_f64(1.0 - SHARE);
     let cuts = lives.iter().filter(|life| !life.is_farewell);
-    let cuts: Vec<Cut<'_>> = cuts.filter_map(|life| Some((life, life.end.as_ref()?))).collect();
+    let cuts = cuts.filter_map(|life| Some((life, life.end.as_ref()?)));
+    // What could not be read on is nobody's timer.
+    let (unread, cuts): (Vec<Cut<'_>>, Vec<_>) = cuts.partition(|(_, end)| matches!(end, End::Other(_)));
     // All at one age, and not all of them without a byte: also where the cut comes in place of a byte that is due, so that
     // each was as silent as ever.
     let at_one_age = common(&cuts, |life| life.age).filter(|age| is_same(oldest, *age) && cuts.len() > 1);
@@ -114,6 +116,7 @@ pub(super) fn limits(lives: &[Life], late: Duration) -> Limits {
     if limits.duration.is_none() && !limits.is_mixed {
         limits.others = busy.iter().map(|(life, end)| (life.age, (*end).clone())).collect();
     }
+    limits.others.extend(unread.into_iter().map(|(life, end)| (life.age, end.clone())));
     let outlived = |life: &Life| if life.end.is_none() { life.longest.max(life.quiet) } else { life.longest };
     limits.silence = lives.iter().map(outlived).max().unwrap_or_default();
     limits.age = oldest;
@@ -169,6 +172,13 @@ mod tests {
         check(&[life(3.0, 0.1, 0.1, true), life(3.01, 0.1, 0.1, true)], None, Some(3.0), 0);
         check(&[life(120.0, 15.0, 15.0, true), life(120.2, 15.0, 15.0, true)], None, Some(120.0), 0);
         check(&[life(3.0, 0.1, 0.1, true), life(1.0, 0.1, 0.1, true)], None, None, 2);
+    }
+
+    #[test]
+    fn what_could_not_be_read_on_has_met_no_limit() {
+        let unread = || Life { end: Some(End::Other("too much".into())), ..life(0.03, 0.0, 0.0, true) };
+        check(&[unread(), unread(), unread()], None, None, 3);
+        check(&[unread(), life(60.2, 60.1, 0.1, true), life(61.3, 61.2, 0.1, true)], Some(60.1), None, 1);
     }
 
     #[test]

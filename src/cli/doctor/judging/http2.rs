@@ -58,7 +58,7 @@ impl Facts {
 
     /// It ended, and those over HTTP/1.1 became older.
     fn cut_over_http2(&self, stream: &Http2, limits: &Limits) -> Option<Finding> {
-        let end = stream.end.as_ref().filter(|_| !stream.is_farewell)?;
+        let end = stream.end.as_ref().filter(|end| !stream.is_farewell && !matches!(end, End::Other(_)))?;
         if stream.age >= limits.age || is_same(stream.age, limits.age) || !limits.others.is_empty() {
             return None;
         }
