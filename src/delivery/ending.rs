@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::peer::Peer;
-use crate::diagnosis::{Departure, Diagnosis, EndReason, Gone, ShortName, Ticket};
+use crate::diagnosis::{Departure, Diagnosis, EndReason, Gone, Outlived, ShortName, Ticket};
 use crate::event::Offset;
 use crate::metrics::{Metrics, StreamMetrics};
 use crate::shutdown::Shutdown;
@@ -31,8 +31,8 @@ pub struct Ending {
     /// How it is shown.
     name: ShortName,
     multiplexed: bool,
-    /// It was told that it outlives what cuts others of its path.
-    is_told: bool,
+    /// What it was told to outlive of what cuts others of its path.
+    told: Outlived,
     reason: Option<EndReason>,
 }
 
@@ -63,7 +63,7 @@ impl Ending {
             given: 0,
             name,
             multiplexed,
-            is_told: false,
+            told: Outlived::default(),
             reason: None,
         }
     }
@@ -82,10 +82,9 @@ impl Ending {
     fn was_quiet(&mut self, quiet: Duration) {
         self.outlived = self.outlived.max(self.quiet_before);
         self.quiet_before = milliseconds(quiet);
-        // A peer that has gone finds out by this write: what was quiet before the last one was outlived.
-        if !self.is_told && self.outlived > 0 {
-            self.is_told = self.diagnosis.outlives(&self.ticket, self.outlived);
-        }
+        // A peer that has gone finds out by this write: what was before the last one was outlived.
+        let age = milliseconds(self.written.saturating_duration_since(self.opened));
+        self.told = self.diagnosis.outlives(&self.ticket, self.told, self.outlived, age);
     }
 
     /// Notes up to where everything was given.

@@ -302,8 +302,15 @@ pub fn setting(product: Product, kind: FindingKind) -> Option<&'static str> {
         FindingKind::IdleLimit => of.idle,
         FindingKind::DurationLimit => of.duration,
         FindingKind::Restarts => of.restart,
-        FindingKind::Buffering | FindingKind::Delayed => of.buffering,
-        FindingKind::NatIdle | FindingKind::SlowReaders | FindingKind::Zombies | FindingKind::H1Starved => None,
+        FindingKind::Buffering => of.buffering,
+        // As `on_delay` and `on_zombies` advise.
+        FindingKind::Delayed if product == Product::HaProxy => of.buffering,
+        FindingKind::Zombies if product == Product::HaProxy => return Some("option abortonclose"),
+        FindingKind::Delayed
+        | FindingKind::Zombies
+        | FindingKind::NatIdle
+        | FindingKind::SlowReaders
+        | FindingKind::H1Starved => None,
     };
     advice?.split('`').nth(1)
 }

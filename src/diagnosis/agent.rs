@@ -17,14 +17,25 @@ pub enum Agent {
     Python,
     /// Go's `net/http`.
     Go,
+    /// `encke doctor`, which opens streams to see what becomes of them.
+    Doctor,
     /// All else, and no `User-Agent` at all.
     Other,
 }
 
 impl Agent {
     /// Every family.
-    pub const ALL: [Self; 8] =
-        [Self::Chromium, Self::Firefox, Self::Safari, Self::Curl, Self::Node, Self::Python, Self::Go, Self::Other];
+    pub const ALL: [Self; 9] = [
+        Self::Chromium,
+        Self::Firefox,
+        Self::Safari,
+        Self::Curl,
+        Self::Node,
+        Self::Python,
+        Self::Go,
+        Self::Doctor,
+        Self::Other,
+    ];
 
     /// The family that a value of `User-Agent` names.
     ///
@@ -41,6 +52,7 @@ impl Agent {
             () if starts("node") || starts("undici") => Self::Node,
             () if starts("python") => Self::Python,
             () if starts("go-http-client") => Self::Go,
+            () if starts("encke-doctor/") => Self::Doctor,
             () => Self::Other,
         }
     }
@@ -56,6 +68,7 @@ impl Agent {
             Self::Node => "node",
             Self::Python => "python",
             Self::Go => "go",
+            Self::Doctor => "encke_doctor",
             Self::Other => "other",
         }
     }

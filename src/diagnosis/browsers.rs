@@ -1,33 +1,51 @@
 //! How many streams one browser holds at once, where each takes one of the few connections that it opens to one host.
 //!
-//! Only of browsers that come straight over HTTP/1 from an address of one's own: beyond an intermediary it is not seen what they
-//! speak with that, and at a public address there may be many of them.
+//! Only of browsers that seem to come straight over HTTP/1 from an address of one's own: beyond an intermediary it is not seen
+//! what they speak with that, and at a public address there may be many of them. Where there are more streams than one browser can
+//! have, an intermediary that leaves no sign has brought many.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
+use super::path::PathNumber;
+
 /// Browsers by their keyed hashes. As large as there are streams of them.
 #[derive(Debug, Default)]
-pub(super) struct Browsers(HashMap<NonZeroU32, u32>);
+pub(super) struct Browsers(HashMap<NonZeroU32, Held>);
+
+#[derive(Debug)]
+struct Held {
+    streams: u32,
+    /// Whether there were ever more than one browser can have.
+    are_many: bool,
+    path: PathNumber,
+}
 
 impl Browsers {
     /// How many connections of HTTP/1.1 a browser opens to one host, over all tabs (Chromium, Firefox, Safari).
     pub(super) const CONNECTIONS: u32 = 6;
 
-    /// One opens one more. Answers how many it has now.
-    pub(super) fn open(&mut self, browser: NonZeroU32) -> u32 {
-        let count = self.0.entry(browser).or_default();
-        *count += 1;
-        *count
+    /// One opens one more.
+    pub(super) fn open(&mut self, browser: NonZeroU32, path: PathNumber) {
+        let held = self.0.entry(browser).or_insert(Held { streams: 0, are_many: false, path });
+        held.streams += 1;
+        held.are_many |= held.streams > Self::CONNECTIONS;
+        held.path = path;
     }
 
     /// One of them has ended.
     pub(super) fn close(&mut self, browser: NonZeroU32) {
-        let Some(count) = self.0.get_mut(&browser) else { return };
-        *count -= 1;
-        if *count == 0 {
+        let Some(held) = self.0.get_mut(&browser) else { return };
+        held.streams -= 1;
+        if held.streams == 0 {
             self.0.remove(&browser);
         }
+    }
+
+    /// The paths of those that have all their connections in use. Cost: a look at each browser.
+    pub(super) fn starved(&self) -> impl Iterator<Item = PathNumber> {
+        let starved = self.0.values().filter(|held| held.streams == Self::CONNECTIONS && !held.are_many);
+        starved.map(|held| held.path)
     }
 }
 
@@ -36,15 +54,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_browser_is_counted_and_forgotten_when_it_has_gone() {
+    fn who_has_six_is_starved_and_who_has_more_is_not_one() {
         let [one, other] = [1, 2].map(|number| NonZeroU32::new(number).expect("not 0"));
-        let mut browsers = Browsers::default();
-        assert_eq!([one, one, other, one].map(|browser| browsers.open(browser)), [1, 2, 1, 3]);
+        let (mut browsers, path) = (Browsers::default(), PathNumber(3));
+        (0..5).for_each(|_| browsers.open(one, path));
+        browsers.open(other, path);
+        assert_eq!(browsers.starved().count(), 0);
+        browsers.open(one, path);
+        assert_eq!(browsers.starved().collect::<Vec<_>>(), [path]);
+        browsers.open(one, path);
         browsers.close(one);
-        assert_eq!(browsers.open(one), 3);
-        for browser in [one, one, one, other, other] {
-            browsers.close(browser);
-        }
+        assert_eq!(browsers.starved().count(), 0, "they are several");
+        (0..6).for_each(|_| browsers.close(one));
+        browsers.close(other);
         assert!(browsers.0.is_empty());
     }
 }

@@ -61,6 +61,8 @@ pub struct Manner {
     pub canary: Option<Duration>,
     /// What was done for it as its path holds events back.
     pub relief: Relief,
+    /// It was opened to examine its path, and closed when that was done: that teaches nothing.
+    pub examines: bool,
 }
 
 /// How often streams beat.
@@ -146,8 +148,7 @@ impl Desk {
         path.names_limit = signature.envoy_limit_ms().is_some();
         path.tally().opened += 1;
         if let Some(browser) = visitor.browser {
-            let tally = path.tally();
-            tally.of_one_browser = tally.of_one_browser.max(self.browsers.open(browser));
+            self.browsers.open(browser, number);
         }
         let back = self.waiting.arrive(visitor, now);
         if let Some(back) = &back {
@@ -240,14 +241,15 @@ impl Desk {
         path.trial.starved(whose.relief, whose.prefix, now);
     }
 
-    /// An open stream was quiet for longer than the limit of its path, and lives.
-    pub fn outlives(&mut self, whose: &Ticket, quiet: Duration, now: Duration) {
-        self.paths[whose.path].outlives(quiet, whose.prefix, now);
+    /// An open stream was quiet for longer than the limit of its path, or became older than that, and lives.
+    pub fn outlives(&mut self, whose: &Ticket, past: (Option<Duration>, Option<Duration>), now: Duration) {
+        self.paths[whose.path].outlives(past, whose.prefix, now);
     }
 
-    /// After what quiet streams are cut, by the number of their path, if it is known: the latest of the cuts.
-    pub fn idle_limits(&self) -> impl Iterator<Item = Option<Duration>> {
-        self.paths.all().iter().map(|path| path.idle_limit().map(|limit| limit.latest))
+    /// After what quiet, and at what age, streams are cut, by the number of their path, if it is known: the latest of the cuts.
+    pub fn limits(&self) -> impl Iterator<Item = [Option<Duration>; 2]> {
+        let limits = |path: &Path| [path.idle_limit(), path.duration_limit()];
+        self.paths.all().iter().map(move |path| limits(path).map(|limit| limit.map(|limit| limit.latest)))
     }
 
     /// A stream or poll has ended. Verdicts that are final are put behind `settled`.
@@ -266,15 +268,16 @@ impl Desk {
         if let Some(browser) = visitor.browser {
             self.browsers.close(browser);
         }
-        let is_evidence = verdict::is_evidence(&end);
+        let goodbye = self.goodbyes.take(visitor.stream, now);
+        let is_evidence = verdict::is_evidence(&end) && !goodbye;
         // Looked at before it is noted: an end is no evidence for itself, unless it is the one that completes it.
         let before = (of.is_at_duration_limit(&end), of.is_at_idle_limit(&end));
-        if is_evidence {
-            of.cut(&end, &visitor, now);
-        } else {
-            of.outlived(&end, &visitor, now);
+        let Manner { with_its_connection, canary, relief, examines } = manner;
+        match is_evidence {
+            _ if examines => {}
+            true => of.cut(&end, &visitor, now),
+            false => of.outlived(&end, &visitor, now),
         }
-        let Manner { with_its_connection, canary, relief } = manner;
         let mut pending = Pending {
             at: now,
             path,
@@ -285,7 +288,7 @@ impl Desk {
             relief,
             at_duration_limit: before.0,
             at_idle_limit: before.1,
-            goodbye: self.goodbyes.take(visitor.stream, now),
+            goodbye,
             back: None,
             nothing: None,
             story: None,
@@ -310,7 +313,11 @@ impl Desk {
     /// The client of a stream says that it leaves.
     pub fn goodbye(&mut self, stream: NonZeroU64, now: Duration) {
         match self.waiting.of(stream) {
-            Some(pending) => pending.goodbye |= now <= pending.at + Goodbyes::AROUND,
+            Some(pending) if pending.goodbye || now > pending.at + Goodbyes::AROUND => {}
+            Some(pending) => {
+                pending.goodbye = true;
+                self.paths[pending.path].retract(&pending.end, &pending.visitor, pending.at);
+            }
             None => self.goodbyes.note(stream, now),
         }
     }
@@ -320,6 +327,9 @@ impl Desk {
         if now >= self.looked + Self::LOOK {
             self.looked = now;
             self.paths.all_mut().for_each(|path| path.look(now));
+            for number in self.browsers.starved() {
+                self.paths[number].tally().starved_browser = true;
+            }
         }
         if now >= self.turned + Self::LATELY {
             self.turned = now;
@@ -362,13 +372,16 @@ impl Desk {
 
     /// The paths that are no more, since this was asked last.
     pub(super) fn take_forgotten(&mut self) -> Vec<Forgotten> {
-        self.paths.take_forgotten()
+        // What is back by now is not forgotten.
+        let mut forgotten = self.paths.take_forgotten();
+        forgotten.retain(|gone| self.paths.all().iter().all(|path| path.label() != gone.label));
+        forgotten
     }
 
-    /// How many ends wait for their verdict, or for their client.
+    /// How many ends wait for their verdict.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
+    pub fn undecided(&self) -> usize {
+        self.waiting.undecided()
     }
 
     /// The name of a path, as metrics are labelled with it.
@@ -398,7 +411,7 @@ impl Desk {
         let limit = match reason {
             EndReason::ProxyIdleTimeout => of.idle_limit().map(|limit| limit.at),
             EndReason::ProxyMaxDuration if is_at_hint(&end) => end.time_limit,
-            EndReason::ProxyMaxDuration => of.duration.limit().map(|limit| limit.at),
+            EndReason::ProxyMaxDuration => of.duration_limit().map(|limit| limit.at),
             _ => None,
         };
         self.stories.keep(Story {
@@ -429,7 +442,7 @@ impl Desk {
             goodbye: pending.goodbye,
             at_duration_limit: pending.at_duration_limit || of.is_at_duration_limit(&end),
             at_idle_limit: pending.at_idle_limit || of.is_at_idle_limit(&end),
-            in_mass: of.is_in_mass(at, came_back),
+            in_mass: of.is_in_mass(at, &end, came_back),
             with_its_connection: pending.with_its_connection,
             came_back,
         };
@@ -452,6 +465,7 @@ impl Desk {
         }
         if reason == EndReason::ProxyMaxDuration && is_at_hint(&end) {
             tally.hint = end.time_limit;
+            tally.hinted.note(pending.visitor.prefix);
         }
         self.ends[reason as usize] += 1;
         Settled { name: end.name, transport: end.transport, path, reason, age: end.age, idle: end.idle }

@@ -133,6 +133,15 @@ pub struct Visitor {
     pub stream: NonZeroU64,
 }
 
+/// Which limits of its path an open stream was told to be past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outlived {
+    /// That of its quiet.
+    pub quiet: bool,
+    /// That of its age.
+    pub age: bool,
+}
+
 /// What a client said when it had the beginning of its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {

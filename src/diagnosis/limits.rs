@@ -91,6 +91,14 @@ impl Timer {
         }
     }
 
+    /// What was noted as a cut was none, as is known now: its client had left by itself.
+    pub(super) fn retract(&mut self, after: Duration, end: End) {
+        let was_cut = self.evidence.retract(Entry::new(after, end.at, end.prefix, Kind::Cut));
+        if was_cut && self.explains(after) {
+            self.judge_again();
+        }
+    }
+
     /// A stream outlived this long: its largest gap, or its age at an end that the timer did not cause.
     ///
     /// Once a stream, when it ends; and once more, while it is open, when it gets past [`Limit::latest`]. Otherwise

@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 pub use agent::Agent;
 pub use desk::{Arrival, Beats, Desk, Manner, Settled};
-pub use facts::{Called, Departure, Gone, Receipt, ShortName, TcpInfo, Visitor};
+pub use facts::{Called, Departure, Gone, Outlived, Receipt, ShortName, TcpInfo, Visitor};
 pub use heartbeat::BeatBounds;
 pub use limits::{Grade, Limit};
 pub use path::PathNumber;
@@ -60,8 +60,8 @@ pub struct Diagnosis {
     /// Moments are counted from here.
     began: Instant,
     keys: RandomState,
-    /// Of each path the idle limit that was found, in milliseconds, as of a moment ago; 0: none.
-    idle_limits: [AtomicU32; Desk::PATHS],
+    /// Of each path the limits that were found, of quiet and of age, in milliseconds, as of a moment ago; 0: none.
+    limits: [[AtomicU32; 2]; Desk::PATHS],
 }
 
 /// What became of single streams.
@@ -88,6 +88,8 @@ pub struct Ticket {
     time_limit: Option<NonZeroU32>,
     /// What is done for it as its path holds events back.
     relief: Relief,
+    /// It examines its path.
+    examines: bool,
     who: NonZeroU64,
     stream: NonZeroU64,
 }
@@ -123,8 +125,8 @@ impl Diagnosis {
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, grace: Duration, beats: Beats) -> Self {
         let desk = Mutex::new(Desk::new(grace, beats));
-        let idle_limits = std::array::from_fn(|_| AtomicU32::new(0));
-        Self { desk, metrics, began: Instant::now(), keys: RandomState::new(), idle_limits }
+        let limits = std::array::from_fn(|_| <[AtomicU32; 2]>::default());
+        Self { desk, metrics, began: Instant::now(), keys: RandomState::new(), limits }
     }
 
     /// A keyed hash, by which what it is of is recognised and not known.
@@ -154,8 +156,8 @@ impl Diagnosis {
         let canary = arrival.canary.and_then(|gap| u32::try_from(gap.as_millis()).ok()).and_then(NonZeroU32::new);
         let Visitor { session, prefix, browser, who, stream, has: _ } = *visitor;
         let time_limit = signature.envoy_limit_ms();
-        let relief = arrival.relief;
-        (Ticket { path, session, prefix, browser, canary, time_limit, relief, who, stream }, arrival)
+        let (relief, examines) = (arrival.relief, signature.agent == Agent::Doctor);
+        (Ticket { path, session, prefix, browser, canary, time_limit, relief, examines, who, stream }, arrival)
     }
 
     /// Streams that are opened from now on beat so where nothing is known.
@@ -187,29 +189,31 @@ impl Diagnosis {
         self.metrics.ends.receipt_missing(desk.label(ticket.path));
     }
 
-    /// An open stream has been quiet for so long, in milliseconds, and was written to. Answers whether that is longer than the
-    /// limit that was found of its path: then it has been told, and once is enough.
+    /// An open stream has been quiet for so long and is so old, in milliseconds, and was written to. Answers which limits that
+    /// were found of its path it is past: of those it has been told then, and once is enough.
     ///
-    /// Cost: a look at an atomic, and only then a lock.
-    pub fn outlives(&self, ticket: &Ticket, quiet: u32) -> bool {
-        let limit = self.idle_limits[ticket.path.index()].load(Ordering::Relaxed);
-        let outlives = limit > 0 && quiet > limit + limit / 20;
-        if outlives {
-            let quiet = Duration::from_millis(quiet.into());
-            self.desk().outlives(ticket, quiet, self.now());
+    /// Cost: a look at two atomics, and only then a lock.
+    pub fn outlives(&self, ticket: &Ticket, told: Outlived, quiet: u32, age: u32) -> Outlived {
+        let [idle_limit, age_limit] =
+            self.limits[ticket.path.index()].each_ref().map(|limit| limit.load(Ordering::Relaxed));
+        let is_past = |limit: u32, value: u32| limit > 0 && value > limit.saturating_add(limit / 20);
+        let news = (!told.quiet && is_past(idle_limit, quiet), !told.age && is_past(age_limit, age));
+        if news.0 || news.1 {
+            let past = |is_past: bool, value: u32| is_past.then(|| Duration::from_millis(value.into()));
+            self.desk().outlives(ticket, (past(news.0, quiet), past(news.1, age)), self.now());
         }
-        outlives
+        Outlived { quiet: told.quiet || news.0, age: told.age || news.1 }
     }
 
     /// A stream or poll has ended.
     pub fn depart(&self, ticket: Ticket, end: Departure, with_its_connection: bool) {
         self.metrics.ends.last_sign(end.transport, end.gone.as_str());
-        let Ticket { path, session, prefix, browser, canary, time_limit, relief, who, stream } = ticket;
+        let Ticket { path, session, prefix, browser, canary, time_limit, relief, examines, who, stream } = ticket;
         let time_limit = time_limit.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
         let end = Departure { time_limit, ..end };
         let canary = canary.map(|milliseconds| Duration::from_millis(milliseconds.get().into()));
         let visitor = Visitor { session, prefix, browser, who, stream, has: None };
-        let manner = Manner { with_its_connection, canary, relief };
+        let manner = Manner { with_its_connection, canary, relief, examines };
         self.deciding(|desk, now, settled| desk.depart(path, visitor, end, manner, now, settled));
     }
 
@@ -232,7 +236,7 @@ impl Diagnosis {
             let kinds = FindingKind::ALL.map(|kind| (kind.as_str(), setting(product, kind)));
             self.metrics.ends.forget_path(&label, &transports, &ends, &kinds);
         }
-        for (place, limit) in self.idle_limits.iter().zip(self.desk().idle_limits()) {
+        for (place, limit) in self.limits.iter().flatten().zip(self.desk().limits().flatten()) {
             place.store(limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(0)), Ordering::Relaxed);
         }
         for path in self.report().paths {
@@ -269,7 +273,7 @@ impl Diagnosis {
     pub fn stories(&self, limit: usize, of: Option<Called>) -> Told {
         self.settle();
         let desk = self.desk();
-        Told { now: self.now(), stories: desk.stories(of).take(limit).copied().collect(), waiting: desk.waiting() }
+        Told { now: self.now(), stories: desk.stories(of).take(limit).copied().collect(), waiting: desk.undecided() }
     }
 
     /// The names of all paths, each at the place that is its number.

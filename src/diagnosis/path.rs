@@ -11,6 +11,7 @@ use super::heartbeat::Canaries;
 use super::limits::{End, Limit, Timer};
 use super::relief::Trial;
 use super::signature::PathKey;
+use super::table::Company;
 use super::witnesses::Witnesses;
 use super::{Departure, EndReason, Visitor};
 
@@ -40,8 +41,8 @@ pub(super) struct Path {
     /// Streams that were opened, and those of them whose clients can be told apart by their addresses.
     pub(super) opened: u64,
     pub(super) told_apart: u64,
-    /// Of which prefix all are that came by it. None: of several.
-    pub(super) only: Option<Option<NonZeroU32>>,
+    /// Who came by it.
+    pub(super) company: Company,
     /// By which transports somebody came.
     pub(super) transports: Vec<&'static str>,
     /// When somebody came by it last.
@@ -104,10 +105,12 @@ pub(super) struct Tally {
     /// Those of the ends that any client can bring about by itself, for a finding.
     pub(super) forgotten: Witnesses,
     pub(super) left_open: Witnesses,
-    /// The most streams that one browser had at once, each on a connection of its own.
-    pub(super) of_one_browser: u32,
+    /// A browser had as many streams at once as it opens connections.
+    pub(super) starved_browser: bool,
     /// The limit that requests of streams named which ended at it (Envoy: `x-envoy-expected-rq-timeout-ms`).
     pub(super) hint: Option<Duration>,
+    /// Those streams.
+    pub(super) hinted: Witnesses,
 }
 
 /// Many ends at once.
@@ -169,7 +172,7 @@ impl Path {
             streams: 0,
             opened: 0,
             told_apart: 0,
-            only: None,
+            company: Company::default(),
             transports: Vec::new(),
             seen: Duration::ZERO,
             idle: Timer::default(),
@@ -229,6 +232,15 @@ impl Path {
         }
     }
 
+    /// An end that was noted as one that may be a timer's was none: its client had left by itself.
+    pub(super) fn retract(&mut self, end: &Departure, visitor: &Visitor, at: Duration) {
+        self.is_stale = true;
+        let when = ended(visitor, at);
+        self.idle.retract(end.idle, when);
+        self.duration.retract(end.age, when);
+        self.recent.retain(|recent| (recent.at, recent.age) != (at, end.age));
+    }
+
     /// Notes an end that is no timer's.
     pub(super) fn outlived(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
         self.is_stale = true;
@@ -237,10 +249,20 @@ impl Path {
         self.duration.outlived(end.age, when);
     }
 
-    /// Notes that a stream which is open got over such a quiet.
-    pub(super) fn outlives(&mut self, quiet: Duration, prefix: Option<NonZeroU32>, now: Duration) {
+    /// Notes that a stream which is open got over such a quiet, or such an age.
+    pub(super) fn outlives(
+        &mut self,
+        (quiet, age): (Option<Duration>, Option<Duration>),
+        prefix: Option<NonZeroU32>,
+        now: Duration,
+    ) {
         self.is_stale = true;
-        self.idle.outlived(quiet, End { at: now, prefix: prefix.map(|prefix| prefix.get().into()) });
+        let end = End { at: now, prefix: prefix.map(|prefix| prefix.get().into()) };
+        for (timer, outlived) in [(&mut self.idle, quiet), (&mut self.duration, age)] {
+            if let Some(outlived) = outlived {
+                timer.outlived(outlived, end);
+            }
+        }
     }
 
     /// Notes that a client came back that was away for so long.
@@ -268,7 +290,8 @@ impl Path {
         all.unanswered = all.unanswered.and(&before.unanswered);
         all.forgotten = all.forgotten.and(&before.forgotten);
         all.left_open = all.left_open.and(&before.left_open);
-        all.of_one_browser = all.of_one_browser.max(before.of_one_browser);
+        all.starved_browser |= before.starved_browser;
+        all.hinted = all.hinted.and(&before.hinted);
         all.hint = all.hint.or(before.hint);
         all
     }
@@ -307,7 +330,19 @@ impl Path {
     /// How quiet a stream may be. What is also the age that no stream outlives is a limit of that.
     pub(super) fn idle_limit(&self) -> Option<Limit> {
         let is_of_age = |idle: &Limit| self.duration.explains(idle.at);
-        self.idle.limit().filter(|idle| !is_of_age(idle))
+        self.idle.limit().filter(|idle| !is_of_age(idle) && self.is_likely(idle))
+    }
+
+    /// How old a stream may become.
+    pub(super) fn duration_limit(&self) -> Option<Limit> {
+        self.duration.limit().filter(|limit| self.is_likely(limit))
+    }
+
+    /// Where no intermediary was seen, clients that end their streams after a fixed time, as probes do, are likelier than one;
+    /// those that something cuts come back.
+    fn is_likely(&self, limit: &Limit) -> bool {
+        let is_seen = self.key.is_none_or(|key| key.hops() > 0);
+        is_seen || self.returns.0 * 2 >= limit.cuts.into()
     }
 
     /// Whether a stream was as quiet as this path allows at most.
@@ -317,7 +352,7 @@ impl Path {
 
     /// Whether a stream was as old as this path allows at most, or as its own request said.
     pub(super) fn is_at_duration_limit(&self, end: &Departure) -> bool {
-        is_at_hint(end) || self.duration.explains(end.age)
+        is_at_hint(end) || self.duration.explains(end.age) && self.duration_limit().is_some()
     }
 
     /// Whether others ended at the same age or quiet, and no limit explains that yet.
@@ -375,9 +410,12 @@ impl Path {
         !is_one_age && !is_one_place
     }
 
-    /// Whether an end was one of many at once. Few of them that do not come back are people who leave together.
-    pub(super) fn is_in_mass(&self, at: Duration, came_back: bool) -> bool {
-        self.masses.iter().any(|mass| (mass.from..=mass.to).contains(&at) && (came_back || mass.is_large))
+    /// Whether an end was one of many at once. Those of them that do not come back are people who leave together, if they are few,
+    /// or were given something just before that may have told them to.
+    pub(super) fn is_in_mass(&self, at: Duration, end: &Departure, came_back: bool) -> bool {
+        let is_unasked = end.idle > 2 * Self::TOGETHER;
+        let counts = |mass: &Mass| (mass.from..=mass.to).contains(&at) && (came_back || mass.is_large && is_unasked);
+        self.masses.iter().any(counts)
     }
 }
 

@@ -155,7 +155,7 @@ impl Desk {
         let known = self.paths().iter().filter(|path| path.opened > 0);
         let mut paths: Vec<_> = known.map(|path| path.report(self.beats, now)).collect();
         paths.sort_by_key(|path| std::cmp::Reverse((path.streams, path.opened)));
-        Report { ends: self.ends().collect(), waiting: self.waiting(), paths }
+        Report { ends: self.ends().collect(), waiting: self.undecided(), paths }
     }
 }
 
@@ -167,7 +167,7 @@ impl Path {
         let (returns, away) = self.returns;
         let lately = self.lately();
         let relief = self.trial.relief();
-        let limit = self.idle_limit().or_else(|| self.duration.limit());
+        let limit = self.idle_limit().or_else(|| self.duration_limit());
         PathReport {
             path: self.label().to_owned(),
             product: self.product(),
@@ -175,7 +175,7 @@ impl Path {
             streams: self.streams,
             opened: self.opened,
             idle_limit: self.idle_limit(),
-            duration_limit: self.duration.limit(),
+            duration_limit: self.duration_limit(),
             idle_at_least: self.idle_at_least.filter(|_| self.idle_limit().is_none()),
             not_cut_for: limit.map(|limit| now.saturating_sub(limit.last_cut)),
             buffering: if relief == Relief::None { lately.buffering() } else { Buffering::Held },
@@ -218,8 +218,8 @@ impl Path {
                 advice::on_idle_limit(product, limit.at),
             );
         }
-        let hint = lately.hint.filter(|_| self.names_limit && lately.ended(EndReason::ProxyMaxDuration) >= ENOUGH);
-        if let Some(limit) = self.duration.limit() {
+        let hint = lately.hint.filter(|_| self.names_limit && lately.hinted.count() >= ENOUGH);
+        if let Some(limit) = self.duration_limit() {
             find(
                 FindingKind::DurationLimit,
                 format!(
@@ -270,11 +270,11 @@ impl Path {
             );
             find(FindingKind::Zombies, text, advice::on_zombies(product));
         }
-        let most = lately.of_one_browser;
-        if most >= Browsers::CONNECTIONS {
+        if lately.starved_browser {
             let text = format!(
-                "A browser had {most} streams open at once over HTTP/1.1: it opens no more connections to one host, over all \
-                 tabs, so whatever else its pages asked for had to wait."
+                "A browser had {} streams open at once over HTTP/1.1: it opens no more connections to one host, over all \
+                 tabs, so whatever else its pages asked for had to wait.",
+                Browsers::CONNECTIONS
             );
             find(FindingKind::H1Starved, text, advice::ON_H1_STARVED.to_owned());
         }

@@ -23,6 +23,33 @@ pub(super) struct Forgotten {
     pub(super) transports: Vec<&'static str>,
 }
 
+/// Who came by a path: first, and up to three others, then it is everybody's. None: at addresses that are not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Company {
+    founder: Option<NonZeroU32>,
+    others: [Option<Option<NonZeroU32>>; 3],
+}
+
+impl Company {
+    fn of(founder: Option<NonZeroU32>) -> Self {
+        Self { founder, others: [None; 3] }
+    }
+
+    fn visit(&mut self, prefix: Option<NonZeroU32>) {
+        if prefix == self.founder || self.others.contains(&Some(prefix)) {
+            return;
+        }
+        if let Some(place) = self.others.iter_mut().find(|place| place.is_none()) {
+            *place = Some(prefix);
+        }
+    }
+
+    /// Whether it counts for this prefix, which came first.
+    fn is_of(&self, prefix: Option<NonZeroU32>) -> bool {
+        self.founder == prefix && self.others.contains(&None)
+    }
+}
+
 /// All paths. The first is that of all for which there is no place.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -38,7 +65,7 @@ impl Table {
     /// How many paths have a place of their own.
     pub(super) const PLACES: usize = 64;
 
-    /// How many of them one prefix may have for itself; those whose addresses are not known are many, and have more together.
+    /// How many of them one prefix may have to which it came first, and few others since; those whose addresses are not known are many, and have more together.
     const SHARE: (usize, usize) = (8, 40);
 
     /// How long nobody must have come by a path until its place may be given to another: where but few came ever, and where
@@ -55,8 +82,7 @@ impl Table {
     /// The number of a path, by which somebody of this prefix comes now.
     pub(super) fn number(&mut self, key: PathKey, prefix: Option<NonZeroU32>, now: Duration) -> PathNumber {
         if let Some(number) = self.by_key.get(&key).copied() {
-            let path = &mut self[number];
-            path.only = path.only.filter(|only| *only == prefix);
+            self[number].company.visit(prefix);
             return number;
         }
         let Some(number) = self.place(prefix, now) else { return PathNumber::OTHER };
@@ -66,7 +92,7 @@ impl Table {
             let (label, product) = (path.label().to_owned(), before.product());
             self.forgotten.push(Forgotten { label, product, transports: path.transports });
         }
-        self[number].only = Some(prefix);
+        self[number].company = Company::of(prefix);
         self.by_key.insert(key, number);
         number
     }
@@ -88,7 +114,7 @@ impl Table {
 
     /// A place for one more path: a new one, or that of a path by which nobody has come for long.
     fn place(&mut self, prefix: Option<NonZeroU32>, now: Duration) -> Option<PathNumber> {
-        let is_own = |path: &Path| path.only == Some(prefix);
+        let is_own = |path: &Path| path.company.is_of(prefix);
         let share = if prefix.is_some() { Self::SHARE.0 } else { Self::SHARE.1 };
         let has_its_share = self.paths[1..].iter().filter(|path| is_own(path)).count() >= share;
         if self.paths.len() < Self::PLACES && !has_its_share {
@@ -195,8 +221,12 @@ mod tests {
         assert_eq!(table.all().len(), 1 + Table::SHARE.0);
         let another = table.number(keys[40], prefix(8), seconds(1));
         assert_ne!(another, PathNumber::OTHER, "another has a place");
-        // By a path that others use nothing is used up.
-        let shared = table.number(keys[0], prefix(8), seconds(1));
+        // A few that it may be itself change nothing; a path that others use takes none of its share.
+        for another in [8, 9] {
+            table.number(keys[0], prefix(another), seconds(1));
+        }
+        assert_eq!(table.number(keys[50], forger, seconds(1)), PathNumber::OTHER);
+        let shared = table.number(keys[0], prefix(10), seconds(1));
         let one_more = table.number(keys[50], forger, seconds(1));
         assert_ne!(one_more, PathNumber::OTHER);
         table[one_more].streams = 1;

@@ -94,9 +94,9 @@ impl Waiting {
         if self.ends.len() > Self::MOST { self.take(self.first) } else { None }
     }
 
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
+    /// How many wait for their verdict. Cost: a look at each that waits.
+    pub(super) fn undecided(&self) -> usize {
+        self.ends.iter().flatten().filter(|pending| pending.story.is_none()).count()
     }
 
     /// Somebody opens a stream: whether it is back from an end.
@@ -364,7 +364,10 @@ mod tests {
         assert_eq!(due(135), None);
         assert_eq!(waiting.any().map(|pending| pending.visitor.who.get()), Some(3));
         assert!(
-            waiting.any().is_none() && waiting.len() == 0 && waiting.by_who.is_empty() && waiting.by_stream.is_empty()
+            waiting.any().is_none()
+                && waiting.undecided() == 0
+                && waiting.by_who.is_empty()
+                && waiting.by_stream.is_empty()
         );
     }
 
@@ -394,6 +397,6 @@ mod tests {
         }
         let early = waiting.add(end(visitor(None, 99_999, None), 99_999, 7));
         assert_eq!(early.map(|pending| pending.visitor.who.get()), Some(1));
-        assert_eq!(waiting.len(), Waiting::MOST);
+        assert_eq!(waiting.undecided(), Waiting::MOST);
     }
 }

@@ -5,22 +5,32 @@
 
 use std::num::NonZeroU32;
 
-/// What was seen, by whom. Bounded: beyond some prefixes there are many, and each counts.
-#[derive(Clone, Copy, Debug, Default)]
+/// What was seen, by whom. Bounded: beyond some prefixes several share a place, and count no more than one.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Witnesses {
-    /// The first prefixes, and how often each. None: a free place, or one's own.
+    /// The first prefixes, and how often each. None: a free place.
     of: [Option<(NonZeroU32, u32)>; Self::TOLD_APART],
+    /// The rest, by a part of their prefixes.
+    more: [u16; Self::SHARED],
+    /// Those at addresses that are not known, or one's own.
     others: u32,
 }
 
+impl Default for Witnesses {
+    fn default() -> Self {
+        Self { of: [None; Self::TOLD_APART], more: [0; Self::SHARED], others: 0 }
+    }
+}
+
 impl Witnesses {
-    /// How many prefixes are told apart.
+    /// How many prefixes are told apart, and how many places there are for the rest.
     const TOLD_APART: usize = 12;
+    const SHARED: usize = 61;
 
     /// One more, by a client of this prefix.
     pub(super) fn note(&mut self, prefix: Option<NonZeroU32>) {
-        match prefix.and_then(|prefix| self.place(prefix)) {
-            Some(count) => *count = count.saturating_add(1),
+        match prefix {
+            Some(prefix) => self.add(prefix, 1),
             None => self.others = self.others.saturating_add(1),
         }
     }
@@ -30,24 +40,32 @@ impl Witnesses {
     pub(super) fn and(mut self, more: &Self) -> Self {
         self.others = self.others.saturating_add(more.others);
         for (prefix, count) in more.of.iter().flatten() {
-            match self.place(*prefix) {
-                Some(counted) => *counted = counted.saturating_add(*count),
-                None => self.others = self.others.saturating_add(1),
-            }
+            self.add(*prefix, *count);
+        }
+        for (place, count) in self.more.iter_mut().zip(more.more) {
+            *place = place.saturating_add(count);
         }
         self
     }
 
-    /// Where a prefix is counted, if there is room for it.
-    fn place(&mut self, prefix: NonZeroU32) -> Option<&mut u32> {
+    fn add(&mut self, prefix: NonZeroU32, count: u32) {
         let known = self.of.iter().position(|place| place.is_some_and(|(of, _)| of == prefix));
-        let place = known.or_else(|| self.of.iter().position(Option::is_none))?;
-        Some(&mut self.of[place].get_or_insert((prefix, 0)).1)
+        match known.or_else(|| self.of.iter().position(Option::is_none)) {
+            Some(place) => {
+                let (_, counted) = self.of[place].get_or_insert((prefix, 0));
+                *counted = counted.saturating_add(count);
+            }
+            None => {
+                let place = &mut self.more[prefix.get() as usize % Self::SHARED];
+                *place = place.saturating_add(u16::try_from(count).unwrap_or(u16::MAX));
+            }
+        }
     }
 
     /// For how many they count.
     pub(super) fn count(&self) -> u64 {
-        let counts = || self.of.iter().flatten().map(|(_, count)| u64::from(*count));
+        let known = self.of.iter().flatten().map(|(_, count)| u64::from(*count));
+        let counts = || known.clone().chain(self.more.iter().map(|count| u64::from(*count)));
         let all = counts().sum::<u64>() + u64::from(self.others);
         counts().map(|count| count.min(((all - count) / 9).max(1))).sum::<u64>() + u64::from(self.others)
     }
@@ -57,6 +75,7 @@ impl Witnesses {
         for place in &mut self.of {
             *place = place.map(|(prefix, count)| (prefix, count / 2)).filter(|(_, count)| *count > 0);
         }
+        self.more.iter_mut().for_each(|count| *count /= 2);
         self.others /= 2;
     }
 }
@@ -85,9 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_and_those_beyond_the_first_prefixes_count_each() {
+    fn ones_own_count_each_and_one_prefix_that_comes_late_is_no_more_than_another() {
         check([0; 7], 7);
-        check(1..=100, 100);
+        check(1..=73, 73);
+        check((1..=12).chain([99; 80]), 12 + 1);
+        check((1..=12).chain([99; 80]).chain(1000..1100), 12 + 12 + 98);
         check([1, 0, 0], 3);
     }
 

@@ -1,3 +1,5 @@
+mod taught;
+
 use std::num::NonZeroU32;
 
 use super::*;
@@ -21,7 +23,18 @@ fn visitor(who: u64, has: Option<u64>) -> Visitor {
 /// A stream of this path, of a client of this prefix.
 fn ticket(path: PathNumber, prefix: Option<NonZeroU32>) -> Ticket {
     let (who, relief) = (NonZeroU64::MIN, Relief::None);
-    Ticket { path, session: None, prefix, browser: None, canary: None, time_limit: None, relief, who, stream: who }
+    Ticket {
+        path,
+        session: None,
+        prefix,
+        browser: None,
+        canary: None,
+        time_limit: None,
+        relief,
+        examines: false,
+        who,
+        stream: who,
+    }
 }
 
 /// An end by the other side: so old, and quiet for so long.
@@ -484,23 +497,4 @@ fn a_path_keeps_streams_of_clients_that_have_gone_if_those_come_back_while_they_
     }
     let finding = place.finding(FindingKind::Zombies).expect("three of thirty");
     assert!(finding.text.contains("3 of 30") && finding.advice.contains("--heartbeat"), "{finding:?}");
-}
-
-#[test]
-fn open_streams_that_outlive_a_limit_refute_it() {
-    let mut place = Place::new(NGINX);
-    for nth in 0..12 {
-        let at = 20.0 + 3.0 * f64::from(nth);
-        let who = u64::try_from(nth).expect("not less than 0") + 1;
-        place.arrive(who, None, 0.0);
-        place.depart(who, end(at, 3.02), at);
-    }
-    let limit = |place: &Place| place.desk.idle_limits().flatten().next();
-    assert!(limit(&place).is_some_and(|limit| limit >= seconds(3.02)), "{:?}", limit(&place));
-    let open = ticket(place.arrive(99, None, 60.0).path, None);
-    for nth in 0..20 {
-        place.desk.outlives(&open, seconds(15.0), seconds(60.0 + 2.0 * f64::from(nth)));
-    }
-    assert_eq!(limit(&place), None);
-    assert_eq!(place.finding(FindingKind::IdleLimit), None);
 }

@@ -105,6 +105,13 @@ impl Evidence {
         self.rings[ring_of(entry.after)].add(entry)
     }
 
+    /// What was remembered as a cut was none: it got this far. Says whether it was there.
+    pub(super) fn retract(&mut self, entry: Entry) -> bool {
+        let of = &mut self.rings[ring_of(entry.after)].entries;
+        let found = of.iter_mut().rev().find(|other| **other == entry);
+        found.map(|found| found.kind = Kind::Outlived).is_some()
+    }
+
     pub(super) fn forget(&mut self, gone: impl Fn(&Entry) -> bool) {
         for ring in &mut self.rings {
             ring.entries.retain(|entry| !gone(entry));

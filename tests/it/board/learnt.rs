@@ -8,6 +8,7 @@ use super::client::{Connection, get, post};
 use super::endings::admin;
 use super::scraped::Scraped;
 use crate::support::gateway::Gateway;
+use crate::support::http::{self, Request};
 use crate::support::nginx::{Configuration, Nginx};
 
 /// From one stream to the next: streams that end within a second of one another count as one event of the world.
@@ -52,13 +53,9 @@ pub(super) fn learn(gateway: &Gateway) {
                 std::thread::sleep(Duration::from_millis(100));
             }
         });
-        for _ in 0..MOST {
+        for number in 0..MOST {
             threads.spawn(|| Connection::subscribe(&proxied, QUIET, "encke.hello").read_to_end());
-            threads.spawn(|| {
-                let stream = Connection::subscribe(address, "/events/lively", "encke.hello");
-                std::thread::sleep(AGE);
-                stream.close();
-            });
+            threads.spawn(move || is_cut_and_comes_back(address, number));
             std::thread::sleep(APART);
             if is_known() {
                 break;
@@ -69,4 +66,17 @@ pub(super) fn learn(gateway: &Gateway) {
     assert!(is_known(), "{}", get(admin(gateway), "/diagnosis").body);
     let limit = Scraped::from(admin(gateway)).sum("encke_path_idle_limit_seconds", &[("path", NGINX)]);
     assert!((1.9..2.5).contains(&limit), "nginx waits for two seconds, not for {limit}");
+}
+
+/// A stream that something closes at one age, which nobody can see, and whose client comes back: who does not might have left.
+fn is_cut_and_comes_back(address: &str, number: usize) {
+    let mut request = Request::get(&format!("/events/lively?session={number}"));
+    for _ in 0..2 {
+        let mut stream = http::Connection::open(address);
+        stream.send(request.bytes());
+        let cursor = stream.head().field("encke-cursor").expect("a stream tells where it begins");
+        stream.chunks_until("encke.hello");
+        std::thread::sleep(AGE);
+        request = request.field("Last-Event-ID", cursor);
+    }
 }

@@ -8,6 +8,7 @@ use crate::support::confusion::{self, Ends, Limit};
 use crate::support::gateway::Gateway;
 use crate::support::http::{Connection, Request};
 use crate::support::page_server::{PageServer, page};
+use crate::support::wait_for;
 
 macro_rules! in_both {
     ($($test:ident)*) => {
@@ -230,17 +231,19 @@ fn finds_nothing(gateway: &Gateway) {
     assert!(paths.iter().all(|path| path["findings"] == json!([])), "{report:#}");
 }
 
+/// It is looked for every few seconds.
 #[track_caller]
 fn finds_that_all_connections_are_used(gateway: &Gateway) {
-    let report = confusion::report(gateway);
-    let findings =
-        report["paths"].as_array().expect("a list of paths").iter().flat_map(|path| path["findings"].as_array());
-    let [found] = &findings.flatten().collect::<Vec<_>>()[..] else { panic!("one finding: {report:#}") };
-    let told = (&found["kind"], found["text"].as_str().expect("a text"));
-    assert!(
-        told.0 == "h1_starved" && told.1.starts_with("A browser had 6 streams open at once over HTTP/1.1"),
-        "{report:#}"
-    );
+    let findings = || -> Vec<Value> {
+        let report = confusion::report(gateway);
+        let paths = report["paths"].as_array().expect("a list of paths");
+        paths.iter().flat_map(|path| path["findings"].as_array()).flatten().cloned().collect()
+    };
+    wait_for("a finding", || !findings().is_empty());
+    let [found] = &findings()[..] else { panic!("one finding: {:?}", findings()) };
+    let text = found["text"].as_str().expect("a text");
+    let told = "A browser had 6 streams open at once over HTTP/1.1";
+    assert!(found["kind"] == "h1_starved" && text.starts_with(told), "{found:#}");
 }
 
 fn of(reason: &str, count: u64) -> Ends {

@@ -402,8 +402,8 @@ server.upload-dirs = ( "{dir}" )
         )],
     },
     timer: Timer::Idle,
-    short: r#"proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => {origin_port}, "read-timeout" => 20 )) )"#,
-    late: Late::BySeconds { of: 20 },
+    short: r#"proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => {origin_port}, "read-timeout" => 30 )) )"#,
+    late: Late::BySeconds { of: 30 },
     mended: r#"
 proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => {origin_port}, "read-timeout" => 3600 )) )
 server.stream-response-body = 2
