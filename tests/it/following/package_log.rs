@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::packages::Packages;
 use super::{command, encke, gateway};
-use crate::support::PATIENCE;
 use crate::support::browser::Browser;
 use crate::support::page_server::{PageServer, page};
 use crate::support::process::Process;
 use crate::support::whatwg::Parser;
+use crate::support::{PATIENCE, wait_for};
 
 /// Where dpkg writes (`dpkg(1)`, FILES).
 const LOG: &str = "/var/log/dpkg.log";
@@ -49,8 +49,11 @@ fn every_line_of_the_package_managers_log_is_seen_once_by_a_browser_and_by_curl(
         assert_eq!(pages.result(), "open", "the browser reads along before the kill");
         curl.wait_for(LINES / 3);
         gateway.kill9();
-        gateway.restart();
         writes.join().expect("dpkg did its work while the log was followed");
+        // Whatever was written by now may have been published before the kill.
+        packages.come_and_go();
+        wait_for("tail to miss the gateway", || tail.errors().contains("trying until it answers"));
+        gateway.restart();
         assert!(log_lines().len() > before, "the log grew");
         curl.wait_for(log_lines().len());
         // At the live edge, too.
