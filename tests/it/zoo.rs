@@ -4,6 +4,7 @@
 //! Timers are 6 s, or 20 s and 30 s where one is not exact, so a test takes a minute or two, and nearly all of it is waiting
 //! for them. What was found stands in `docs/zoo.md`.
 
+mod doctor;
 mod leaving;
 mod restarts;
 mod sheets;
@@ -52,6 +53,11 @@ macro_rules! zoo {
             #[test]
             fn a_restart_is_not_taken_for_a_timer() {
                 crate::zoo::restarts::a_restart_is_not_taken_for_a_timer(&crate::zoo::sheets::$species);
+            }
+
+            #[test]
+            fn the_doctor_finds_the_same_from_the_other_side() {
+                crate::zoo::doctor::the_doctor_finds_the_same_from_the_other_side(&crate::zoo::sheets::$species);
             }
         })*
     };

@@ -93,7 +93,11 @@ pub(super) fn limits(lives: &[Life], late: Duration) -> Limits {
     if let Some(at) = common(&busy, |life| life.age) {
         // One alone may have been anybody's whim.
         let is_met_again = busy.len() > 1 || silent.iter().any(|(life, _)| is_same(life.age, at));
-        if is_same(oldest, at) && is_met_again {
+        // Some cut only at a write (Traefik): who is given nothing is as old as it likes.
+        let oldest_given = lives.iter().map(|life| life.age.saturating_sub(life.quiet)).max().unwrap_or_default();
+        let were_given = busy.iter().all(|(life, _)| life.quiet * 2 < life.age);
+        let shows_at_writes = were_given && (oldest_given <= at || is_same(oldest_given, at));
+        if (is_same(oldest, at) || shows_at_writes) && is_met_again {
             silent.retain(|(life, _)| !is_same(life.age, at));
             let streams = lives.iter().filter(|life| life.end.is_some() && is_same(life.age, at)).count();
             limits.duration = Some(Limit { at, streams, end: busy[0].1.clone() });
@@ -165,6 +169,15 @@ mod tests {
         let lives = [life(15.0, 15.0, 0.0, true), life(15.1, 0.1, 5.0, true), life(15.0, 5.0, 5.0, true)];
         let limits = check(&lives, None, Some(15.0), 0);
         assert_eq!(limits.duration.map(|limit| limit.streams), Some(3));
+    }
+
+    #[test]
+    fn a_limit_of_age_may_show_at_writes_alone() {
+        let silent = life(90.0, 90.0, 0.0, false);
+        let busy = [life(60.0, 0.1, 0.1, true), life(60.1, 0.1, 0.1, true), life(60.0, 0.1, 0.1, true)];
+        check(&[&busy[..], &[silent]].concat(), None, Some(60.0), 0);
+        let older = life(90.0, 0.1, 0.1, false);
+        check(&[&busy[..], &[older]].concat(), None, None, 3);
     }
 
     #[test]

@@ -142,8 +142,10 @@ impl Stream {
         let (framing, parser) = (&mut self.framing, &mut self.parser);
         let mut malformed = None;
         let before = messages.len();
+        let mut had_content = false;
         let mut take = |bytes: &[u8]| {
             let read = framing.read(bytes, &mut |content| {
+                had_content |= !content.is_empty();
                 if let Err(error) = parser.feed(content, messages) {
                     malformed = Some(error.to_string());
                 }
@@ -161,9 +163,12 @@ impl Stream {
         }
         match read {
             Ok(Some(Ok(read))) => {
-                let now = Instant::now();
-                self.longest = self.longest.max(now - self.last);
-                self.last = now;
+                // An end in order, by the last chunk, is no sign of life.
+                if had_content || !read.done {
+                    let now = Instant::now();
+                    self.longest = self.longest.max(now - self.last);
+                    self.last = now;
+                }
                 malformed.map(End::Other).or(read.done.then_some(End::Ended))
             }
             Ok(Some(Err(words))) => Some(End::Other(words)),
