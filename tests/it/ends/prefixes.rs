@@ -87,7 +87,7 @@ fn forgets_what_it_was_taught(gateway: &Gateway) {
         let (refused, text) = forget(query);
         assert!(refused == status && text.contains(words), "{query}: {refused} {text}");
     }
-    assert_eq!(path(gateway)["findings"], before["findings"], "nothing is forgotten that was not named");
+    assert_eq!(path(gateway)["idle_limit_s"], before["idle_limit_s"], "nothing is forgotten that was not named");
     let is_exported =
         || Request::get("/metrics").ask(gateway.address()).text().contains("encke_path_idle_limit_seconds{");
     wait_for("the limit among the metrics", is_exported);
