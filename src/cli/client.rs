@@ -338,7 +338,7 @@ fn client(url: &Url, redirects: redirect::Policy, ca: Option<&Path>) -> Result<C
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let mut builder = Client::builder()
-        .user_agent(concat!("encke/", env!("CARGO_PKG_VERSION")))
+        .user_agent(super::AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_keepalive(Duration::from_secs(30))
         .tcp_keepalive_interval(Duration::from_secs(10))

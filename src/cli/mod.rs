@@ -50,6 +50,9 @@ pub use tail::TailArgs;
 
 use crate::event::{self, EventType, FieldError};
 
+/// Who asks, as servers are told it (`User-Agent`).
+const AGENT: &str = concat!("encke/", env!("CARGO_PKG_VERSION"));
+
 /// What the help of each command ends with.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the network or a file failed, 2 wrong usage, 3 the gateway refused, \
                           4 some events were refused or missed, 124 the time was up, 130 interrupted";

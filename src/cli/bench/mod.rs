@@ -41,7 +41,7 @@ use self::course::{Plan, Publishing, Run};
 use self::stamp::Stamp;
 use super::console::Console;
 use super::stop::{self, Signal, Stop};
-use super::{CliError, Credentials, EXIT_CODES, Secret, time};
+use super::{AGENT, CliError, Credentials, EXIT_CODES, Secret, time};
 use crate::cli::wire::request::field;
 use crate::cli::wire::target::Target;
 use crate::event::Topic;
@@ -185,7 +185,7 @@ impl BenchArgs {
         let publishing =
             self.publish_rate.map(|rate| Publishing { rate, publishers: self.publishers, bytes: self.payload_bytes });
         Ok(Plan {
-            target: Target::new(&self.url.0, self.topic.clone(), &self.credentials, &self.header)?,
+            target: Target::new(AGENT, &self.url.0, self.topic.clone(), &self.credentials, &self.header)?,
             ca: self.credentials.ca.clone(),
             connections: self.connections.get(),
             connect_rate: self.connect_rate,

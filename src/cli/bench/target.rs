@@ -52,7 +52,7 @@ mod tests {
     fn target(url: &str, topic: Option<&str>, key: Option<&str>, headers: &[&str]) -> Result<Target, CliError> {
         let headers: Vec<_> = headers.iter().map(|text| field(text).expect("a field")).collect();
         let topic = topic.map(|topic| Topic::parse(topic).expect("a topic"));
-        Target::new(url, topic, &Credentials::of(key), &headers)
+        Target::new("test", url, topic, &Credentials::of(key), &headers)
     }
 
     fn sent(request: &Request<Bytes>) -> String {

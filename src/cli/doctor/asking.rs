@@ -1,14 +1,11 @@
 //! What is asked for: the event stream as its clients ask for it, or, of a gateway, one that is silent or busy on purpose.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, USER_AGENT};
+use http::header::ACCEPT;
 use http::{HeaderValue, Method, Request};
 use reqwest::Url;
 
 use crate::cli::wire::target::Target;
-
-/// Who asks, unless `--header` says otherwise.
-const EXAMINER: &str = concat!("encke-doctor/", env!("CARGO_PKG_VERSION"));
 
 /// A parameter of the query, and its value.
 pub(super) type Parameter<'a> = (&'a str, String);
@@ -28,10 +25,6 @@ impl Target {
         let topic = self.topic().map(|topic| ("topic", topic.as_str().to_owned()));
         let all: Vec<_> = topic.into_iter().chain(parameters.iter().cloned()).collect();
         let mut request = self.request(Method::GET, &with(self.url(), &all), Bytes::new());
-        // By that a gateway knows that it is examined, and learns nothing of how long these streams last.
-        if request.headers().get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"encke/")) {
-            request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(EXAMINER));
-        }
         request.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static(media_type));
         request
     }

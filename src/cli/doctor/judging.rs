@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH};
 
 use super::delay::{Delay, Verdict, is_corked};
-use super::finding::Finding;
+use super::finding::{Finding, Level};
 use super::half_close::HalfClose;
 use super::holding::Holding;
 use super::hops::{self, Hop, Mark};
@@ -52,6 +52,13 @@ pub(super) struct Judgement {
     pub(super) late: Option<Duration>,
     /// The most important first.
     pub(super) findings: Vec<Finding>,
+}
+
+impl Judgement {
+    /// How many findings are problems.
+    pub(super) fn problems(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.level == Level::Problem).count()
+    }
 }
 
 /// So many clumps are no accident.

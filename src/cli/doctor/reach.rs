@@ -8,7 +8,6 @@ mod tests;
 
 use std::time::Duration;
 
-use super::finding::Level;
 use super::judging::Judgement;
 use super::lifetimes::{Limit, Limits, is_same};
 use super::watching::Horizon;
@@ -67,7 +66,7 @@ impl Reach {
     }
 
     pub(super) fn verdict(&self, judgement: &Judgement) -> Verdict {
-        let problems = judgement.findings.iter().filter(|finding| finding.level == Level::Problem).count();
+        let problems = judgement.problems();
         let (name, says) = match (problems, self.unseen()) {
             (0, None) => (
                 "healthy",

@@ -2,6 +2,7 @@
 
 use clap::Parser as _;
 
+use super::finding::Level;
 use super::*;
 use crate::cli::test_server::{Reply, Request, TestServer};
 
@@ -17,7 +18,7 @@ fn parse(url: &str, more: &[&str]) -> Result<DoctorArgs, clap::Error> {
 
 async fn examined(server: &TestServer, more: &[&str]) -> (Result<(), CliError>, Found, Target) {
     let args = parse(&server.url(), more).expect("arguments");
-    let target = Target::new(&args.url.0, None, &args.credentials, &args.header).expect("a target");
+    let target = Target::new(AGENT, &args.url.0, None, &args.credentials, &args.header).expect("a target");
     let found = Found::default();
     let outcome = args.examine(target.clone(), &found).await;
     (outcome, found, target)
@@ -99,7 +100,7 @@ async fn the_report_tells_no_credentials() {
     let server = TestServer::start(|_, _| reply("", "data: 1\n\n")).await;
     let url = format!("{}?token=s3cret", server.url().replace("http://", "http://u:s3cret@"));
     let args = parse(&url, &["--header=Cookie: s3cret", "--publish-key=s3cret", "--quick"]).expect("arguments");
-    let target = Target::new(&args.url.0, None, &args.credentials, &args.header).expect("a target");
+    let target = Target::new(AGENT, &args.url.0, None, &args.credentials, &args.header).expect("a target");
     let found = Found::default();
     assert!(found.facts(&target).is_none(), "nothing was measured");
     let facts = Facts::default();

@@ -20,9 +20,12 @@ pub(in crate::cli) struct Target {
 }
 
 impl Target {
+    /// `agent`: who asks, unless a header field says otherwise.
+    ///
     /// # Errors
     /// Says what is wrong with the URL, a header field or the key.
     pub(in crate::cli) fn new(
+        agent: &'static str,
         url: &str,
         topic: Option<Topic>,
         credentials: &Credentials,
@@ -30,7 +33,7 @@ impl Target {
     ) -> Result<Self, CliError> {
         let (mut url, user) = address(url)?;
         let mut fields = HeaderMap::new();
-        fields.insert(USER_AGENT, HeaderValue::from_static(concat!("encke/", env!("CARGO_PKG_VERSION"))));
+        fields.insert(USER_AGENT, HeaderValue::from_static(agent));
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(user) = user {
             fields.insert(AUTHORIZATION, user);
@@ -109,7 +112,7 @@ mod tests {
     fn target(url: &str, topic: Option<&str>, key: Option<&str>, headers: &[&str]) -> Result<Target, CliError> {
         let headers: Vec<_> = headers.iter().map(|text| field(text).expect("a field")).collect();
         let topic = topic.map(|topic| Topic::parse(topic).expect("a topic"));
-        Target::new(url, topic, &Credentials::of(key), &headers)
+        Target::new("test", url, topic, &Credentials::of(key), &headers)
     }
 
     #[test]
