@@ -175,11 +175,11 @@ impl Carrying {
             if reason == EndReason::Superseded {
                 this.stream.farewell(Bye::Superseded, this.delivery.retry_after_drain(), reason);
                 *this.cut = None;
-                *this.waits = false;
-                return Poll::Ready(Due::Step);
+                Due::Step
+            } else {
+                // An error, so that the peer sees a broken transfer, as when a proxy cuts.
+                Due::End(Some(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by request")))
             }
-            // An error, so that the peer sees a broken transfer, as when a proxy cuts.
-            Due::End(Some(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by request")))
         } else if let Some(Poll::Ready(page)) = this.fetch.as_mut().map(|fetch| fetch.poll_page(cx)) {
             match page {
                 Ok(page) => this.stream.give(page),

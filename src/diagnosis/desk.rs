@@ -273,10 +273,12 @@ impl Desk {
         // Looked at before it is noted: an end is no evidence for itself, unless it is the one that completes it.
         let before = (of.is_at_duration_limit(&end), of.is_at_idle_limit(&end));
         let Manner { with_its_connection, canary, relief, examines } = manner;
-        match is_evidence {
-            _ if examines => {}
-            true => of.cut(&end, &visitor, now),
-            false => of.outlived(&end, &visitor, now),
+        if examines {
+            // It teaches nothing.
+        } else if is_evidence {
+            of.cut(&end, &visitor, now);
+        } else {
+            of.outlived(&end, &visitor, now);
         }
         let mut pending = Pending {
             at: now,
@@ -340,10 +342,10 @@ impl Desk {
             let than = now.saturating_sub(Self::OLD);
             self.paths.all_mut().for_each(|path| path.forget_older(than));
         }
-        loop {
-            let paths = &self.paths;
-            let may_be = |pending: &Pending| paths[pending.path].may_be_at_unknown_limit(&pending.end);
-            let Some(pending) = self.waiting.next_due(now, self.grace, may_be) else { break };
+        while let Some(pending) = self
+            .waiting
+            .next_due(now, self.grace, |pending| self.paths[pending.path].may_be_at_unknown_limit(&pending.end))
+        {
             if pending.story.is_none() {
                 settled.push(self.conclude(&pending));
             }
@@ -361,8 +363,13 @@ impl Desk {
 
     /// Forgets what a path was taught, or all were: an operator has changed something there. Answers whether there is one.
     pub fn unlearn(&mut self, label: Option<&str>) -> bool {
-        let of = self.paths.all_mut().filter(|path| path.opened > 0 && label.is_none_or(|label| path.label() == label));
-        of.map(Path::unlearn).count() > 0 || label.is_none()
+        let mut is_known = label.is_none();
+        let is_meant = |path: &&mut Path| path.opened > 0 && label.is_none_or(|label| path.label() == label);
+        for path in self.paths.all_mut().filter(is_meant) {
+            path.unlearn();
+            is_known = true;
+        }
+        is_known
     }
 
     /// How many ends were decided before their time, as too many waited; since this was asked last.

@@ -209,7 +209,7 @@ impl Path {
     pub(super) fn cut(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
         self.is_stale = true;
         self.note_mass(end, visitor, now);
-        let when = ended(visitor, now);
+        let when = ended(visitor.prefix, now);
         if end.idle < Self::AT_ONCE && end.quiet_before > Self::TOGETHER {
             // A write found it out: the other end may have left at any time in the quiet before. Some proxies tell of that
             // only then (HAProxy, Apache).
@@ -235,7 +235,7 @@ impl Path {
     /// An end that was noted as one that may be a timer's was none: its client had left by itself.
     pub(super) fn retract(&mut self, end: &Departure, visitor: &Visitor, at: Duration) {
         self.is_stale = true;
-        let when = ended(visitor, at);
+        let when = ended(visitor.prefix, at);
         self.idle.retract(end.idle, when);
         self.duration.retract(end.age, when);
         self.recent.retain(|recent| (recent.at, recent.age) != (at, end.age));
@@ -244,7 +244,7 @@ impl Path {
     /// Notes an end that is no timer's.
     pub(super) fn outlived(&mut self, end: &Departure, visitor: &Visitor, now: Duration) {
         self.is_stale = true;
-        let when = ended(visitor, now);
+        let when = ended(visitor.prefix, now);
         self.idle.outlived(end.outlived, when);
         self.duration.outlived(end.age, when);
     }
@@ -257,7 +257,7 @@ impl Path {
         now: Duration,
     ) {
         self.is_stale = true;
-        let end = End { at: now, prefix: prefix.map(|prefix| prefix.get().into()) };
+        let end = ended(prefix, now);
         for (timer, outlived) in [(&mut self.idle, quiet), (&mut self.duration, age)] {
             if let Some(outlived) = outlived {
                 timer.outlived(outlived, end);
@@ -420,8 +420,8 @@ impl Path {
 }
 
 /// When a stream ended and whose it was, for a timer.
-fn ended(visitor: &Visitor, now: Duration) -> End {
-    End { at: now, prefix: visitor.prefix.map(|prefix| prefix.get().into()) }
+fn ended(prefix: Option<NonZeroU32>, now: Duration) -> End {
+    End { at: now, prefix: prefix.map(|prefix| prefix.get().into()) }
 }
 
 /// Whether a stream was as old as its request said that it may become.

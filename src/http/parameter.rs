@@ -95,7 +95,7 @@ pub(crate) fn known(table: &[&Parameter], query: &Query) -> Result<(), Problem> 
     Err(Problem::bad(format!("there is no parameter `{name}`; there are {names}")))
 }
 
-/// Refuses what is given twice though an event has one of it.
+/// Refuses what is given twice and can be given but once.
 pub(crate) fn once(table: &[&Parameter], query: &Query) -> Result<(), Problem> {
     let twice = table.iter().find(|row| !row.many && query.all(row.name).nth(1).is_some());
     let refused =
